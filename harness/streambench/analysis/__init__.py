@@ -1,0 +1,1 @@
+"""Figures and verdicts, computed from records alone: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""One stream on one stamped connection: thin shells around sans-I/O layers."""

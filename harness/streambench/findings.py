@@ -1,0 +1,70 @@
+"""A deviation from what a protocol asks for, as data: what the parsers, the grammar and the checks report.
+
+A server that misbehaves is the thing this tool exists to measure, so a misbehaviour is a value and never an exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Axis(StrEnum):
+    """The four verdicts that are kept apart, and `interop` for what popular SDKs would read differently."""
+
+    CONTENT = "content"
+    GRAMMAR = "grammar"
+    TERMINATION = "termination"
+    TIMING = "timing"
+    INTEROP = "interop"
+
+
+class Severity(StrEnum):
+    """A violation breaks the protocol; information does not."""
+
+    VIOLATION = "violation"
+    INFO = "info"
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """One deviation: where it was, what came, what was expected, and which rule says so.
+
+    `event_index` counts the stream's events from 0; `offset` counts bytes of the decoded stream from 0. Both are
+    None where the finding is about the stream as a whole.
+    """
+
+    axis: Axis
+    rule: str
+    message: str
+    severity: Severity = Severity.VIOLATION
+    event_index: int | None = None
+    offset: int | None = None
+    got: str | None = None
+    expected: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"axis": self.axis, "rule": self.rule, "message": self.message}
+        if self.severity is not Severity.VIOLATION:
+            out["severity"] = self.severity
+        for name in ("event_index", "offset", "got"):
+            value = getattr(self, name)
+            if value is not None:
+                out[name] = value
+        if self.expected:
+            out["expected"] = list(self.expected)
+        return out
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Finding:
+        return cls(
+            axis=Axis(data["axis"]),
+            rule=data["rule"],
+            message=data["message"],
+            severity=Severity(data.get("severity", Severity.VIOLATION)),
+            event_index=data.get("event_index"),
+            offset=data.get("offset"),
+            got=data.get("got"),
+            expected=tuple(data.get("expected", ())),
+        )

@@ -1,0 +1,315 @@
+"""The record of one stream: stamps and facts as they were seen, and no figure that can be computed from them.
+
+All times are integers, nanoseconds of CLOCK_MONOTONIC. On disk (see `to_json`) they are relative to `start_ns`,
+except `intended_ns` and `start_ns`, which stay absolute. Content is counted in characters (Unicode code points),
+the unit in which the upstream's journal counts as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from streambench.findings import Finding, Severity
+
+
+class Outcome(StrEnum):
+    """How a stream counts."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CENSORED = "censored"  # still open when the run had to end
+    DROPPED = "dropped"  # its turn came, but it was never started
+
+
+class ErrorClass(StrEnum):
+    """Why a stream failed. HTTP statuses are written with their code, as `http_503`; see `http_error_class`."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT_CONNECT = "timeout_connect"
+    TIMEOUT_FIRST_CHUNK = "timeout_first_chunk"
+    TIMEOUT_IDLE = "timeout_idle"
+    TIMEOUT_TOTAL = "timeout_total"
+    DISCONNECT = "disconnect"
+    RESET = "reset"
+    PROTOCOL = "protocol"
+    ERROR_EVENT = "error_event"
+    GRAMMAR = "grammar"
+    OVERSIZE = "oversize"
+    SETUP = "setup"
+
+
+def http_error_class(status: int) -> str:
+    """The error class of a response with an unwelcome status."""
+    return f"http_{status}"
+
+
+class Ending(StrEnum):
+    """What was seen at the end of the wire, apart from whether the dialect's terminal event had come."""
+
+    FIN = "fin"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    CLOSE_FRAME = "close_frame"  # a WebSocket close; the code is in `close_code`
+    RESPONSE_END = "response_end"  # the response ended and the connection stays usable
+    CLIENT = "client"  # we left: after the terminal event, or because we were told to
+    NOT_CONNECTED = "not_connected"
+
+
+@dataclass(slots=True)
+class EventColumns:
+    """The events of a stream as parallel columns; row i is event i.
+
+    `at_ns` arrival stamps, `name` the dialect's event names, `chars` how many characters of content the event added,
+    `read` which read of the socket brought it (events of one read share a stamp).
+    """
+
+    at_ns: list[int] = field(default_factory=list)
+    name: list[str] = field(default_factory=list)
+    chars: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.at_ns)
+
+    def append(self, at_ns: int, name: str, chars: int, read: int) -> None:
+        self.at_ns.append(at_ns)
+        self.name.append(name)
+        self.chars.append(chars)
+        self.read.append(read)
+
+    def to_json(self, start_ns: int) -> dict[str, Any]:
+        names = sorted(set(self.name))
+        index = {name: i for i, name in enumerate(names)}
+        return {
+            "names": names,
+            "name": [index[name] for name in self.name],
+            "at": [at_ns - start_ns for at_ns in self.at_ns],
+            "chars": self.chars,
+            "read": self.read,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], start_ns: int) -> EventColumns:
+        names = data["names"]
+        return cls(
+            at_ns=[at + start_ns for at in data["at"]],
+            name=[names[i] for i in data["name"]],
+            chars=list(data["chars"]),
+            read=list(data["read"]),
+        )
+
+
+@dataclass(slots=True)
+class UpstreamExchange:
+    """One request that the fake upstream received for a stream's mark, from its journal.
+
+    `scheduled_ns`, `written_ns` and `offset` are parallel: chunk i was due at `scheduled_ns[i]`, was written at
+    `written_ns[i]`, and after it `offset[i]` characters of `text` had been written. Stamps are already on this
+    host's clock; `clock_error_ns` bounds what that conversion may be off (0 on the same host).
+    """
+
+    attempt: int
+    arrived_ns: int
+    status: int
+    text: str
+    scheduled_ns: list[int] = field(default_factory=list)
+    written_ns: list[int] = field(default_factory=list)
+    offset: list[int] = field(default_factory=list)
+    headers_ns: int | None = None
+    ended_ns: int | None = None
+    ended: str = "open"  # complete | cancelled | fault | shutdown | open
+    cancelled_ns: int | None = None
+    written_after_cancel: int = 0
+    finish: str | None = None
+    profile: str | None = None
+    faults: list[str] = field(default_factory=list)
+    clock_error_ns: int = 0
+
+    def to_json(self, start_ns: int) -> dict[str, Any]:
+        def relative(at_ns: int | None) -> int | None:
+            return None if at_ns is None else at_ns - start_ns
+
+        return {
+            "attempt": self.attempt,
+            "status": self.status,
+            "profile": self.profile,
+            "arrived": self.arrived_ns - start_ns,
+            "headers": relative(self.headers_ns),
+            "ended_at": relative(self.ended_ns),
+            "ended": self.ended,
+            "cancelled": relative(self.cancelled_ns),
+            "written_after_cancel": self.written_after_cancel,
+            "finish": self.finish,
+            "faults": self.faults,
+            "clock_error": self.clock_error_ns,
+            "text": self.text,
+            "scheduled": [at_ns - start_ns for at_ns in self.scheduled_ns],
+            "written": [at_ns - start_ns for at_ns in self.written_ns],
+            "offset": self.offset,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], start_ns: int) -> UpstreamExchange:
+        def absolute(at: int | None) -> int | None:
+            return None if at is None else at + start_ns
+
+        return cls(
+            attempt=data["attempt"],
+            arrived_ns=data["arrived"] + start_ns,
+            status=data["status"],
+            text=data["text"],
+            scheduled_ns=[at + start_ns for at in data["scheduled"]],
+            written_ns=[at + start_ns for at in data["written"]],
+            offset=list(data["offset"]),
+            headers_ns=absolute(data["headers"]),
+            ended_ns=absolute(data["ended_at"]),
+            ended=data["ended"],
+            cancelled_ns=absolute(data["cancelled"]),
+            written_after_cancel=data["written_after_cancel"],
+            finish=data["finish"],
+            profile=data["profile"],
+            faults=list(data["faults"]),
+            clock_error_ns=data["clock_error"],
+        )
+
+
+@dataclass(slots=True)
+class StreamRecord:
+    """Everything that was seen of one stream."""
+
+    id: str
+    target: str
+    dialect: str
+    intended_ns: int
+    start_ns: int
+    phase: int = 0
+    user: int | None = None
+    iteration: int = 0
+    warmup: bool = False
+    mark: str | None = None
+
+    connected_ns: int | None = None
+    reused_connection: bool = False
+    sent_ns: int | None = None
+    headers_ns: int | None = None
+    status: int | None = None
+    end_ns: int | None = None
+
+    outcome: Outcome = Outcome.COMPLETED
+    error: str | None = None  # an ErrorClass, or http_<status>
+    error_message: str | None = None
+    ending: Ending | None = None
+    close_code: int | None = None
+    terminal_event: bool = False  # the dialect's terminal event came
+
+    events: EventColumns = field(default_factory=EventColumns)
+    findings: list[Finding] = field(default_factory=list)
+    findings_dropped: int = 0  # beyond the number that is kept of one stream
+    text: str | None = None  # the content; kept only where an upstream's journal is there to compare it with
+    tokens: int | None = None  # as the protocol reported it, never guessed
+
+    stamps: str = "user"  # kernel | user
+    reads: int = 0
+    coalesced_reads: int = 0
+    wire_bytes: int = 0
+
+    upstream: list[UpstreamExchange] = field(default_factory=list)
+
+    @property
+    def violations(self) -> list[Finding]:
+        """The findings that break the protocol."""
+        return [finding for finding in self.findings if finding.severity is Severity.VIOLATION]
+
+    def content_rows(self) -> list[int]:
+        """Indexes of the events that carried non-empty content."""
+        return [i for i, chars in enumerate(self.events.chars) if chars > 0]
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of `records.jsonl` (`kind: stream`)."""
+        start_ns = self.start_ns
+
+        def relative(at_ns: int | None) -> int | None:
+            return None if at_ns is None else at_ns - start_ns
+
+        return {
+            "kind": "stream",
+            "id": self.id,
+            "target": self.target,
+            "dialect": self.dialect,
+            "phase": self.phase,
+            "user": self.user,
+            "iteration": self.iteration,
+            "warmup": self.warmup,
+            "mark": self.mark,
+            "intended_ns": self.intended_ns,
+            "start_ns": start_ns,
+            "connected": relative(self.connected_ns),
+            "reused_connection": self.reused_connection,
+            "sent": relative(self.sent_ns),
+            "headers": relative(self.headers_ns),
+            "status": self.status,
+            "end": relative(self.end_ns),
+            "outcome": self.outcome,
+            "error": self.error,
+            "error_message": self.error_message,
+            "ending": self.ending,
+            "close_code": self.close_code,
+            "terminal_event": self.terminal_event,
+            "stamps": self.stamps,
+            "reads": self.reads,
+            "coalesced_reads": self.coalesced_reads,
+            "wire_bytes": self.wire_bytes,
+            "tokens": self.tokens,
+            "text": self.text,
+            "findings": [finding.to_json() for finding in self.findings],
+            "findings_dropped": self.findings_dropped,
+            "events": self.events.to_json(start_ns),
+            "upstream": [exchange.to_json(start_ns) for exchange in self.upstream],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> StreamRecord:
+        """Read back what `to_json` wrote."""
+        start_ns = data["start_ns"]
+
+        def absolute(at: int | None) -> int | None:
+            return None if at is None else at + start_ns
+
+        ending = data["ending"]
+        return cls(
+            id=data["id"],
+            target=data["target"],
+            dialect=data["dialect"],
+            intended_ns=data["intended_ns"],
+            start_ns=start_ns,
+            phase=data["phase"],
+            user=data["user"],
+            iteration=data["iteration"],
+            warmup=data["warmup"],
+            mark=data["mark"],
+            connected_ns=absolute(data["connected"]),
+            reused_connection=data["reused_connection"],
+            sent_ns=absolute(data["sent"]),
+            headers_ns=absolute(data["headers"]),
+            status=data["status"],
+            end_ns=absolute(data["end"]),
+            outcome=Outcome(data["outcome"]),
+            error=data["error"],
+            error_message=data["error_message"],
+            ending=None if ending is None else Ending(ending),
+            close_code=data["close_code"],
+            terminal_event=data["terminal_event"],
+            events=EventColumns.from_json(data["events"], start_ns),
+            findings=[Finding.from_json(item) for item in data["findings"]],
+            findings_dropped=data["findings_dropped"],
+            text=data["text"],
+            tokens=data["tokens"],
+            stamps=data["stamps"],
+            reads=data["reads"],
+            coalesced_reads=data["coalesced_reads"],
+            wire_bytes=data["wire_bytes"],
+            upstream=[UpstreamExchange.from_json(item, start_ns) for item in data["upstream"]],
+        )

@@ -1,0 +1,1 @@
+"""mock_openai: a fake OpenAI and Gemini upstream, and the reference chat server of five chat systems."""
