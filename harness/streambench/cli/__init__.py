@@ -1,0 +1,90 @@
+"""The command line. One file a command; a command's module is imported when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from streambench import __version__
+from streambench.errors import ExitCode, StreambenchError
+
+# Command -> its line in the overview, so that `--help` does not have to import every command.
+COMMANDS = {
+    "run": "Run scenarios, write a report, say whether they passed.",
+    "probe": "Look at one stream as it arrives.",
+    "check": "Check a captured stream against its protocol, offline.",
+    "report": "Render a run folder again from its records.",
+    "mock": "Start the fake OpenAI upstream and the reference chat server.",
+    "dialects": "List, show, draw, validate or draft protocol descriptions.",
+    "schema": "Print the JSON Schema of the scenario file.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"streambench.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="streambench")
+def cli() -> None:
+    """Does an AI chat endpoint really stream, how fast does it feel, does it speak its protocol correctly?
+
+    \b
+    Start here:
+      streambench run quickstart
+      streambench probe http://localhost:8000/v1/chat/completions --dialect openai-chat
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the `streambench` command: runs it and exits with one of `ExitCode`."""
+    sys.exit(run_command(args))
+
+
+def run_command(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing but the code leaves this function."""
+    try:
+        result: Any = cli.main(args=args, prog_name="streambench", standalone_mode=False)
+    except click.exceptions.Exit as exit_request:
+        return exit_request.exit_code
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except StreambenchError as error:
+        click.echo(f"streambench: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`streambench ... | head`): not an error, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PASSED
+    except Exception as error:  # the last line of defence: a bug must not look like a verdict
+        if os.environ.get("STREAMBENCH_TRACEBACK"):
+            traceback.print_exc()
+        click.echo(
+            f"streambench: internal error: {type(error).__name__}: {error}\n"
+            "This is a bug in streambench. Run again with STREAMBENCH_TRACEBACK=1 and report the output.",
+            err=True,
+        )
+        return ExitCode.INTERNAL
+    return result if isinstance(result, int) else ExitCode.PASSED

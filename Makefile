@@ -1,0 +1,52 @@
+# make demo   sets everything up, runs the simulated-against-real scenario, prints the verdict and the report's path
+# make test   sets everything up and runs the tests
+# make check  lint, format, types, floors
+# make wheel  builds the wheel, installs it into an empty environment and uses it there
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NODE_INSTALLED := tests/node/node_modules/.package-lock.json
+
+.PHONY: demo test check lint format types floors wheel clean
+
+demo: $(INSTALLED)
+	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
+
+test: $(INSTALLED) node-packages
+	$(BIN)/python -m pytest
+
+check: lint types floors
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+floors: $(INSTALLED)
+	$(BIN)/lint-imports
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m pytest -m wheel tests/wheel
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# The tests against the official Node clients and servers; without npm they are skipped and say so.
+.PHONY: node-packages
+node-packages:
+	@if [ ! -f tests/node/package-lock.json ]; then :; \
+	elif ! command -v npm >/dev/null; then echo "npm not found: the Node tests will be skipped (install Node.js 18 or newer)"; \
+	elif [ tests/node/package-lock.json -nt $(NODE_INSTALLED) ]; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $(NODE_INSTALLED); fi
+
+clean:
+	rm -rf $(VENV) dist build tests/node/node_modules

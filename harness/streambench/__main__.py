@@ -1,0 +1,5 @@
+"""`python -m streambench` is the `streambench` command."""
+
+from streambench.cli import main
+
+main()
