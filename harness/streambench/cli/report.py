@@ -1,0 +1,53 @@
+"""`streambench report`: the same reports again, computed from the records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from streambench.errors import ConfigurationError, ExitCode
+
+FORMATS = ("html", "junit", "markdown", "csv", "parquet")
+
+
+def find_records(run: Path) -> Path:
+    """The records file of a run folder, or of the folder's latest run. Raises ConfigurationError with the remedy."""
+    for candidate in (run, run / "records.jsonl", run / "latest" / "records.jsonl"):
+        if candidate.is_file():
+            return candidate
+    raise ConfigurationError(
+        "no records.jsonl here: name a run folder such as reports/quickstart/latest", path=str(run)
+    )
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--format",
+    "formats",
+    default="html,junit,markdown",
+    show_default=True,
+    help=f"Comma-separated: {', '.join(FORMATS)}.",
+)
+@click.option("--no-plots", is_flag=True, help="Leave the pictures out.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
+def command(run: Path, formats: str, no_plots: bool, as_json: bool) -> int:
+    """Render RUN, a run folder, again from its records; a run that was killed is rendered as far as it came.
+
+    The exit code is the run's verdict again.
+
+    \b
+    Example:
+      streambench report reports/quickstart/latest --format html,csv
+    """
+    from streambench.cli.finish import finish_run
+
+    chosen = tuple(name.strip() for name in formats.split(",") if name.strip())
+    for name in chosen:
+        if name not in FORMATS:
+            from streambench.errors import nearest
+
+            raise ConfigurationError(f"unknown format {name!r}", suggestion=nearest(name, FORMATS))
+    summary = finish_run(find_records(run), formats=chosen, plots=not no_plots, as_json=as_json)
+    return ExitCode(summary.exit_code)
