@@ -1,0 +1,86 @@
+"""What every test may use: real components, and the bundled servers as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+INSTALL_LINES = {
+    "node": "apt-get install nodejs npm",
+    "chromium": "apt-get install chromium",
+}
+
+
+def _missing(reason: str) -> None:
+    """A visible skip at a desk; a failure where everything was promised to be installed."""
+    if os.environ.get("STREAMBENCH_REQUIRE_COMPONENTS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def component() -> Callable[[str], str]:
+    """Ask for a real program by name; returns its path, or skips and says how to install it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            _missing(f"{name} is not installed: {INSTALL_LINES[name]}")
+        assert path is not None
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def node(component: Callable[[str], str]) -> str:
+    """Path of Node.js; the packages of tests/node are installed."""
+    path = component("node")
+    if not (Path(__file__).parent / "node" / "node_modules").is_dir():
+        _missing("the Node packages are not installed: npm ci --prefix tests/node")
+    return path
+
+
+@dataclass(frozen=True)
+class BundledServers:
+    """The bundled servers of a test, as their own processes on free loopback ports."""
+
+    openai: str
+    chat: str | None
+    pid: int
+
+
+@pytest.fixture
+def start_mock() -> Iterator[Callable[..., BundledServers]]:
+    """Starts `python -m mock_openai` with the given options; everything started is ended after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> BundledServers:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mock_openai", "--json", "--port", "0", "--chat-port", "0", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"mock_openai ended with {process.wait(10)} before it was ready"
+        ready = json.loads(line)
+        return BundledServers(ready["openai"], ready["chat"], ready["pid"])
+
+    yield start
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    for process in running:
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
