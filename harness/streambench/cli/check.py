@@ -66,7 +66,9 @@ def command(file: IO[bytes], dialect: str | None, wire: str | None, show_events:
       streambench check reply.sse --dialect chat-stream
     """
     if dialect is None and not (wire and show_events):
-        raise click.UsageError("name the protocol with --dialect, or print what is on the wire with --wire and --events")
+        raise click.UsageError(
+            "name the protocol with --dialect, or print what is on the wire with --wire and --events"
+        )
     result = check_capture(
         iter(lambda: file.read(BLOCK_BYTES), b""), dialect_name=dialect, wire=wire, show_events=show_events
     )
