@@ -1,0 +1,93 @@
+"""`streambench dialects`: list, show, draw and validate protocol descriptions, and draft a new one from a capture."""
+
+from __future__ import annotations
+
+from typing import IO
+
+import click
+
+from streambench.errors import ConfigurationError
+
+
+class _NameOrCommand(click.Group):
+    """`dialects NAME` shows NAME; only the words of real subcommands are commands."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group("dialects", cls=_NameOrCommand, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """List the bundled dialects; with a NAME or a FILE, show and validate that one.
+
+    \b
+    Example:
+      streambench dialects
+      streambench dialects openai-chat --diagram
+      streambench dialects ./our-protocol.yaml
+      streambench dialects new capture.sse --wire sse > our-protocol.yaml
+    """
+    if ctx.invoked_subcommand is None:
+        list_dialects()
+
+
+def list_dialects() -> None:
+    """One line a bundled dialect: name, transport, grammar."""
+    from streambench.dialects import bundled_dialects, load_dialect
+
+    loaded = [load_dialect(name) for name in bundled_dialects()]
+    width = max(len(dialect.name) for dialect in loaded)
+    for dialect in loaded:
+        click.echo(f"{dialect.name:<{width}}  {dialect.transport:<9}  {dialect.summary}")
+
+
+@command.command("show")
+@click.argument("name", metavar="NAME|FILE")
+@click.option("--diagram", is_flag=True, help="Print the grammar as a Mermaid state diagram.")
+def show(name: str, diagram: bool) -> None:
+    """Validate a dialect and print its file, or its diagram.
+
+    \b
+    Example:
+      streambench dialects show chat-stream
+    """
+    from streambench.dialects import load_dialect
+    from streambench.dialects.diagram import diagram as draw
+
+    dialect = load_dialect(name)
+    if diagram:
+        click.echo(draw(dialect))
+    else:
+        click.echo(dialect.source_path.read_text("utf-8"), nl=False)
+
+
+@command.command("new")
+@click.argument("capture", type=click.File("rb"))
+@click.option(
+    "--wire",
+    type=click.Choice(["sse", "ndjson", "websocket", "socketio"]),
+    default="sse",
+    show_default=True,
+    help="The capture's framing.",
+)
+@click.option("--name", default="my-protocol", show_default=True, help="The new dialect's name.")
+def new(capture: IO[bytes], wire: str, name: str) -> None:
+    """Draft a dialect from CAPTURE: the event names and fields that were seen, and a first grammar.
+
+    \b
+    Example:
+      curl -sN http://localhost:8000/chat -d '{"q": "Hello"}' | streambench dialects new - > our-protocol.yaml
+    """
+    from streambench.dialects.draft import draft_dialect
+    from streambench.wire.captures import capture_decoder
+
+    decoder = capture_decoder(wire)
+    messages = [*decoder.feed(capture.read()), *decoder.finish()]
+    if not messages:
+        raise ConfigurationError(f"no {wire} message in the capture: is it the response's body, and is --wire right?")
+    click.echo(draft_dialect(messages, name=name, transport=wire), nl=False)
