@@ -1,0 +1,200 @@
+"""`streambench run` as a user has it: a process, its exit code, its output and the folder it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FAST = """\
+version: 1
+name: fast
+serve:
+  openai: {profile: {name: fixed, ttft_ms: 5, gap_ms: 1}}
+target:
+  dialect: openai-chat
+  url: ${serve.openai}/v1/chat/completions
+prompts: {text: Hello, tokens: 12}
+load: {users: 2, streams: 20}
+"""
+
+ENDLESS = FAST.replace("gap_ms: 1}", "gap_ms: 20}").replace("{users: 2, streams: 20}", "{users: 4, duration: 120s}")
+
+
+def streambench(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streambench", *args],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Callable[[str], str]:
+    def write(text: str) -> str:
+        (tmp_path / "scenario.yaml").write_text(text)
+        return "scenario.yaml"
+
+    return write
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_good_endpoint_passes_and_leaves_every_report(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    done = streambench("run", scenario(FAST), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    latest = tmp_path / "reports/fast/latest"
+    for name in ("records.jsonl", "summary.json", "report.html", "summary.md", "junit.xml"):
+        assert (latest / name).stat().st_size > 0
+    summary = summary_of(latest)
+    assert summary["verdict"] == "passed"
+    (target,) = summary["targets"].values()
+    assert target["streams"]["completed"] == 20
+    assert target["violations"]["count"] == 0
+    assert target["authenticity"]["verdict"] == "forwarded"
+
+
+def test_a_missed_gate_exits_1_and_names_value_limit_and_n(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    done = streambench("run", scenario(FAST), "--gate", "ttfc.p50 < 1us", "--no-plots", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    (gate,) = [gate for gate in summary_of(tmp_path / "reports/fast/latest")["gates"] if gate["result"] == "failed"]
+    assert gate["n"] == 20
+    assert gate["observed"] > gate["limit"]
+    line = next(line for line in done.stdout.splitlines() if "ttfc.p50" in line)
+    assert f"{gate['observed']:.1f}" in line
+    assert "20" in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("load:", "laod:", ("scenario.yaml:8:1", "laod", "load")),
+        ("openai-chat", "openai-caht", ("scenario.yaml:5:12", "openai-caht", "openai-chat")),
+        ("load:", "gates: ['ttcf.p95 < 1s']\nload:", ("scenario.yaml:8:", "ttcf", "ttfc")),
+        ("users: 2", "users: two", ("scenario.yaml:8:", "two")),
+        ("tokens: 12", "tokens: 12, tokens: 13", ("scenario.yaml:7:", "tokens")),
+    ],
+)
+def test_a_mistake_exits_2_before_any_traffic_and_points_at_it(
+    tmp_path: Path, scenario: Callable[[str], str], old: str, new: str, expected: tuple[str, ...]
+) -> None:
+    done = streambench("run", scenario(FAST.replace(old, new, 1)), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    for part in expected:
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_broken_protocol_exits_3_and_says_what_was_expected(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    broken = FAST.replace("tokens: 12", "tokens: 12, faults: [missing-done]")
+    done = streambench("run", scenario(broken), "--no-plots", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    (target,) = summary_of(tmp_path / "reports/fast/latest")["targets"].values()
+    assert target["violations"]["streams"] == 20
+    assert "DONE" in done.stdout
+
+
+def test_a_dead_target_exits_5(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    dead = f"""\
+name: dead
+target: {{dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"}}
+load: {{users: 1, streams: 1}}
+"""
+    done = streambench("run", scenario(dead), cwd=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def run_until_streams(tmp_path: Path, scenario: str) -> tuple[subprocess.Popen[str], Path]:
+    """Start an endless run and wait until it has written some streams."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streambench", "run", scenario, "-o", "out", "--no-plots"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None:
+        for records in (tmp_path / "out").rglob("records.jsonl"):
+            if records.read_text().count('"kind":"stream"') >= 6:
+                return process, records
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(f"the run ended by itself: {process.communicate()}")
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_writes_what_it_has(
+    tmp_path: Path, scenario: Callable[[str], str], sent: signal.Signals, code: int
+) -> None:
+    process, records = run_until_streams(tmp_path, scenario(ENDLESS))
+    process.send_signal(sent)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert "interrupted" in (output + errors).lower()
+    (target,) = summary_of(records.parent)["targets"].values()
+    assert target["streams"]["completed"] >= 6
+    assert target["streams"]["censored"] > 0
+    assert (records.parent / "report.html").is_file()
+
+
+def test_a_killed_run_can_be_reported(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    process, records = run_until_streams(tmp_path, scenario(ENDLESS))
+    process.kill()
+    process.communicate(timeout=60)
+    done = streambench("report", str(records.parent), "--no-plots", cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    (target,) = summary_of(records.parent)["targets"].values()
+    assert target["streams"]["completed"] >= 6
+    assert "interrupted" in (records.parent / "report.html").read_text().lower()
+
+
+def test_secrets_reach_no_file_and_no_output(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    secret = "s3cr3t-4f1d2b7c"
+    text = FAST.replace(
+        "target:\n",
+        "target:\n  auth: {bearer: '${TOKEN}'}\n  headers: {x-api-key: '${TOKEN}', x-note: 'pre-${TOKEN}-post'}\n",
+    )
+    done = streambench("run", scenario(text), cwd=tmp_path, TOKEN=secret)
+    assert done.returncode == 0, done.stderr
+    assert secret not in done.stdout + done.stderr
+    files = [path for path in (tmp_path / "reports").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+
+
+def test_json_prints_the_summary_and_nothing_else(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    done = streambench("run", scenario(FAST), "--json", "--no-plots", cwd=tmp_path)
+    assert json.loads(done.stdout)["schema"] == "streambench.summary/1"
+
+
+def test_the_run_is_one_folder_and_latest_points_to_it(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    for _ in range(2):
+        assert streambench("run", scenario(FAST), "--no-plots", "--quiet", cwd=tmp_path).returncode == 0
+    runs = sorted(path for path in (tmp_path / "reports/fast").iterdir() if not path.is_symlink())
+    assert len(runs) == 2
+    assert (tmp_path / "reports/fast/latest").resolve() == runs[-1].resolve()
