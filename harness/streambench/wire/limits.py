@@ -1,0 +1,48 @@
+"""Bounds on everything that a server can send, and what a decoder raises where one is broken.
+
+Inside a stream a deviation is a `Finding`. Only what ends the decoding for good is raised: input beyond a bound
+(`OversizeError`), and input that cannot be read as the protocol at all (`WireError`). Drivers translate the two into
+the error classes `oversize` and `protocol`; neither reaches a user as a traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streambench.findings import Axis, Finding
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+
+@dataclass(slots=True, frozen=True)
+class WireLimits:
+    """The most that one stream may bring; generous for chat, small against an attack.
+
+    `max_event_bytes` bounds one message with all its lines, `max_line_bytes` one line of a text framing,
+    `max_attachments` the binary parts that a Socket.IO packet may announce, `max_decompressed_bytes` a whole response
+    after decompression, and `max_events` the events that are recorded of one stream (recorders count them; a decoder
+    keeps nothing that grows with their number).
+    """
+
+    max_event_bytes: int = 4 * MIB
+    max_line_bytes: int = 4 * MIB
+    max_attachments: int = 64
+    max_decompressed_bytes: int = 256 * MIB
+    max_events: int = 1_000_000
+
+
+class WireError(ValueError):
+    """Input that cannot be decoded any further. `finding` says the same as data."""
+
+    def __init__(self, message: str, *, rule: str = "wire.unreadable", offset: int | None = None) -> None:
+        super().__init__(message)
+        self.finding = Finding(Axis.GRAMMAR, rule, message, offset=offset)
+
+
+class OversizeError(WireError):
+    """Input beyond a limit; nothing more is read of it."""
+
+    def __init__(self, what: str, limit: int, *, offset: int | None = None) -> None:
+        super().__init__(f"{what} is larger than the limit of {limit:,} bytes", rule="wire.oversize", offset=offset)
+        self.limit = limit

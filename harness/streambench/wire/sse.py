@@ -1,0 +1,310 @@
+"""Server-sent events, read exactly as WHATWG HTML section 9.2.6 ("Interpreting an event stream") says.
+
+The model. A stream is lines; a line ends at LF, CR, or CR LF, and a CR ends its line at once, without waiting to see
+whether an LF follows. Lines gather into a block until a blank line ends it. A block that brought a `data` field is
+dispatched as an event; any other block is not, and neither is what is left when the stream ends. A byte order mark
+counts only as the first three bytes, and U+2028 or U+0085 never end a line. Decoding line by line gives the same text
+as decoding the whole, since the bytes of CR and LF occur in no multi-byte UTF-8 sequence.
+
+Popular clients differ from these rules. Where a stream would read differently in one of them, the decoder notes an
+`interop` finding, once a stream and rule; a block that is not dispatched although such clients would emit it is
+returned with `dispatched=False`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from streambench.findings import Axis, Finding, Severity
+from streambench.wire.limits import OversizeError, WireError, WireLimits
+from streambench.wire.message import WireMessage
+
+BOM = b"\xef\xbb\xbf"
+MAX_UTF8_FINDINGS = 20
+MAX_RETRY_DIGITS = 18
+
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n)")
+# What `str.splitlines` takes for line ends and this specification does not.
+_FOREIGN_LINE_ENDS = re.compile("[\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e]")
+
+_INTEROP = {
+    "sse.bom": "The stream begins with a byte order mark; clients that do not strip it lose the first field.",
+    "sse.bare-cr": "A line ends in a bare CR; clients that look for LF never see the event end.",
+    "sse.crlf": "Lines end in CR LF; clients that split the stream at two LF never see an event end.",
+    "sse.no-space": "A `data:` without a space after it is valid, but clients that look for `data: ` skip the line.",
+    "sse.multi-line-data": "One event has several `data` lines; clients that parse each line by itself get fragments.",
+    "sse.foreign-line-end": "The data holds a character that Python's splitlines and httpx's iter_lines take for a "
+    "line end; clients built on them cut the event in two.",
+    "sse.no-data": "A block has fields but no `data` line: it is not dispatched, but the OpenAI and Anthropic Python "
+    "SDKs and httpx-sse emit an event with empty data for it.",
+    "sse.blank-block-after-id": "A blank line ends a block without fields after an `id` was set: nothing is "
+    "dispatched, but the OpenAI and Anthropic Python SDKs and httpx-sse emit an event with empty data.",
+    "sse.undispatched-tail": "The stream ends without the blank line that would dispatch its last event: the event "
+    "is lost for conforming clients, while some clients, google-genai among them, deliver it.",
+}
+
+
+class SseDecoder:
+    """Bytes of an event stream to messages, however the bytes are split between calls.
+
+    Work per byte is constant and memory is bounded by the limits. Raises OversizeError for a line or an event beyond
+    them; messages completed before it in the same call are returned first, and the next call raises.
+    """
+
+    __slots__ = (
+        "_after_cr",
+        "_at_start",
+        "_block_start",
+        "_data",
+        "_event",
+        "_event_bytes",
+        "_failure",
+        "_has_fields",
+        "_last_event_id",
+        "_limits",
+        "_more_data",
+        "_noted",
+        "_offset",
+        "_pending",
+        "_pending_bytes",
+        "_retry_ms",
+        "_utf8_findings",
+        "dispatched",
+        "findings",
+    )
+
+    def __init__(self, limits: WireLimits | None = None) -> None:
+        self._limits = limits if limits is not None else WireLimits()
+        self.findings: list[Finding] = []
+        self.dispatched = 0  # events dispatched so far: the index of the next one
+        self._noted: set[str] = set()
+        self._utf8_findings = 0
+        self._failure: WireError | None = None
+        self._at_start = True
+        self._after_cr = False
+        self._offset = 0  # where the line that is being read begins
+        self._pending: list[bytes] = []  # the pieces of that line
+        self._pending_bytes = 0
+        self._last_event_id = ""
+        self._block_start: int | None = None
+        self._data: str | None = None
+        self._more_data: list[str] = []
+        self._event = ""
+        self._event_bytes = 0
+        self._retry_ms: int | None = None
+        self._has_fields = False
+
+    def take_findings(self) -> list[Finding]:
+        """The findings since the last call; the decoder forgets them."""
+        taken, self.findings = self.findings, []
+        return taken
+
+    def feed(self, data: bytes) -> list[WireMessage]:
+        """The messages that `data` completes."""
+        if self._failure is not None:
+            raise self._failure
+        if self._after_cr and data:
+            self._after_cr = False
+            if data[0] == 0x0A:
+                self._offset += 1
+                data = data[1:]
+                self._note("sse.crlf", self._offset - 2)
+            else:
+                self._note("sse.bare-cr", self._offset - 1)
+        out: list[WireMessage] = []
+        try:
+            if b"\r" in data:
+                self._feed_any_line_end(data, out)
+            else:
+                lines = data.split(b"\n")
+                tail = lines.pop()
+                if lines:
+                    self._read_lines(lines, 1, out)
+                self._keep(tail)
+        except WireError as error:
+            self._failure = error
+            if not out:
+                raise
+        return out
+
+    def finish(self) -> list[WireMessage]:
+        """End of the stream: what was left undispatched, as a message with `dispatched=False`."""
+        if self._failure is not None:
+            raise self._failure
+        if self._after_cr:
+            self._after_cr = False
+            self._note("sse.bare-cr", self._offset - 1)
+        out: list[WireMessage] = []
+        if self._pending:
+            self._utf8_findings = MAX_UTF8_FINDINGS  # a sequence cut by the end is not the sender's mistake
+            self._read_lines([b""], 0, out, last=True)
+        if self._has_fields:
+            self._note("sse.undispatched-tail", self._block_start, self.dispatched)
+            out.append(self._take_block(dispatched=False))
+        return out
+
+    def _keep(self, piece: bytes) -> None:
+        """Store the part of a line whose end has not come."""
+        if not piece:
+            return
+        self._pending_bytes += len(piece)
+        if self._pending_bytes > self._limits.max_line_bytes:
+            raise OversizeError("a line of the event stream", self._limits.max_line_bytes, offset=self._offset)
+        self._pending.append(piece)
+
+    def _feed_any_line_end(self, data: bytes, out: list[WireMessage]) -> None:
+        position = 0
+        for match in _LINE.finditer(data):
+            position = match.end()
+            terminator = match[2]
+            line_end = self._offset + self._pending_bytes + len(match[1])
+            if terminator == b"\r\n":
+                self._note("sse.crlf", line_end)
+            elif terminator == b"\r":
+                if position == len(data):
+                    self._after_cr = True
+                else:
+                    self._note("sse.bare-cr", line_end)
+            self._read_lines([match[1]], len(terminator), out)
+        self._keep(data[position:])
+
+    def _read_lines(self, lines: list[bytes], end_bytes: int, out: list[WireMessage], *, last: bool = False) -> None:
+        """Interpret complete lines; each was followed by a line end of `end_bytes`."""
+        if self._pending:
+            self._pending.append(lines[0])
+            lines[0] = b"".join(self._pending)
+            self._pending.clear()
+            self._pending_bytes = 0
+        if self._at_start:
+            self._at_start = False
+            if lines[0].startswith(BOM):
+                lines[0] = lines[0][3:]
+                self._offset = 3
+                self._note("sse.bom", 0)
+        max_line_bytes = self._limits.max_line_bytes
+        max_event_bytes = self._limits.max_event_bytes
+        for line in lines:
+            size = len(line)
+            if not size:
+                if not last:
+                    self._end_block(out)
+                self._offset += end_bytes
+                continue
+            if size > max_line_bytes:
+                raise OversizeError("a line of the event stream", max_line_bytes, offset=self._offset)
+            if line[:5] == b"data:":
+                if not self._has_fields:
+                    self._has_fields = True
+                    self._block_start = self._offset
+                if line[5:6] == b" ":
+                    value = line[6:]
+                else:
+                    value = line[5:]
+                    if value and "sse.no-space" not in self._noted:
+                        self._note("sse.no-space", self._offset, self.dispatched)
+                self._event_bytes += size
+                if self._event_bytes > max_event_bytes:
+                    raise OversizeError("an event", max_event_bytes, offset=self._block_start)
+                try:
+                    text = value.decode()
+                except UnicodeDecodeError:
+                    text = self._decode(value, self._offset + size - len(value))
+                if self._data is None:
+                    self._data = text
+                else:
+                    self._more_data.append(text)
+                if not text.isascii() and "sse.foreign-line-end" not in self._noted:
+                    self._look_for_foreign_line_ends(text)
+            else:
+                self._read_other_field(line)
+            self._offset += size + end_bytes
+
+    def _read_other_field(self, line: bytes) -> None:
+        """A comment, any field but `data:`, or a line that the specification ignores."""
+        if line[0] == 0x3A:
+            return
+        if not self._has_fields:
+            self._block_start = self._offset
+        name, _, value = line.partition(b":")
+        value = value[1:] if value[:1] == b" " else value
+        text = self._decode(value, self._offset + len(line) - len(value))
+        match name:
+            case b"event":
+                self._event = text
+            case b"data":  # without a colon: an empty line of data
+                if self._data is None:
+                    self._data = ""
+                else:
+                    self._event_bytes += 1
+                    if self._event_bytes > self._limits.max_event_bytes:
+                        raise OversizeError("an event", self._limits.max_event_bytes, offset=self._block_start)
+                    self._more_data.append("")
+            case b"id":
+                if "\0" not in text:
+                    self._last_event_id = text
+            case b"retry":
+                digits = text.lstrip("0") or text[:1]
+                if text.isascii() and text.isdigit() and len(digits) <= MAX_RETRY_DIGITS:
+                    self._retry_ms = int(digits)
+            case _:
+                return
+        self._has_fields = True
+
+    def _end_block(self, out: list[WireMessage]) -> None:
+        if self._data is not None:
+            if self._more_data:
+                self._note("sse.multi-line-data", self._block_start, self.dispatched)
+            out.append(self._take_block(dispatched=True))
+            self.dispatched += 1
+        elif self._has_fields:
+            self._note("sse.no-data", self._block_start, self.dispatched)
+            out.append(self._take_block(dispatched=False))
+        elif self._last_event_id and "sse.blank-block-after-id" not in self._noted:
+            self._note("sse.blank-block-after-id", self._offset, self.dispatched)
+
+    def _take_block(self, *, dispatched: bool) -> WireMessage:
+        data = self._data or ""
+        if self._more_data:
+            data = "\n".join((data, *self._more_data))
+            self._more_data = []
+        assert self._block_start is not None
+        message = WireMessage(data, self._block_start, self._event, self._last_event_id, self._retry_ms, dispatched)
+        self._data = None
+        self._event = ""
+        self._event_bytes = 0
+        self._retry_ms = None
+        self._has_fields = False
+        return message
+
+    def _decode(self, value: bytes, offset: int) -> str:
+        """UTF-8 with U+FFFD for each maximal invalid part, as the Encoding standard has it.
+
+        `offset` is where `value` begins in the stream.
+        """
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            if self._utf8_findings < MAX_UTF8_FINDINGS:
+                self._utf8_findings += 1
+                bad = value[error.start : error.end]
+                self.findings.append(
+                    Finding(
+                        Axis.CONTENT,
+                        "sse.invalid-utf8",
+                        f"The bytes {bad.hex(' ')} are not valid UTF-8 ({error.reason}); a client reads U+FFFD there.",
+                        event_index=self.dispatched,
+                        offset=offset + error.start,
+                        got=bad.hex(" "),
+                    )
+                )
+            return value.decode(errors="replace")
+
+    def _look_for_foreign_line_ends(self, text: str) -> None:
+        found = _FOREIGN_LINE_ENDS.search(text)
+        if found is not None:
+            self._note("sse.foreign-line-end", self._offset, self.dispatched, f"U+{ord(found[0]):04X}")
+
+    def _note(self, rule: str, offset: int | None, event_index: int | None = None, got: str | None = None) -> None:
+        if rule not in self._noted:
+            self._noted.add(rule)
+            self.findings.append(Finding(Axis.INTEROP, rule, _INTEROP[rule], Severity.INFO, event_index, offset, got))
