@@ -1,1 +1,7 @@
-"""The order of events: a notation, its automaton, and a checker that says what came and what was expected."""
+"""Event grammars: a notation, the automata it compiles to, and runs of them over a stream's events."""
+
+from streambench.grammar.automaton import Automaton, compile_grammar
+from streambench.grammar.checker import Deviation, GrammarChecker
+from streambench.grammar.notation import GrammarError
+
+__all__ = ["Automaton", "Deviation", "GrammarChecker", "GrammarError", "compile_grammar"]

@@ -1,0 +1,340 @@
+"""Runs automata over a stream's events, and gets back into step after a deviation.
+
+One mistake is to be one violation. So after an event that does not fit, the run goes on with every state that could
+be the true one, had the stream one mistake:
+
+- the event is out of place: the state before it;
+- events before it were lost: the state after this event, from wherever it may come;
+- two neighbours were swapped: the state after both, owing the one that has not come yet.
+
+Further events thin these suspects out. Only when none is left, a second mistake is sure, and is reported.
+
+Slices run beside the outer automaton, one run per value of their path. When the outer automaton leaves a slice
+expression, each of its runs must be complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from streambench.grammar.automaton import Automaton
+from streambench.grammar.paths import MISSING, Getter, compile_path
+
+MAX_SLICES = 10_000
+
+# A suspect: a state, and the one event that may still come late (or None). What is owed lapses with the next event.
+_Suspect = tuple[int, str | None]
+
+
+@dataclass(slots=True, frozen=True)
+class Deviation:
+    """How an event departs from the grammar. `where` names the slice, if it is about one."""
+
+    rule: str
+    expected: tuple[str, ...] = ()
+    where: str | None = None
+    completion: tuple[str, ...] = ()
+
+
+class GrammarRun:
+    """One run of an automaton over the events of one stream, or of one slice of it."""
+
+    __slots__ = ("_automaton", "_before", "_getters", "_last", "_rows", "_runs", "_state", "_suspects", "_tolerated")
+
+    def __init__(self, automaton: Automaton, getters: dict[str, Getter] | None = None) -> None:
+        self._automaton = automaton
+        self._rows = automaton.rows
+        self._state = 0
+        self._suspects: frozenset[_Suspect] | None = None  # None: `_state` is sure
+        self._before = 0
+        self._last: str | None = None
+        self._tolerated = automaton.tolerated
+        self._getters = getters if getters is not None else slice_getters(automaton)
+        self._runs: list[dict[Hashable, GrammarRun]] = [{} for _ in automaton.slices]
+
+    @property
+    def accepts(self) -> bool:
+        """The stream may end here."""
+        accepting = self._automaton.accepting
+        if self._suspects is None:
+            outer = accepting[self._state]
+        else:
+            outer = any(accepting[state] for state, _ in self._suspects)
+        return outer and all(run.accepts for runs in self._runs for run in runs.values())
+
+    @property
+    def is_final(self) -> bool:
+        """The stream has surely ended here: nothing may follow."""
+        return self._suspects is None and self._automaton.is_final(self._state)
+
+    def step(self, name: str, data: Any) -> Deviation | None:
+        """Take the next event; the deviation if it does not fit here."""
+        automaton = self._automaton
+        if automaton.slices:
+            return self._step_with_slices(name, data)
+        if self._suspects is None:
+            state = self._state
+            after = self._rows[state].get(name)
+            if after is not None:
+                self._before = state
+                self._last = name
+                self._state = after
+                if self._tolerated and (state, name) in self._tolerated:
+                    return Deviation("grammar.tolerated", self._strict_names(state))
+                return None
+        return self._move_unsure(name)
+
+    def could_be(self, name: str) -> bool:
+        """Whether the event fits here, without taking it."""
+        symbol = self._symbol(name)
+        return any(symbol in self._rows[state] for state in self._states())
+
+    def expected(self) -> tuple[str, ...]:
+        """The names of the events that fit here."""
+        automaton = self._automaton
+        unfinished = {i for i, runs in enumerate(self._runs) if not all(run.accepts for run in runs.values())}
+        names: set[str] = set()
+        for state in self._states():
+            for symbol, after in self._rows[state].items():
+                inner = automaton.slice_with(symbol)
+                if inner is None:
+                    if not unfinished & (automaton.open_slices[state] - automaton.open_slices[after]):
+                        names.add(symbol)
+                else:
+                    names.update(inner.automaton.first_names())
+                    for run in self._runs[automaton.slices.index(inner)].values():
+                        names.update(run.expected())
+        return tuple(sorted(names))
+
+    def completion(self) -> tuple[str, ...]:
+        """The shortest sequence of events that would end the stream: open slices first, then the outer grammar."""
+        names: list[str] = []
+        for runs in self._runs:
+            for run in runs.values():
+                names += run.completion()
+        return (*names, *min((self._automaton.completion(state) for state in self._states()), key=len))
+
+    def incomplete_slices(self) -> tuple[str, ...]:
+        """The slices that have begun and not ended, as `path = value`."""
+        return tuple(
+            self._label(index, key)
+            for index, runs in enumerate(self._runs)
+            for key, run in runs.items()
+            if not run.accepts
+        )
+
+    def _states(self) -> list[int]:
+        return [self._state] if self._suspects is None else sorted({state for state, _ in self._suspects})
+
+    def _strict_names(self, state: int) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self._rows[state] if (state, name) not in self._tolerated))
+
+    def _symbol(self, name: str) -> str:
+        index = self._automaton.slice_of.get(name)
+        return name if index is None else self._automaton.slices[index].symbol
+
+    def _label(self, index: int, key: Hashable) -> str:
+        return f"{self._automaton.slices[index].path} = {json.dumps(key, default=str)}"
+
+    def _move_unsure(self, symbol: str) -> Deviation | None:
+        """A step where the state is not sure, or where the event does not fit the sure one."""
+        if self._suspects is None:
+            suspects: frozenset[_Suspect] = frozenset(((self._state, None),))
+        else:
+            suspects = self._suspects
+            following: set[_Suspect] = set()
+            for state, owed in suspects:
+                after = self._rows[state].get(symbol)
+                if after is not None:
+                    following.add((after, None))
+                if owed == symbol:
+                    following.add((state, None))
+            if following:
+                self._settle(following, symbol)
+                return None
+        deviation = Deviation("grammar.unexpected-event", self.expected())
+        self._settle(self._after_a_mistake(suspects, symbol), symbol)
+        return deviation
+
+    def _after_a_mistake(self, suspects: frozenset[_Suspect], symbol: str) -> set[_Suspect]:
+        rows = self._rows
+        after_symbol = self._automaton.targets.get(symbol, frozenset())
+        following: set[_Suspect] = {(state, None) for state, _ in suspects}  # out of place
+        following.update((state, None) for state in after_symbol)  # events before it were lost
+        for state, _ in suspects:  # it came before its predecessor, which is owed
+            for skipped, between in rows[state].items():
+                after = rows[between].get(symbol)
+                if after is not None:
+                    following.add((after, skipped))
+        if self._last is not None:  # the event before it came before this one
+            between_state = rows[self._before].get(symbol)
+            if between_state is not None:
+                after = rows[between_state].get(self._last)
+                if after is not None:
+                    following.add((after, None))
+        return following
+
+    def _settle(self, suspects: set[_Suspect], symbol: str) -> None:
+        self._last = symbol
+        if len(suspects) == 1:
+            state, owed = next(iter(suspects))
+            if owed is None:
+                self._before = self._state
+                self._state = state
+                self._suspects = None
+                return
+        self._suspects = frozenset(suspects)
+
+    # Slices
+
+    def _step_with_slices(self, name: str, data: Any) -> Deviation | None:
+        automaton = self._automaton
+        index = automaton.slice_of.get(name)
+        symbol = name if index is None else automaton.slices[index].symbol
+        suspects = self._suspects
+        state = self._state
+        after = self._rows[state].get(symbol) if suspects is None else None
+        if after is not None:
+            self._before = state
+            self._last = symbol
+            self._state = after
+            deviation = None
+            if after != state:
+                left = automaton.open_slices[state] - automaton.open_slices[after]
+                if left:
+                    deviation = self._leave(left, frozenset(((state, None),)), symbol)
+            if (state, symbol) in self._tolerated:
+                deviation = deviation or Deviation("grammar.tolerated", self._strict_names(state))
+        else:
+            open_before = self._open()
+            before = suspects if suspects is not None else frozenset(((state, None),))
+            deviation = self._move_unsure(symbol)
+            left = open_before - self._open()
+            if left:
+                deviation = deviation or self._leave(left, before, symbol)
+        if index is not None:
+            inner = self._step_slice(index, name, data)
+            deviation = deviation or inner
+        return deviation
+
+    def _open(self) -> frozenset[int]:
+        return frozenset().union(*(self._automaton.open_slices[state] for state in self._states()))
+
+    def _step_slice(self, index: int, name: str, data: Any) -> Deviation | None:
+        part = self._automaton.slices[index]
+        key = self._getters[part.path](data)
+        if key is MISSING:
+            return Deviation("grammar.no-slice-key", (part.path,))
+        if key.__class__ is list or key.__class__ is dict:
+            key = json.dumps(key, sort_keys=True)
+        runs = self._runs[index]
+        run = runs.get(key)
+        if run is None:
+            if len(runs) >= MAX_SLICES:
+                return Deviation("grammar.too-many-slices", (), part.path)
+            run = runs[key] = GrammarRun(part.automaton, self._getters)
+        deviation = run.step(name, data)
+        if deviation is not None:
+            where = self._label(index, key)
+            if deviation.where is not None:
+                where = f"{where}, {deviation.where}"
+            return Deviation(deviation.rule, deviation.expected, where, deviation.completion)
+        return None
+
+    def _leave(self, left: frozenset[int], before: frozenset[_Suspect], symbol: str) -> Deviation | None:
+        """The outer automaton has left slices: every run of them must be complete, and none is needed any more."""
+        deviation: Deviation | None = None
+        for index in sorted(left):
+            runs = self._runs[index]
+            incomplete = {key: run for key, run in runs.items() if not run.accepts}
+            if not incomplete:
+                runs.clear()
+                continue
+            if deviation is None:
+                key, run = next(iter(incomplete.items()))
+                deviation = Deviation(
+                    "grammar.incomplete-slice", run.expected(), self._label(index, key), run.completion()
+                )
+            for run in incomplete.values():
+                run.forgive()
+            # Either the slice's last events were lost, or this one came too early, or just before the last of them.
+            suspects: set[_Suspect] = {(state, None) for state, _ in before}
+            suspects.update((state, self._automaton.slices[index].symbol) for state in self._states())
+            self._settle(suspects, symbol)
+        return deviation
+
+    def forgive(self) -> None:
+        """An end that did not come has been reported: from here the run may be complete, or go on."""
+        accepting = self._automaton.accepting
+        suspects: set[_Suspect] = {(state, None) for state in self._states()}
+        suspects.update((state, None) for state, accepts in enumerate(accepting) if accepts)
+        self._suspects = frozenset(suspects)
+        for runs in self._runs:
+            for run in runs.values():
+                run.forgive()
+
+
+class GrammarChecker:
+    """A stream's whole grammar: the main automaton, and the one that may interrupt it at any time.
+
+    After the end of either, everything is out of place; that is reported once.
+    """
+
+    __slots__ = ("_interrupt", "_interrupt_first", "_main", "_over", "_run", "interrupted")
+
+    def __init__(
+        self, main: Automaton, interrupt: Automaton | None = None, getters: dict[str, Getter] | None = None
+    ) -> None:
+        self._main = GrammarRun(main, getters)
+        self._interrupt = interrupt
+        self._interrupt_first = frozenset(interrupt.first_names()) if interrupt is not None else frozenset()
+        self._run = self._main
+        self._over = False
+        self.interrupted = False
+
+    @property
+    def accepts(self) -> bool:
+        """The stream may end here, or has ended before."""
+        return self._over or self._run.accepts
+
+    @property
+    def over(self) -> bool:
+        """Nothing may follow."""
+        return self._over or self._run.is_final
+
+    def step(self, name: str, data: Any) -> Deviation | None:
+        """Take the next event; the deviation if it does not fit here."""
+        if self._over:
+            return None
+        if name in self._interrupt_first and not (self.interrupted or self._run.is_final or self._run.could_be(name)):
+            assert self._interrupt is not None
+            self.interrupted = True
+            self._run = GrammarRun(self._interrupt)
+        deviation = self._run.step(name, data)
+        if deviation is not None and deviation.rule == "grammar.unexpected-event" and not deviation.expected:
+            self._over = True
+            return Deviation("grammar.after-interrupt" if self.interrupted else "grammar.after-terminal")
+        return deviation
+
+    def expected(self) -> tuple[str, ...]:
+        """The names of the events that fit here."""
+        return self._run.expected()
+
+    def completion(self) -> tuple[str, ...]:
+        """The shortest sequence of events that would end the stream."""
+        return self._run.completion()
+
+    def incomplete_slices(self) -> tuple[str, ...]:
+        """The slices that have begun and not ended."""
+        return () if self.interrupted else self._main.incomplete_slices()
+
+
+def slice_getters(automaton: Automaton) -> dict[str, Getter]:
+    """For each slice path of an automaton, at any depth, the function that reads it."""
+    getters = {part.path: compile_path(part.path) for part in automaton.slices}
+    for part in automaton.slices:
+        getters.update(slice_getters(part.automaton))
+    return getters
