@@ -1,0 +1,105 @@
+"""How the servers are started from a command line, say that they are ready, and end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from aiohttp import web
+
+from mock_openai.upstream.app import DEFAULT_TOKENS, UpstreamSettings, create_app
+from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILES
+
+SHUTDOWN_S = 1.0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `python -m mock_openai` and `streambench mock`."""
+    out = argparse.ArgumentParser(
+        prog="streambench mock",
+        description="Start the fake OpenAI upstream and, unless --no-chat, the reference chat server.",
+        epilog="Example: streambench mock --profile openai-slow, then OPENAI_BASE_URL=http://127.0.0.1:4010/v1",
+    )
+    out.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
+    out.add_argument(
+        "--port", type=int, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
+    )
+    out.add_argument("--json", action="store_true", help="print the URLs as one JSON line when ready")
+    out.add_argument(
+        "--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="latency profile (default: %(default)s)"
+    )
+    out.add_argument("--seed", type=int, default=0, help="seed of texts and latencies (default: %(default)s)")
+    out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="length of a reply (default: %(default)s)")
+    out.add_argument("--api-key", help="let only this key in")
+    out.add_argument("--admin-token", help="admin routes ask for this token, and answer beyond loopback")
+    chat = out.add_argument_group("reference chat server")
+    chat.add_argument("--no-chat", action="store_true", help="only the upstream")
+    chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
+    chat.add_argument("--streaming", choices=["real", "paced", "rapid", "sentence"], help="its streaming mode")
+    chat.add_argument("--db", help="its SQLite file, or :memory:")
+    chat.add_argument("--user", action="append", default=[], metavar="NAME:TOKEN", help="one more user (repeatable)")
+    return out
+
+
+def main() -> None:
+    """Entry point; exits 0 after SIGTERM or SIGINT."""
+    options = parser().parse_args()
+    sys.exit(asyncio.run(serve(options)))
+
+
+async def serve(options: argparse.Namespace) -> int:
+    """Run until a signal; returns the exit code."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    app = create_app(
+        UpstreamSettings(options.profile, options.seed, options.tokens, options.api_key, options.admin_token)
+    )
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, options.host, options.port, backlog=4096)
+        await site.start()
+    except OSError as error:
+        print(f"mock_openai: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        await runner.cleanup()
+        return 1
+    host, port = runner.addresses[0][:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    chat_url, child = None, None
+    if not options.no_chat:
+        child = await _start_chat(options, url)
+        assert child.stdout is not None
+        line = await child.stdout.readline()
+        if not line:
+            await runner.cleanup()
+            return 1
+        chat_url = json.loads(line)["chat"]
+    if options.json:
+        print(json.dumps({"openai": url, "chat": chat_url, "pid": os.getpid()}), flush=True)
+    else:
+        print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\nCtrl-C ends it.", flush=True)
+    await stop.wait()
+    if child is not None and child.returncode is None:
+        child.terminate()
+    await runner.cleanup()
+    if child is not None:
+        await child.wait()
+    return 0
+
+
+async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.subprocess.Process:
+    arguments = ["--upstream", upstream, "--host", options.host, "--port", str(options.chat_port), "--json"]
+    for name in ("streaming", "db"):
+        if getattr(options, name) is not None:
+            arguments += [f"--{name}", getattr(options, name)]
+    for user in options.user:
+        arguments += ["--user", user]
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mock_openai.chat", *arguments, stdout=asyncio.subprocess.PIPE
+    )

@@ -1,0 +1,1 @@
+"""The fake OpenAI and Gemini upstream: faithful on the wire, paced by absolute deadlines, steerable, journalled."""

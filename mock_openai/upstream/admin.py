@@ -1,0 +1,132 @@
+"""The admin API under `/_mock/`: plans, journal, health. Loopback only, unless a token is set."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+import mock_openai
+from mock_openai.upstream.errors import admin_error
+from mock_openai.upstream.journal import Journal
+from mock_openai.upstream.plans import PlanError, Plans
+
+PING_S = 5.0
+
+
+class Admin:
+    """The admin routes of a server."""
+
+    def __init__(self, plans: Plans, journal: Journal, token: str | None) -> None:
+        self._plans = plans
+        self._journal = journal
+        self._token = token
+        # Two processes with the same boot id share CLOCK_MONOTONIC.
+        boot_id = Path("/proc/sys/kernel/random/boot_id")
+        self._boot_id = boot_id.read_text().strip() if boot_id.exists() else None
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/_mock/plans", self.put_plans),
+            web.get("/_mock/plans", self.list_plans),
+            web.delete("/_mock/plans", self.delete_plans),
+            web.get("/_mock/journal", self.read_journal),
+            web.delete("/_mock/journal", self.clear_journal),
+            web.get("/_mock/journal/stream", self.follow_journal),
+            web.get("/_mock/health", self.health),
+        ]
+
+    @web.middleware
+    async def guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Refuse strangers on admin routes."""
+        if request.path.startswith("/_mock/") and not self._allowed(request):
+            return admin_error(403, "admin routes answer on loopback, or with the token of --admin-token as a bearer")
+        return await handler(request)
+
+    def _allowed(self, request: web.Request) -> bool:
+        if self._token is not None:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            return secrets.compare_digest(given.encode(), self._token.encode())
+        try:
+            return ipaddress.ip_address(request.remote or "").is_loopback
+        except ValueError:
+            return False
+
+    async def put_plans(self, request: web.Request) -> web.Response:
+        try:
+            data = json.loads(await request.read())
+        except ValueError as error:
+            return admin_error(400, f"the body is not JSON: {error}")
+        try:
+            stored = [self._plans.put(item) for item in (data if isinstance(data, list) else [data])]
+        except PlanError as error:
+            return admin_error(422, str(error))
+        return web.json_response({"plans": stored}, status=201)
+
+    async def list_plans(self, request: web.Request) -> web.Response:
+        return web.json_response({"plans": self._plans.ids()})
+
+    async def delete_plans(self, request: web.Request) -> web.Response:
+        return web.json_response({"deleted": self._plans.delete(request.query.get("id"))})
+
+    async def read_journal(self, request: web.Request) -> web.Response:
+        try:
+            since, limit = int(request.query.get("since", 0)), int(request.query.get("limit", 1000))
+        except ValueError:
+            return admin_error(400, "`since` and `limit` are integers")
+        found = self._journal.find(
+            mark=request.query.get("id"), plan=request.query.get("plan"), since=since, limit=max(0, limit)
+        )
+        return web.json_response(
+            {
+                "entries": [entry.to_json() for entry in found],
+                "now_ns": time.monotonic_ns(),
+                "next": found[-1].seq if found else since,
+            }
+        )
+
+    async def clear_journal(self, request: web.Request) -> web.Response:
+        self._journal.clear(request.query.get("plan"))
+        return web.json_response({"deleted": True})
+
+    async def follow_journal(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
+        await response.prepare(request)
+        follower = self._journal.follow(request.query.get("plan"))
+        try:
+            while True:
+                wrote = False
+                for change in follower.read():
+                    await response.write(_line(change))
+                    wrote = True
+                if not wrote:
+                    await response.write(_line({"event": "ping", "now_ns": time.monotonic_ns(), "lost": follower.lost}))
+                await follower.wait(PING_S)
+        except ConnectionResetError:
+            return response
+        finally:
+            follower.stop()
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "status": "ok",
+                "now_ns": time.monotonic_ns(),
+                "boot_id": self._boot_id,
+                "pid": os.getpid(),
+                "version": mock_openai.__version__,
+            }
+        )
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
