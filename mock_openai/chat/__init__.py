@@ -1,0 +1,1 @@
+"""The reference chat server: chat systems as teams build them, plain enough to copy from."""

@@ -1,0 +1,57 @@
+"""The four ways to hand a reply on. Only `real` streams; the others are what teams ship and call streaming.
+
+A mode turns the upstream's pieces of text into the pieces that the client gets. The text stays the same: the pieces'
+concatenation is the upstream's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+Pieces = AsyncIterator[str]
+Reply = AsyncGenerator[str, None]
+
+WORD_PAUSE_S = 0.05
+_WORDS = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+\Z")
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s)")
+
+
+async def real(upstream: Pieces) -> Reply:
+    """Each piece goes out when it comes in."""
+    async for piece in upstream:
+        yield piece
+
+
+async def paced(upstream: Pieces) -> Reply:
+    """Wait for the whole reply, then type it: word by word, 50 ms apart."""
+    words = _WORDS.findall("".join([piece async for piece in upstream]))
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    for index, word in enumerate(words):
+        await asyncio.sleep(max(0.0, start_s + index * WORD_PAUSE_S - loop.time()))
+        yield word
+
+
+async def rapid(upstream: Pieces) -> Reply:
+    """Wait for the whole reply, then send it word by word with no pause: streaming by the look of it only."""
+    for word in _WORDS.findall("".join([piece async for piece in upstream])):
+        yield word
+
+
+async def sentence(upstream: Pieces) -> Reply:
+    """Forward, but only whole sentences."""
+    held = ""
+    async for piece in upstream:
+        held += piece
+        ends = list(_SENTENCE_END.finditer(held))
+        if ends:
+            cut = ends[-1].end()
+            yield held[:cut]
+            held = held[cut:]
+    if held:
+        yield held
+
+
+MODES: dict[str, Callable[[Pieces], Reply]] = {"real": real, "paced": paced, "rapid": rapid, "sentence": sentence}
