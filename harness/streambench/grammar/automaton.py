@@ -52,9 +52,14 @@ class Automaton:
         return self.accepting[state] and not self.rows[state]
 
     def first_names(self, state: int = 0) -> tuple[str, ...]:
-        """The names of events that may come next in `state`; for a slice, those that may begin a new one."""
+        """The names of events that should come next in `state`; for a slice, those that may begin a new one.
+
+        Names that are only tolerated are left out.
+        """
         names: set[str] = set()
         for symbol in self.rows[state]:
+            if (state, symbol) in self.tolerated:
+                continue
             inner = self.slice_with(symbol)
             names.update(inner.automaton.first_names() if inner else (symbol,))
         return tuple(sorted(names))

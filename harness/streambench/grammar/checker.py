@@ -66,6 +66,11 @@ class GrammarRun:
         return outer and all(run.accepts for runs in self._runs for run in runs.values())
 
     @property
+    def sure(self) -> bool:
+        """The state is known: no deviation has left it open."""
+        return self._suspects is None and all(run.sure for runs in self._runs for run in runs.values())
+
+    @property
     def is_final(self) -> bool:
         """The stream has surely ended here: nothing may follow."""
         return self._suspects is None and self._automaton.is_final(self._state)
@@ -99,6 +104,8 @@ class GrammarRun:
         names: set[str] = set()
         for state in self._states():
             for symbol, after in self._rows[state].items():
+                if (state, symbol) in self._tolerated:
+                    continue
                 inner = automaton.slice_with(symbol)
                 if inner is None:
                     if not unfinished & (automaton.open_slices[state] - automaton.open_slices[after]):
@@ -299,6 +306,11 @@ class GrammarChecker:
     def accepts(self) -> bool:
         """The stream may end here, or has ended before."""
         return self._over or self._run.accepts
+
+    @property
+    def sure(self) -> bool:
+        """The state is known: no deviation has left it open."""
+        return self._over or self._run.sure
 
     @property
     def over(self) -> bool:

@@ -43,6 +43,6 @@ class WireError(ValueError):
 class OversizeError(WireError):
     """Input beyond a limit; nothing more is read of it."""
 
-    def __init__(self, what: str, limit: int, *, offset: int | None = None) -> None:
-        super().__init__(f"{what} is larger than the limit of {limit:,} bytes", rule="wire.oversize", offset=offset)
+    def __init__(self, what: str, limit: int, *, unit: str = "bytes", offset: int | None = None) -> None:
+        super().__init__(f"{what} is larger than the limit of {limit:,} {unit}", rule="wire.oversize", offset=offset)
         self.limit = limit

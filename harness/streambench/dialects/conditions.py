@@ -1,0 +1,185 @@
+"""The `when` of an event: tests on fields of its message, all of which must hold.
+
+    when: {data.done: true, data.content: {empty: false}}
+
+A test is a literal (the field equals it), or one of `{not: literal}`, `{in: [literals]}`, `{exists: bool}`,
+`{empty: bool}` (missing, null, "", [] and {} are empty), `{starts: prefix}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from streambench.dialects.located import Located
+from streambench.grammar.paths import MISSING, compile_path, parse_path
+
+TESTS = ("not", "in", "exists", "empty", "starts")
+
+Predicate = Callable[[Any], bool]
+
+
+@dataclass(slots=True, frozen=True)
+class Test:
+    """One test of a field: `kind` is `is` or one of TESTS, `operand` what it compares with."""
+
+    kind: str
+    operand: Any
+
+    def __call__(self, value: Any) -> bool:
+        match self.kind:
+            case "is":
+                return _same(value, self.operand)
+            case "not":
+                return not _same(None if value is MISSING else value, self.operand)
+            case "in":
+                return any(_same(value, item) for item in self.operand)
+            case "exists":
+                return (value is not MISSING) is self.operand
+            case "empty":
+                return _is_empty(value) is self.operand
+        return isinstance(value, str) and value.startswith(self.operand)
+
+    def literals(self) -> Iterable[Any]:
+        """The values that it mentions."""
+        if self.kind in ("is", "not", "starts"):
+            return (self.operand,)
+        return self.operand if self.kind == "in" else ()
+
+    def describe(self) -> str:
+        match self.kind:
+            case "is":
+                return f"is {self.operand!r}"
+            case "exists":
+                return "is there" if self.operand else "is absent"
+            case "empty":
+                return "is empty" if self.operand else "is not empty"
+            case "not":
+                return f"is not {self.operand!r}"
+            case "in":
+                return f"is one of {', '.join(map(repr, self.operand))}"
+        return f"starts with {self.operand!r}"
+
+
+@dataclass(slots=True, frozen=True)
+class Condition:
+    """A conjunction of tests, by path. Without tests it always holds."""
+
+    tests: Mapping[str, Test]
+
+    def compile(self) -> Predicate:
+        """A function of the decoded message; the tests run in the order of the file."""
+        pairs = [(compile_path(path), _compile_test(test)) for path, test in self.tests.items()]
+        match pairs:
+            case [(get, holds)]:
+                return lambda data: holds(get(data))
+            case [(get, holds), (get_next, next_holds)]:
+                return lambda data: holds(get(data)) and next_holds(get_next(data))
+        return lambda data: all(holds(get(data)) for get, holds in pairs)
+
+    def excludes(self, other: Condition) -> bool:
+        """Whether no message can satisfy both; that is how two events are kept apart."""
+        mine, theirs = self._with_implied(), other._with_implied()
+        return any(path in theirs and not _satisfiable((*tests, *theirs[path])) for path, tests in mine.items())
+
+    def is_satisfiable(self) -> bool:
+        """Whether any message can satisfy it."""
+        return all(_satisfiable(tests) for tests in self._with_implied().values())
+
+    def describe(self) -> str:
+        return " and ".join(f"{path} {test.describe()}" for path, test in self.tests.items()) or "always"
+
+    def _with_implied(self) -> dict[str, tuple[Test, ...]]:
+        """The tests by path, with what they imply for the paths above: a field exists only in a non-empty parent."""
+        found: dict[str, tuple[Test, ...]] = {}
+        for path, test in self.tests.items():
+            found[path] = (*found.get(path, ()), test)
+            if not test(MISSING):
+                segments = path.split(".")
+                for end in range(1, len(segments)):
+                    parent = ".".join(segments[:end])
+                    found[parent] = (*found.get(parent, ()), Test("empty", False))
+        return found
+
+
+def read_condition(node: Located, what: str) -> Condition:
+    """The condition in a `when`. Raises a located ConfigurationError."""
+    tests: dict[str, Test] = {}
+    for path, item in node.mapping(what).items():
+        try:
+            if "*" in parse_path(path):
+                raise ValueError(f"{path!r}: a condition is about one field, so `*` cannot be used")
+        except ValueError as error:
+            raise node.key_error(path, str(error)) from None
+        tests[path] = _read_test(item, path)
+    condition = Condition(tests)
+    if not tests:
+        raise node.error(f"{what} has no test: leave it out, or write the path of a field and its value")
+    if not condition.is_satisfiable():
+        raise node.error(f"{what} contradicts itself: no message can satisfy it")
+    return condition
+
+
+def _read_test(item: Located, path: str) -> Test:
+    if not isinstance(item.value, dict):
+        return Test("is", item.plain())
+    keys = item.mapping(f"the test of {path!r}", TESTS)
+    if len(keys) != 1:
+        raise item.error(f"the test of {path!r} needs exactly one of {', '.join(TESTS)}")
+    kind, operand = next(iter(keys.items()))
+    value = operand.plain()
+    if kind in ("exists", "empty") and not isinstance(value, bool):
+        raise operand.error(f"{kind!r} takes true or false")
+    if kind == "in" and not (isinstance(value, list) and value):
+        raise operand.error("'in' takes a list of values")
+    if kind == "starts" and not (isinstance(value, str) and value):
+        raise operand.error("'starts' takes a text")
+    return Test(kind, value)
+
+
+def _compile_test(test: Test) -> Predicate:
+    """The test as a closure; the common kinds without the dispatch of `Test.__call__`."""
+    operand = test.operand
+    match test.kind:
+        case "is" if isinstance(operand, str):
+            return lambda value: bool(value == operand)
+        case "is" if operand is None or isinstance(operand, bool):
+            return lambda value: value is operand
+        case "not" if operand is None:
+            return lambda value: value is not None and value is not MISSING
+        case "exists":
+            return lambda value: (value is not MISSING) is operand
+        case "empty" if operand:
+            return lambda value: not value and _is_empty(value)
+        case "empty":
+            return lambda value: bool(value) or not _is_empty(value)
+    return test
+
+
+def _same(value: Any, literal: Any) -> bool:
+    """JSON equality: true is not 1."""
+    if isinstance(literal, bool) or isinstance(value, bool):
+        return value is literal
+    return bool(value == literal)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is MISSING or value is None or (isinstance(value, (str, list, dict)) and not value)
+
+
+def _satisfiable(tests: tuple[Test, ...]) -> bool:
+    """Whether some value passes all tests.
+
+    Each test depends only on equality with its literals, on a prefix, on emptiness or on presence, so these witnesses
+    cover every case.
+    """
+    return any(all(test(value) for test in tests) for value in _witnesses(tests))
+
+
+def _witnesses(tests: tuple[Test, ...]) -> Iterator[Any]:
+    literals = list(chain.from_iterable(test.literals() for test in tests))
+    yield from (MISSING, None, True, False, 0, 0.5, "", [], {}, ["\0"], {"\0": 0}, "\0")
+    yield from literals
+    yield from (literal + "\0" for literal in literals if isinstance(literal, str))

@@ -1,0 +1,130 @@
+"""A dialect: how one chat protocol names its events, what it puts in them, and in which order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from streambench.dialects.invariants import CheckFactory
+from streambench.dialects.templates import RenderedRequest, RequestTemplate, SetupStep
+from streambench.grammar import Automaton
+from streambench.grammar.paths import Getter
+from streambench.wire.message import WireMessage
+
+if TYPE_CHECKING:
+    from streambench.dialects.stream import DialectStream
+
+TRANSPORTS = ("sse", "ndjson", "websocket", "socketio")
+SOCKET_TRANSPORTS = ("websocket", "socketio")
+UNKNOWN = "?"
+
+# The rule of a decoded message, or in words why it has none.
+Classifier = Callable[[WireMessage, Any], "EventRule | str"]
+
+
+class SchemaValidator(Protocol):
+    """A compiled JSON Schema, as jsonschema-rs makes it."""
+
+    def is_valid(self, instance: Any) -> bool: ...
+
+    def iter_errors(self, instance: Any) -> Any: ...
+
+
+@dataclass(slots=True, frozen=True)
+class EventRule:
+    """What a dialect says of one event.
+
+    `content` reads the text it carries: what is new (delta), or all there is so far (`snapshot`). `error` reads the
+    text of a failure, `tokens` the number of tokens that the protocol reports. `condition` is its `when` in words,
+    `of` the event that it refines.
+    """
+
+    name: str
+    of: str | None = None
+    condition: str | None = None
+    literal: str | None = None
+    content: Getter | None = None
+    content_path: str | None = None
+    snapshot: bool = False
+    error: Getter | None = None
+    tokens: Getter | None = None
+    schema: SchemaValidator | None = None
+    terminal: bool = False
+    interrupts: bool = False
+    anywhere: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Dialect:
+    """A loaded dialect file; one instance serves any number of streams.
+
+    `terminal` are the events after which a stream is complete; empty where the protocol ends by closing. `path` is
+    the request's path below the target's URL, empty where the URL is the endpoint itself. `variables` are those that
+    the templates need, with their defaults; None where the target must give a value.
+    """
+
+    name: str
+    version: int
+    summary: str
+    transport: str
+    source_path: Path
+    request: RequestTemplate
+    setup: tuple[SetupStep, ...]
+    variables: Mapping[str, str | None]
+    events: Mapping[str, EventRule]
+    literals: Mapping[str, EventRule]
+    classify: Classifier
+    grammar: str
+    automaton: Automaton
+    interrupt: str | None
+    interrupt_automaton: Automaton | None
+    getters: dict[str, Getter]
+    terminal: tuple[str, ...]
+    anywhere: frozenset[str]
+    unknown_is_violation: bool
+    checks: tuple[CheckFactory, ...]
+
+    @property
+    def path(self) -> str:
+        return self.request.path
+
+    @property
+    def is_socket(self) -> bool:
+        """The connection outlives a reply."""
+        return self.transport in SOCKET_TRANSPORTS
+
+    def open(self) -> DialectStream:
+        """The state of one stream, which is one reply."""
+        from streambench.dialects.stream import DialectStream
+
+        return DialectStream(self)
+
+    def render_request(self, variables: Mapping[str, str]) -> RenderedRequest:
+        """The request of one prompt.
+
+        `variables` holds the prompt and whatever setup captured. Raises ConfigurationError for a missing value.
+        """
+        return self.request.render(self.with_defaults(variables))
+
+    def with_defaults(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """The variables, and the dialect's own values for those that were not given."""
+        defaults = {name: value for name, value in self.variables.items() if value is not None}
+        return {**defaults, **variables}
+
+    def identify(self, message: WireMessage) -> tuple[str, Any]:
+        """The name of a message's event (`?` where the dialect has none) and its decoded data, outside any stream.
+
+        It is how setup recognises the event that it waits for.
+        """
+        from streambench.dialects.decoding import decode_data
+
+        rule = self.literals.get(message.data) if self.literals else None
+        if rule is not None:
+            return rule.name, message.data
+        data, problem = decode_data(message)
+        if problem is not None:
+            return UNKNOWN, message.data
+        found = self.classify(message, data)
+        return UNKNOWN if isinstance(found, str) else found.name, data

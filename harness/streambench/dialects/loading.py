@@ -1,0 +1,620 @@
+"""Dialect files, read and checked: every mistake is found here, with its place, and none during a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from streambench.dialects import naming
+from streambench.dialects.conditions import Condition, read_condition
+from streambench.dialects.dialect import SOCKET_TRANSPORTS, TRANSPORTS, Dialect, EventRule
+from streambench.dialects.invariants import read_invariants
+from streambench.dialects.located import Located, read_yaml
+from streambench.dialects.naming import Candidates
+from streambench.dialects.templates import RequestTemplate, SetupStep, placeholders
+from streambench.errors import ConfigurationError
+from streambench.grammar import Automaton, GrammarError
+from streambench.grammar.automaton import compile_parsed
+from streambench.grammar.checker import slice_getters
+from streambench.grammar.expression import Algebra
+from streambench.grammar.notation import is_event_name, parse_grammar
+from streambench.grammar.paths import compile_path
+
+BUNDLED = Path(__file__).parent / "bundled"
+SUFFIXES = (".yaml", ".yml")
+MAX_FILE_BYTES = 1 << 20
+BUILTIN_VARIABLES = ("prompt",)
+
+TOP_KEYS = (
+    "dialect",
+    "version",
+    "summary",
+    "transport",
+    "request",
+    "path",
+    "variables",
+    "setup",
+    "name",
+    "events",
+    "grammar",
+    "interrupt",
+    "anywhere",
+    "unknown",
+    "invariants",
+    "terminal",
+)
+EVENT_KEYS = ("when", "of", "literal", "content", "mode", "error", "tokens", "schema")
+HTTP_KEYS = ("method", "headers", "json", "body")
+STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
+
+_T = TypeVar("_T")
+
+
+def bundled_dialects() -> tuple[str, ...]:
+    """The names of the dialects that are shipped, sorted."""
+    return tuple(sorted(path.stem for path in BUNDLED.glob("*.yaml")))
+
+
+def load_dialect(name_or_path: str) -> Dialect:
+    """A bundled dialect by name, or one from a file.
+
+    Raises ConfigurationError: unknown name, unreadable file, or any mistake in it with line and column.
+    """
+    is_path = "/" in name_or_path or name_or_path.endswith(SUFFIXES)
+    if is_path:
+        path = Path(name_or_path)
+        return _load(path, _read(path))
+    bundled = bundled_dialects()
+    if name_or_path not in bundled:
+        raise ConfigurationError(
+            f"there is no dialect {name_or_path!r}: the bundled ones are {', '.join(bundled)}; "
+            "a file of your own needs its path, ending in .yaml.",
+            text=name_or_path,
+            suggestion=_nearest(name_or_path, bundled),
+        )
+    return _load_bundled(name_or_path)
+
+
+@cache
+def _load_bundled(name: str) -> Dialect:
+    path = BUNDLED / f"{name}.yaml"
+    return _load(path, _read(path))
+
+
+def parse_dialect(text: str, path: Path) -> Dialect:
+    """The dialect in `text`; `path` is where mistakes are said to be. Raises ConfigurationError."""
+    return _load(path, text)
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str | None:
+    from streambench.errors import nearest
+
+    return nearest(name, valid)
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigurationError(f"larger than {MAX_FILE_BYTES:,} bytes: is it a dialect file?", path=str(path))
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"the dialect file cannot be read: {error.strerror}", path=str(path)) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError("the dialect file is not UTF-8 text", path=str(path)) from None
+
+
+def _load(path: Path, text: str) -> Dialect:
+    return _Loader(read_yaml(text, str(path)), path).load()
+
+
+class _Loader:
+    """Reads one file, in the order in which its parts depend on each other."""
+
+    def __init__(self, root: Located, path: Path) -> None:
+        self._root = root
+        self._file = path
+        self._top = root.mapping("a dialect", TOP_KEYS)
+        self._conditions: dict[str, Condition] = {}
+
+    def load(self) -> Dialect:
+        transport = self._need("transport").choice("'transport'", TRANSPORTS)
+        event_nodes = self._event_nodes()
+        variants = self._variants(event_nodes)
+        rules = {name: self._rule(name, node, event_nodes) for name, node in event_nodes.items()}
+        self._inherit(rules, event_nodes)
+
+        main, automaton = self._grammar("grammar", rules)
+        interrupt, interrupt_automaton = self._optional_grammar("interrupt", rules)
+        anywhere = self._anywhere(rules)
+        terminal = self._terminal(automaton, rules)
+        self._check_reachable(event_nodes, automaton, interrupt_automaton, anywhere)
+        interrupting = interrupt_automaton.first_names() if interrupt_automaton is not None else ()
+        rules = {
+            name: replace(rule, terminal=name in terminal, interrupts=name in interrupting, anywhere=name in anywhere)
+            for name, rule in rules.items()
+        }
+
+        invariants = self._top.get("invariants")
+        checks = read_invariants(invariants, variants) if invariants is not None else ()
+        variables = self._variables()
+        setup = self._setup(transport, rules)
+        request = self._request(transport)
+        self._check_placeholders(request, setup, variables)
+        return Dialect(
+            name=self._need("dialect").string("'dialect'"),
+            version=self._version(),
+            summary=self._text("summary", main),
+            transport=transport,
+            source_path=self._file,
+            request=request,
+            setup=setup,
+            variables=variables,
+            events=rules,
+            literals={rule.literal: rule for rule in rules.values() if rule.literal is not None},
+            classify=self._classifier(rules, event_nodes, transport),
+            grammar=main,
+            automaton=automaton,
+            interrupt=interrupt,
+            interrupt_automaton=interrupt_automaton,
+            getters=slice_getters(automaton),
+            terminal=tuple(sorted(terminal)),
+            anywhere=anywhere,
+            unknown_is_violation=self._choice("unknown", ("fail", "info"), "fail") == "fail",
+            checks=checks,
+        )
+
+    # Scalars
+
+    def _need(self, key: str) -> Located:
+        if key not in self._top:
+            raise self._root.error(f"a dialect needs {key!r}")
+        return self._top[key]
+
+    def _text(self, key: str, default: str) -> str:
+        return self._top[key].string(f"{key!r}") if key in self._top else default
+
+    def _choice(self, key: str, valid: tuple[str, ...], default: str) -> str:
+        return self._top[key].choice(f"{key!r}", valid) if key in self._top else default
+
+    def _version(self) -> int:
+        node = self._need("version")
+        if node.value.__class__ is not int or node.value != 1:
+            raise node.error("this release reads dialect files of version 1")
+        return 1
+
+    # Events
+
+    def _event_nodes(self) -> dict[str, Located]:
+        node = self._need("events")
+        events = node.mapping("'events'")
+        if not events:
+            raise node.error("'events' is empty: name the events of the protocol")
+        for name in events:
+            if not is_event_name(name):
+                raise node.key_error(
+                    name, f"{name!r} cannot be the name of an event: use letters, digits, and _ - . : /"
+                )
+        return {
+            name: Located({}, item.path, item.line, item.column) if item.value is None else item
+            for name, item in events.items()
+        }
+
+    def _variants(self, nodes: Mapping[str, Located]) -> dict[str, frozenset[str]]:
+        """For each event, it and those that refine it; checks the `of` on the way."""
+        variants = {name: {name} for name in nodes}
+        events = self._top["events"]
+        for name, node in nodes.items():
+            of = node.mapping(f"event {name!r}", EVENT_KEYS).get("of")
+            if of is None:
+                continue
+            base = of.string("'of'")
+            if base not in nodes and self._is_named():
+                # An event may refine a name that is not an event by itself.
+                base_node = None
+            elif base not in nodes or base == name:
+                raise of.error(
+                    f"there is no event {base!r} to refine.", text=base, valid=[n for n in nodes if n != name]
+                )
+            else:
+                base_node = nodes[base].mapping(f"event {base!r}")
+            if base_node is not None and "of" in base_node:
+                raise of.error(f"{base!r} is itself a refinement: refine {base_node['of'].value!r} instead")
+            if "when" not in node.value:
+                raise events.key_error(name, f"{name!r} refines {base!r}, so it needs 'when': what tells the two apart")
+            if base in variants:
+                variants[base].add(name)
+        return {name: frozenset(found) for name, found in variants.items()}
+
+    def _is_named(self) -> bool:
+        return "name" in self._top
+
+    def _rule(self, name: str, node: Located, nodes: Mapping[str, Located]) -> EventRule:
+        keys = node.mapping(f"event {name!r}", EVENT_KEYS)
+        if "when" in keys:
+            self._conditions[name] = read_condition(keys["when"], f"'when' of {name!r}")
+            if "of" not in keys and self._is_named() and "literal" not in keys:
+                raise keys["when"].error(
+                    f"'when' needs 'of' here: events are named by {self._top['name'].value!r}, so say which of those "
+                    f"names {name!r} refines.",
+                    valid=nodes,
+                )
+        literal = keys["literal"].string("'literal'") if "literal" in keys else None
+        if literal is not None and ("when" in keys or "of" in keys):
+            raise keys["literal"].error("a literal event has no JSON data, so 'when' and 'of' cannot be used with it")
+        mode = keys["mode"].choice("'mode'", ("delta", "snapshot")) if "mode" in keys else "delta"
+        if "mode" in keys and "content" not in keys:
+            raise keys["mode"].error("'mode' is about 'content', which is missing")
+        content = self._path(keys.get("content"))
+        return EventRule(
+            name=name,
+            of=keys["of"].value if "of" in keys else None,
+            condition=self._conditions[name].describe() if name in self._conditions else None,
+            literal=literal,
+            content=content[1],
+            content_path=content[0],
+            snapshot=mode == "snapshot",
+            error=self._path(keys.get("error"))[1],
+            tokens=self._path(keys.get("tokens"))[1],
+            schema=self._schema(keys.get("schema")),
+        )
+
+    def _path(self, node: Located | None) -> tuple[str | None, Any]:
+        if node is None:
+            return None, None
+        text = node.string("a path")
+        try:
+            return text, compile_path(text)
+        except ValueError as error:
+            raise node.error(str(error), text=text) from None
+
+    def _schema(self, node: Located | None) -> Any:
+        if node is None:
+            return None
+        import jsonschema_rs
+
+        schema = node.plain()
+        if not isinstance(schema, (dict, bool)):
+            raise node.error("'schema' must be a JSON Schema, so a mapping")
+        try:
+            return jsonschema_rs.validator_for(schema, retriever=_refuse_reference)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+            place = _find(node, getattr(error, "instance_path", []))
+            reason = str(error).split("\n", 1)[0]
+            raise place.error(f"not a valid JSON Schema: {reason}") from None
+
+    def _inherit(self, rules: dict[str, EventRule], nodes: Mapping[str, Located]) -> None:
+        """A refinement has what the event it refines has, where it does not say otherwise."""
+        for name, rule in rules.items():
+            base = rules.get(rule.of) if rule.of is not None else None
+            if base is None:
+                continue
+            own = nodes[name].value
+            rules[name] = replace(
+                rule,
+                content=rule.content if "content" in own else base.content,
+                content_path=rule.content_path if "content" in own else base.content_path,
+                snapshot=rule.snapshot if "content" in own else base.snapshot,
+                error=rule.error if "error" in own else base.error,
+                tokens=rule.tokens if "tokens" in own else base.tokens,
+                schema=rule.schema if "schema" in own else base.schema,
+            )
+
+    # Naming
+
+    def _classifier(self, rules: Mapping[str, EventRule], nodes: Mapping[str, Located], transport: str) -> Any:
+        groups = self._groups(rules, nodes)
+        if "name" not in self._top:
+            return self._by_conditions(groups, rules, nodes)
+        node = self._top["name"]
+        text = node.string("'name'")
+        if text == naming.BY_KEY:
+            return naming.by_key(groups)
+        if text in naming.WIRE_NAMES:
+            if naming.WIRE_NAMES[text] != transport:
+                raise node.error(f"{text!r} is for the transport {naming.WIRE_NAMES[text]!r}, not {transport!r}")
+            return naming.by_wire(groups)
+        self._path(node)
+        if text.split(".")[0] in TRANSPORTS:
+            raise node.error(f"{text!r} is not known.", text=text, valid=naming.WIRE_NAMES)
+        return naming.by_field(text, groups)
+
+    def _groups(self, rules: Mapping[str, EventRule], nodes: Mapping[str, Located]) -> dict[str, Candidates]:
+        """Each event that refines nothing, with its refinements; refuses refinements that overlap."""
+        bases = {rule.of or name for name, rule in rules.items() if rule.literal is None}
+        groups: dict[str, Candidates] = {}
+        for base in sorted(bases):
+            members = [name for name, rule in rules.items() if rule.of == base]
+            self._check_apart(members, nodes)
+            groups[base] = Candidates(
+                rules.get(base), tuple((self._conditions[name].compile(), rules[name]) for name in members)
+            )
+        return groups
+
+    def _by_conditions(
+        self, groups: Mapping[str, Candidates], rules: Mapping[str, EventRule], nodes: Mapping[str, Located]
+    ) -> Any:
+        conditional = [name for name in rules if name in groups and name in self._conditions]
+        defaults = [name for name in rules if name in groups and name not in self._conditions]
+        self._check_apart(conditional, nodes)
+        if len(defaults) > 1:
+            raise self._top["events"].key_error(
+                defaults[1],
+                f"without 'name', events are told apart by 'when', and only one can do without: {defaults[0]!r} and "
+                f"{defaults[1]!r} both have none",
+            )
+        return naming.by_conditions(
+            tuple((self._conditions[name].compile(), groups[name]) for name in conditional),
+            groups[defaults[0]] if defaults else None,
+        )
+
+    def _check_apart(self, names: list[str], nodes: Mapping[str, Located]) -> None:
+        for i, second in enumerate(names):
+            for first in names[:i]:
+                one, other = self._conditions[first], self._conditions[second]
+                if not one.excludes(other):
+                    raise (
+                        nodes[second]
+                        .value["when"]
+                        .error(
+                            f"one message could be both {first!r} and {second!r}: {one.describe()}, and "
+                            f"{other.describe()}. Add a test to one of them that excludes the other"
+                        )
+                    )
+
+    # Grammar
+
+    def _grammar(self, key: str, rules: Mapping[str, EventRule]) -> tuple[str, Automaton]:
+        node = self._need(key)
+        text = node.string(f"{key!r}")
+        algebra = Algebra()
+        parsed = _located_grammar(node, lambda: parse_grammar(text, algebra))
+        for use in parsed.all_uses():
+            if use.name not in rules:
+                raise node.error(
+                    f"the {key} speaks of {use.name!r}, which is not among the events.",
+                    text=use.name,
+                    valid=rules,
+                    at=use.position,
+                )
+        return " ".join(text.split()), _located_grammar(node, lambda: compile_parsed(parsed, algebra))
+
+    def _optional_grammar(self, key: str, rules: Mapping[str, EventRule]) -> tuple[str | None, Automaton | None]:
+        if key not in self._top or self._top[key].value in (None, ""):
+            return None, None
+        text, automaton = self._grammar(key, rules)
+        if automaton.accepting[0]:
+            raise self._top[key].error("an interrupt needs at least one event: this one could be empty")
+        if automaton.slices:
+            raise self._top[key].error("an interrupt cannot have slices (each)")
+        return text, automaton
+
+    def _anywhere(self, rules: Mapping[str, EventRule]) -> frozenset[str]:
+        if "anywhere" not in self._top:
+            return frozenset()
+        names: set[str] = set()
+        for item in self._top["anywhere"].sequence("'anywhere'"):
+            name = item.string("an event of 'anywhere'")
+            if name not in rules:
+                raise item.error(f"there is no event {name!r}.", text=name, valid=rules)
+            names.add(name)
+        return frozenset(names)
+
+    def _terminal(self, automaton: Automaton, rules: Mapping[str, EventRule]) -> frozenset[str]:
+        node = self._top.get("terminal")
+        if node is None:
+            return automaton.terminal_names()
+        items = node.value if isinstance(node.value, list) else [node]
+        names: set[str] = set()
+        for item in items:
+            name = item.string("'terminal'")
+            if name not in rules:
+                raise item.error(f"there is no event {name!r}.", text=name, valid=rules)
+            states = automaton.targets.get(name)
+            if states is None:
+                raise item.error(f"no stream can end with {name!r}: the grammar never has it", text=name)
+            if not any(automaton.accepting[state] for state in states):
+                needed = " ".join(automaton.completion(min(states)))
+                raise item.error(
+                    f"the language is empty: a stream ends with {name!r}, but then the grammar still asks for {needed}"
+                )
+            for state in states:
+                for following in automaton.first_names(state):
+                    raise item.error(
+                        f"a stream ends with {name!r}, so {following!r}, which the grammar has after it, can never come"
+                    )
+            names.add(name)
+        return frozenset(names)
+
+    def _check_reachable(
+        self,
+        nodes: Mapping[str, Located],
+        automaton: Automaton,
+        interrupt: Automaton | None,
+        anywhere: frozenset[str],
+    ) -> None:
+        used = automaton.names | anywhere | (interrupt.names if interrupt is not None else frozenset())
+        for name in sorted(anywhere & (used - anywhere | automaton.names)):
+            if name in automaton.names:
+                raise self._top["anywhere"].error(
+                    f"{name!r} may come anywhere, so the grammar should not place it as well"
+                )
+        refined = {node.value["of"].value for node in nodes.values() if "of" in node.value}
+        for name in nodes:
+            if name not in used and name not in refined:
+                raise self._top["events"].key_error(
+                    name, f"{name!r} can never come: neither grammar, nor interrupt, nor anywhere has it"
+                )
+
+    # Requests
+
+    def _variables(self) -> dict[str, str | None]:
+        if "variables" not in self._top:
+            return {}
+        found: dict[str, str | None] = {}
+        for name, item in self._top["variables"].mapping("'variables'").items():
+            value = item.plain()
+            if isinstance(value, (dict, list)):
+                raise item.error(f"the variable {name!r} needs a plain value")
+            found[name] = None if value is None else value if isinstance(value, str) else json.dumps(value)
+        return found
+
+    def _request(self, transport: str) -> RequestTemplate:
+        path = self._text("path", "")
+        node = self._top.get("request")
+        if node is None:
+            return RequestTemplate(method="GET", path=path)
+        if transport == "websocket":
+            keys = node.mapping("'request'", ("send", "headers"))
+            return RequestTemplate(path=path, send=_messages(keys.get("send")), headers=_headers(keys.get("headers")))
+        if transport == "socketio":
+            keys = node.mapping("'request'", ("emit", "headers"))
+            return RequestTemplate(path=path, emit=_emit(keys.get("emit")), headers=_headers(keys.get("headers")))
+        keys = node.mapping("'request'", HTTP_KEYS)
+        return _http_request(keys, path, "POST", _accept(transport))
+
+    def _setup(self, transport: str, rules: Mapping[str, EventRule]) -> tuple[SetupStep, ...]:
+        node = self._top.get("setup")
+        if node is None:
+            return ()
+        return tuple(self._step(item, transport, rules) for item in node.sequence("'setup'"))
+
+    def _step(self, item: Located, transport: str, rules: Mapping[str, EventRule]) -> SetupStep:
+        keys = item.mapping("a setup step", STEP_KEYS)
+        capture = _captures(keys.get("capture"))
+        wait_for = keys["await"].string("'await'") if "await" in keys else None
+        if wait_for is not None and wait_for not in rules:
+            raise keys["await"].error(f"there is no event {wait_for!r}.", text=wait_for, valid=rules)
+        if "path" in keys:
+            for key in ("send", "emit", "await"):
+                if key in keys:
+                    raise item.key_error(key, f"{key!r} is for sockets, but 'path' makes this step an HTTP request")
+            path = keys["path"].string("'path'")
+            request = _http_request(keys, path, "POST" if "json" in keys or "body" in keys else "GET", None)
+            return SetupStep(request, is_http=True, capture=capture)
+        if transport not in SOCKET_TRANSPORTS:
+            raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
+        wrong = "emit" if transport == "websocket" else "send"
+        if wrong in keys:
+            raise item.key_error(wrong, f"{wrong!r} is not for {transport}")
+        if not any(key in keys for key in ("send", "emit", "await")):
+            raise item.error("a setup step sends something (send, emit), waits for an event (await), or both")
+        if capture and wait_for is None:
+            raise item.error("this step captures from an event, so it needs 'await', the name of the event")
+        request = RequestTemplate(send=_messages(keys.get("send")), emit=_emit(keys.get("emit")))
+        return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
+
+    def _check_placeholders(
+        self, request: RequestTemplate, setup: tuple[SetupStep, ...], variables: Mapping[str, str | None]
+    ) -> None:
+        known = {*BUILTIN_VARIABLES, *variables}
+        steps = self._top["setup"].value if setup else []
+        for step, node in zip(setup, steps, strict=True):
+            self._check_known(step.request, node, known)
+            known |= set(step.capture)
+        self._check_known(request, self._top.get("request", self._root), known)
+
+    def _check_known(self, request: RequestTemplate, node: Located, known: set[str]) -> None:
+        for name in sorted(request.placeholders() - known):
+            place = _find_text(node, name) or self._top.get("path") or node
+            raise place.error(
+                f"nothing gives {{{name}}} a value: capture it in setup, or list it under 'variables'.",
+                text=name,
+                valid=known,
+            )
+
+
+def _located_grammar(node: Located, make: Callable[[], _T]) -> _T:
+    try:
+        return make()
+    except GrammarError as error:
+        raise node.error(error.reason, at=error.position) from None
+
+
+def _refuse_reference(uri: str) -> Any:
+    raise ValueError(f"the schema refers to {uri}, and nothing is fetched: write it here")
+
+
+def _find(node: Located, path: Iterable[str | int]) -> Located:
+    """The value inside `node` at a path of keys and indexes, as far as it leads."""
+    for segment in path:
+        try:
+            node = node.value[segment]
+        except (LookupError, TypeError):
+            return node
+    return node
+
+
+def _find_text(node: Located, variable: str) -> Located | None:
+    """The text inside `node` that has the placeholder."""
+    if isinstance(node.value, str):
+        return node if variable in placeholders(node.value) else None
+    items = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
+    for item in items:
+        found = _find_text(item, variable)
+        if found is not None:
+            return found
+    return None
+
+
+def _accept(transport: str) -> str:
+    return "text/event-stream" if transport == "sse" else "application/x-ndjson"
+
+
+def _http_request(keys: Mapping[str, Located], path: str, default_method: str, accept: str | None) -> RequestTemplate:
+    if "json" in keys and "body" in keys:
+        raise keys["body"].error("a request has either 'json' or 'body'")
+    headers = _headers(keys.get("headers"))
+    given = {name.lower() for name in headers}
+    if accept is not None and "accept" not in given:
+        headers["Accept"] = accept
+    if "json" in keys and "content-type" not in given:
+        headers["Content-Type"] = "application/json"
+    return RequestTemplate(
+        method=keys["method"].string("'method'").upper() if "method" in keys else default_method,
+        path=path,
+        headers=headers,
+        json=keys["json"].plain() if "json" in keys else None,
+        text_body=keys["body"].string("'body'") if "body" in keys else None,
+    )
+
+
+def _headers(node: Located | None) -> dict[str, str]:
+    if node is None:
+        return {}
+    return {name: item.string(f"the header {name!r}") for name, item in node.mapping("'headers'").items()}
+
+
+def _messages(node: Located | None) -> tuple[Any, ...]:
+    """What to send on a WebSocket: one message or a list of them, each a text or JSON."""
+    if node is None:
+        return ()
+    value = node.plain()
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _emit(node: Located | None) -> tuple[str, tuple[Any, ...]] | None:
+    """What to emit on Socket.IO: `[event, argument, …]`."""
+    if node is None:
+        return None
+    items = node.sequence("'emit'")
+    if not items:
+        raise node.error("'emit' needs the name of the event: write [event, argument, …]")
+    return items[0].string("the event to emit"), tuple(item.plain() for item in items[1:])
+
+
+def _captures(node: Located | None) -> dict[str, str]:
+    if node is None:
+        return {}
+    captures: dict[str, str] = {}
+    for name, item in node.mapping("'capture'").items():
+        path = item.string(f"the path of {name!r}")
+        try:
+            compile_path(path)
+        except ValueError as error:
+            raise item.error(str(error), text=path) from None
+        captures[name] = path
+    return captures

@@ -1,0 +1,199 @@
+"""YAML 1.2 read safely, every value with the place where it stands, so that a mistake can be pointed at.
+
+Only plain data comes out: tags are refused, duplicate keys are errors, and aliases cannot blow a small file up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streambench.errors import ConfigurationError, nearest
+
+MAX_NODES = 20_000
+MAX_DEPTH = 40
+
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+
+
+@dataclass(slots=True, frozen=True)
+class Located:
+    """A value of a YAML file. `line` and `column` count from 1.
+
+    `value` is null, a bool, an int, a float, a str, a list of Located, or a dict of Located; for a dict, `keys` says
+    where each key stands.
+    """
+
+    value: Any
+    path: str
+    line: int
+    column: int
+    keys: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    block: bool = False  # a scalar in block style (`|`, `>`): its text begins on the next line
+
+    def plain(self) -> Any:
+        """The value without places, as json.loads would give it."""
+        if isinstance(self.value, dict):
+            return {key: item.plain() for key, item in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        return self.value
+
+    def error(
+        self, reason: str, *, text: str | None = None, valid: Iterable[str] = (), at: int | None = None
+    ) -> ConfigurationError:
+        """The error to raise about this value; `at` points at a character of a string, `valid` are the names allowed.
+
+        The suggestion is the nearest of `valid` to `text`.
+        """
+        line, column = self.line, self.column
+        if at is not None and isinstance(self.value, str):
+            if self.block:
+                line, column = line + 1 + self.value.count("\n", 0, at), 1
+            else:
+                column += at
+        return self._error(reason, line, column, text, valid)
+
+    def key_error(self, key: str, reason: str, *, valid: Iterable[str] = ()) -> ConfigurationError:
+        """The error to raise about a key of this mapping."""
+        line, column = self.keys.get(key, (self.line, self.column))
+        return self._error(reason, line, column, key, valid)
+
+    def _error(self, reason: str, line: int, column: int, text: str | None, valid: Iterable[str]) -> ConfigurationError:
+        suggestion = nearest(text, valid) if text is not None else None
+        return ConfigurationError(reason, path=self.path, line=line, column=column, text=text, suggestion=suggestion)
+
+    # Typed access; each raises a located ConfigurationError.
+
+    def mapping(self, what: str, keys: Iterable[str] | None = None) -> dict[str, Located]:
+        """The value as a mapping; with `keys`, any other key is an error."""
+        if not isinstance(self.value, dict):
+            raise self.error(f"{what} must be a mapping, not {describe(self.value)}")
+        if keys is not None:
+            allowed = tuple(keys)
+            for key in self.value:
+                if key not in allowed:
+                    hint = "" if nearest(key, allowed) else f"; {what} takes {', '.join(allowed)}"
+                    raise self.key_error(key, f"{what} has no key {key!r}{hint}.", valid=allowed)
+        return self.value
+
+    def sequence(self, what: str) -> list[Located]:
+        if not isinstance(self.value, list):
+            raise self.error(f"{what} must be a list, not {describe(self.value)}")
+        return self.value
+
+    def string(self, what: str) -> str:
+        if not isinstance(self.value, str):
+            raise self.error(f"{what} must be text, not {describe(self.value)}")
+        return self.value
+
+    def choice(self, what: str, valid: Iterable[str]) -> str:
+        allowed = tuple(valid)
+        text = self.string(what)
+        if text not in allowed:
+            raise self.error(f"{what} must be one of {', '.join(allowed)}, not {text!r}.", text=text, valid=allowed)
+        return text
+
+
+def describe(value: Any) -> str:
+    """What a value is, in the words of the file format."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case str():
+            return f"the text {value!r}"
+    return f"the number {value}"
+
+
+def read_yaml(text: str, path: str) -> Located:
+    """The document in `text`, located in `path`. Raises ConfigurationError."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        node = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (None, None)
+        raise ConfigurationError(
+            f"not valid YAML: {error.problem or error.context}", path=path, line=line, column=column
+        ) from None
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise ConfigurationError(f"not valid YAML: {error}", path=path) from None
+    if node is None:
+        raise ConfigurationError("the file is empty", path=path, line=1, column=1)
+    return _Reader(path).read(node, 0)
+
+
+class _Reader:
+    """Turns composed nodes into located values."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._nodes = 0
+
+    def read(self, node: Any, depth: int) -> Located:
+        from ruamel.yaml.nodes import MappingNode, SequenceNode
+
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        self._nodes += 1
+        if self._nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise ConfigurationError("the file is too large or too deep", path=self._path, line=line, column=column)
+        if isinstance(node, MappingNode):
+            return self._read_mapping(node, line, column, depth)
+        if isinstance(node, SequenceNode):
+            return Located([self.read(item, depth + 1) for item in node.value], self._path, line, column)
+        return Located(
+            self._scalar(node, line, column), self._path, line, column, block=getattr(node, "style", None) in ("|", ">")
+        )
+
+    def _read_mapping(self, node: Any, line: int, column: int, depth: int) -> Located:
+        values: dict[str, Located] = {}
+        places: dict[str, tuple[int, int]] = {}
+        for key_node, value_node in node.value:
+            key_line, key_column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
+            key = str(key_node.value)
+            if key in values:
+                raise ConfigurationError(
+                    f"the key {key!r} is there twice; it was first given in line {places[key][0]}",
+                    path=self._path,
+                    line=key_line,
+                    column=key_column,
+                    text=key,
+                )
+            places[key] = (key_line, key_column)
+            values[key] = self.read(value_node, depth + 1)
+        return Located(values, self._path, line, column, places)
+
+    def _scalar(self, node: Any, line: int, column: int) -> Any:
+        text: str = node.value
+        kind = str(node.tag).rpartition(":")[2]
+        match kind:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int" if _INTEGER.fullmatch(text):
+                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            case "float":
+                try:
+                    return float(text)
+                except ValueError:
+                    return text
+            case "str" | "timestamp" | "int":
+                return text
+        raise ConfigurationError(
+            f"the tag {node.tag} is not allowed here: write plain values",
+            path=self._path,
+            line=line,
+            column=column,
+            text=text,
+        )

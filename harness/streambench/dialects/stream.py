@@ -1,0 +1,417 @@
+"""One reply, event by event: named, checked, and its text gathered. Does no I/O and asks for no time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from streambench.dialects.decoding import decode_data
+from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule
+from streambench.dialects.invariants import Check, Observed
+from streambench.errors import nearest
+from streambench.findings import Axis, Finding, Severity
+from streambench.grammar import Deviation, GrammarChecker
+from streambench.grammar.paths import MISSING
+from streambench.wire.message import WireMessage
+
+UNDISPATCHED = "(undispatched)"
+NO_FINDINGS: tuple[Finding, ...] = ()
+MAX_SCHEMA_FINDINGS = 3
+EXCERPT_CHARS = 120
+
+_ENDINGS = {
+    "fin": ("grammar.premature-end", "The server closed the connection"),
+    "response_end": ("grammar.premature-end", "The response ended"),
+    "reset": ("termination.reset", "The connection was reset"),
+    "timeout": ("termination.timeout", "Nothing more came in time"),
+    "close_frame": ("termination.close-frame", "The server closed the socket"),
+}
+
+
+@dataclass(slots=True)
+class Event:
+    """A named event.
+
+    `content` is the text that it added: deltas as they are, of snapshots the new part. `error` is the text of a
+    failure that it reports. `data` is its decoded payload. An event that the dialect does not know is named `?`.
+    """
+
+    index: int
+    name: str
+    content: str
+    error: str | None
+    data: Any
+    findings: tuple[Finding, ...] = NO_FINDINGS
+
+
+class DialectStream:
+    """The state of one stream. Feed every message in order, then call `finish` once.
+
+    `complete`: the terminal event came, or an event that interrupts the stream. `interrupted`: the latter.
+    `tokens`: as the protocol reported them.
+    """
+
+    __slots__ = (
+        "_anywhere_after_end",
+        "_checker",
+        "_checks",
+        "_checks_of",
+        "_classify",
+        "_dialect",
+        "_half_pair",
+        "_index",
+        "_last_offset",
+        "_literals",
+        "_longest_literal",
+        "_snapshot",
+        "_tolerated",
+        "_undispatched",
+        "complete",
+        "tokens",
+    )
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._checker = GrammarChecker(dialect.automaton, dialect.interrupt_automaton, dialect.getters)
+        self._classify = dialect.classify
+        self._literals = dialect.literals
+        self._longest_literal = max(map(len, dialect.literals), default=-1)
+        self._checks: list[Check] = [make() for make in dialect.checks]
+        self._checks_of: dict[str, tuple[Check, ...]] = {}
+        self._anywhere_after_end = dialect.is_socket
+        self._index = 0
+        self._last_offset: int | None = None
+        self._snapshot = ""
+        self._half_pair = ""
+        self._tolerated: set[str] = set()
+        self._undispatched: str | None = None
+        self.complete = False
+        self.tokens: int | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """An event that ends the stream from any state, such as an error, came."""
+        return self._checker.interrupted
+
+    def feed(self, message: WireMessage) -> Event:
+        """Take the next message.
+
+        A message that the wire does not dispatch is no event: it is returned as `(undispatched)` and changes nothing.
+        """
+        if not message.dispatched:
+            return self._note_undispatched(message)
+        index = self._index
+        self._index = index + 1
+        self._last_offset = message.offset
+        if len(message.data) <= self._longest_literal and message.data in self._literals:
+            rule: EventRule | str = self._literals[message.data]
+            data: Any = message.data
+        else:
+            data, problem = decode_data(message)
+            if problem is not None:
+                return self._unreadable(index, message, problem)
+            rule = self._classify(message, data)
+            if rule.__class__ is str:
+                return self._unknown(index, message, data, rule)
+        assert isinstance(rule, EventRule)
+        name = rule.name
+        findings: list[Finding] | None = None
+
+        if not rule.anywhere or (self.complete and not self._anywhere_after_end):
+            deviation = self._checker.step(name, data)
+            if deviation is not None:
+                findings = self._deviations(deviation, index, message.offset, name)
+        if rule.terminal or (rule.interrupts and self._checker.interrupted):
+            self.complete = True
+
+        if rule.schema is not None and not rule.schema.is_valid(data):
+            findings = (findings or []) + self._schema_findings(rule, data, index, message.offset)
+
+        content = ""
+        if rule.content is not None:
+            value = rule.content(data)
+            if value.__class__ is str:
+                content = value
+            elif value is not MISSING and value is not None:
+                content, finding = self._other_content(rule, value, index, message.offset)
+                if finding is not None:
+                    findings = [*(findings or ()), finding]
+            if rule.snapshot and value.__class__ is str:
+                content, finding = self._added(content, index, message.offset)
+                if finding is not None:
+                    findings = [*(findings or ()), finding]
+            if not content.isascii() or self._half_pair:
+                content, finding = self._whole_characters(content, index, message.offset)
+                if finding is not None:
+                    findings = [*(findings or ()), finding]
+
+        if self._checks:
+            checks = self._checks_of.get(name)
+            if checks is None:
+                checks = self._checks_for(name)
+            if checks:
+                observed = Observed(index, message.offset, name, data, content)
+                for check in checks:
+                    finding = check.event(observed)
+                    if finding is not None:
+                        findings = [*(findings or ()), finding]
+
+        error = None
+        if rule.error is not None or rule.interrupts:
+            error = self._error_text(rule, data)
+        if rule.tokens is not None:
+            tokens = rule.tokens(data)
+            if tokens.__class__ is int:
+                self.tokens = tokens
+        return Event(index, name, content, error, data, NO_FINDINGS if findings is None else tuple(findings))
+
+    def finish(self, ending: str, *, at_offset: int | None = None) -> list[Finding]:
+        """The stream has ended: `fin`, `reset`, `timeout`, `close_frame`, `response_end`, or `client` (we left).
+
+        Returns what is wrong with the stream as a whole. `at_offset` is how many bytes of it came, where that is
+        known.
+        """
+        findings: list[Finding] = []
+        offset = at_offset if at_offset is not None else self._last_offset
+        if not self.complete and ending != "client":
+            may_end = self._checker.accepts and (self._checker.sure or not self._dialect.terminal)
+            if may_end and ending in ("fin", "response_end"):
+                self.complete = True
+            else:
+                findings.append(self._premature_end(ending, offset))
+        elif self.complete and ending in ("reset", "timeout"):
+            findings.append(
+                Finding(
+                    Axis.TERMINATION,
+                    f"termination.{ending}-after-end",
+                    "The stream was complete, but the connection was then reset instead of closed."
+                    if ending == "reset"
+                    else "The stream was complete, but the server did not end the response.",
+                    Severity.INFO,
+                    offset=offset,
+                )
+            )
+        if self._half_pair:
+            findings.append(self._lone_surrogate(self._half_pair, max(self._index - 1, 0), self._last_offset))
+            self._half_pair = ""
+        whole = self.complete and not self.interrupted
+        for check in self._checks:
+            finding = check.end(complete=whole)
+            if finding is not None:
+                findings.append(finding)
+        return findings
+
+    # What is rare
+
+    def _note_undispatched(self, message: WireMessage) -> Event:
+        name = "" if message.data == "" else self._dialect.identify(message)[0]
+        self._undispatched = name
+        return Event(self._index, UNDISPATCHED, "", None, message.data)
+
+    def _checks_for(self, name: str) -> tuple[Check, ...]:
+        checks = tuple(check for check in self._checks if check.names is None or name in check.names)
+        self._checks_of[name] = checks
+        return checks
+
+    def _unreadable(self, index: int, message: WireMessage, problem: str) -> Event:
+        excerpt = _excerpt(message.data)
+        finding = Finding(
+            Axis.GRAMMAR,
+            "data.not-json",
+            f"The event's data is not JSON: {problem}.",
+            event_index=index,
+            offset=message.offset,
+            got=excerpt,
+            expected=self._checker.expected(),
+        )
+        return Event(index, UNKNOWN, "", None, message.data, (finding,))
+
+    def _unknown(self, index: int, message: WireMessage, data: Any, why: EventRule | str) -> Event:
+        assert isinstance(why, str)
+        severity = Severity.VIOLATION if self._dialect.unknown_is_violation else Severity.INFO
+        finding = Finding(
+            Axis.GRAMMAR,
+            "grammar.unknown-event",
+            f"The dialect knows no such event: {why}.",
+            severity,
+            index,
+            message.offset,
+            _excerpt(message.data),
+            self._checker.expected(),
+        )
+        return Event(index, UNKNOWN, "", None, data, (finding,))
+
+    def _deviations(self, deviation: Deviation, index: int, offset: int, name: str) -> list[Finding]:
+        severity = Severity.VIOLATION
+        if deviation.rule == "grammar.tolerated":
+            if name in self._tolerated:
+                return []
+            self._tolerated.add(name)
+            severity = Severity.INFO
+        return [
+            Finding(
+                Axis.GRAMMAR,
+                deviation.rule,
+                _explain(deviation, name),
+                severity,
+                index,
+                offset,
+                name,
+                deviation.expected,
+            )
+        ]
+
+    def _schema_findings(self, rule: EventRule, data: Any, index: int, offset: int) -> list[Finding]:
+        assert rule.schema is not None
+        findings = []
+        for error in rule.schema.iter_errors(data):
+            where = ".".join(map(str, error.instance_path)) or "the data"
+            findings.append(
+                Finding(
+                    Axis.GRAMMAR,
+                    f"schema.{rule.name}",
+                    f"`{rule.name}` does not have the form it should have: at {where}, {_cut(error.message)}.",
+                    event_index=index,
+                    offset=offset,
+                    got=_excerpt(json.dumps(data, ensure_ascii=False, default=str)),
+                )
+            )
+            if len(findings) == MAX_SCHEMA_FINDINGS:
+                break
+        return findings
+
+    def _other_content(self, rule: EventRule, value: Any, index: int, offset: int) -> tuple[str, Finding | None]:
+        """Content that is not one text: the texts of a `*` path are joined, anything else is a finding."""
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return "".join(value), None
+        return "", Finding(
+            Axis.CONTENT,
+            "content.not-text",
+            f"`{rule.content_path}` of `{rule.name}` should be text.",
+            event_index=index,
+            offset=offset,
+            got=_excerpt(json.dumps(value, ensure_ascii=False, default=str)),
+        )
+
+    def _added(self, snapshot: str, index: int, offset: int) -> tuple[str, Finding | None]:
+        """What a snapshot adds to the one before it."""
+        before, self._snapshot = self._snapshot, snapshot
+        if snapshot.startswith(before):
+            return snapshot[len(before) :], None
+        at = next(
+            (i for i, (a, b) in enumerate(zip(before, snapshot, strict=False)) if a != b),
+            min(len(before), len(snapshot)),
+        )
+        return snapshot[len(before) :], Finding(
+            Axis.CONTENT,
+            "content.snapshot",
+            f"The text so far does not extend the one before it: it differs from character {at}.",
+            event_index=index,
+            offset=offset,
+            got=_excerpt(snapshot[at : at + 30]),
+            expected=(_excerpt(before[at : at + 30]),),
+        )
+
+    def _whole_characters(self, content: str, index: int, offset: int) -> tuple[str, Finding | None]:
+        """Content in whole characters.
+
+        A backend that counts in UTF-16 can cut a character in two halves, each an escape of its own. A half at the
+        end waits for the other one, as in a JavaScript client; a half that stays alone is a finding.
+        """
+        if self._half_pair:
+            content, self._half_pair = self._half_pair + content, ""
+        if content and "\ud800" <= content[-1] <= "\udbff":
+            content, self._half_pair = content[:-1], content[-1]
+        try:
+            content.encode()
+        except UnicodeEncodeError:
+            joined = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            if "\ufffd" in joined and joined.count("\ufffd") > content.count("\ufffd"):
+                return joined, self._lone_surrogate(content, index, offset)
+            return joined, Finding(
+                Axis.INTEROP,
+                "content.split-pair",
+                "A character was cut in two halves (UTF-16 surrogates) across events; clients that are not written in "
+                "JavaScript show two broken characters.",
+                Severity.INFO,
+                index,
+                offset,
+            )
+        return content, None
+
+    def _lone_surrogate(self, content: str, index: int, offset: int | None) -> Finding:
+        return Finding(
+            Axis.CONTENT,
+            "content.lone-surrogate",
+            "The text holds half a character (a UTF-16 surrogate without its other half).",
+            event_index=index,
+            offset=offset,
+            got=_excerpt(json.dumps(content)),
+        )
+
+    def _error_text(self, rule: EventRule, data: Any) -> str | None:
+        value = rule.error(data) if rule.error is not None else MISSING
+        if value is MISSING or value is None:
+            return f"{rule.name} without a message" if rule.interrupts else None
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+    def _premature_end(self, ending: str, offset: int | None) -> Finding:
+        rule, what = _ENDINGS.get(ending, _ENDINGS["fin"])
+        completion = self._checker.completion()
+        missing = " ".join(completion) or " or ".join(self._dialect.terminal) or "the end of the response"
+        message = f"{what} before the stream was complete"
+        if self._index == 0:
+            message += ": no event came at all"
+        message += f". To complete it, this was missing: {missing}."
+        for where in self._checker.incomplete_slices()[:3]:
+            message += f" The part with {where} is not finished."
+        if self._undispatched:
+            message += f" A last `{self._undispatched}` came without the blank line that would dispatch it."
+        return Finding(
+            Axis.TERMINATION,
+            rule,
+            message,
+            event_index=self._index,
+            offset=offset,
+            got="end of stream",
+            expected=self._checker.expected() or self._dialect.terminal,
+        )
+
+
+def _explain(deviation: Deviation, name: str) -> str:
+    """A deviation for a tired person."""
+    expected = _alternatives(deviation.expected)
+    where = f" (in the part with {deviation.where})" if deviation.where else ""
+    match deviation.rule:
+        case "grammar.after-terminal":
+            return f"`{name}` came after the stream was complete; nothing may follow."
+        case "grammar.after-interrupt":
+            return f"`{name}` came after the stream had ended with an error; nothing may follow."
+        case "grammar.incomplete-slice":
+            missing = " ".join(deviation.completion)
+            return f"`{name}` came although the part with {deviation.where} was not finished: {missing} is missing."
+        case "grammar.no-slice-key":
+            return f"`{name}` has no {deviation.expected[0]!r}, so it is not clear which part it belongs to."
+        case "grammar.too-many-slices":
+            return f"The stream has more parallel parts ({deviation.where}) than are followed; the rest is not checked."
+        case "grammar.tolerated":
+            return f"`{name}` is tolerated here{where}, but the protocol asks for {expected}."
+    if not deviation.expected:
+        return f"`{name}` came{where}, but nothing may follow there."
+    hint = nearest(name, deviation.expected) if len(deviation.expected) > 5 else None
+    return f"`{name}` came{where}, but the protocol expects {expected} here." + (f" ({hint}?)" if hint else "")
+
+
+def _alternatives(names: tuple[str, ...]) -> str:
+    if len(names) < 2:
+        return "".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name}`" for name in names[:-1]) + f" or `{names[-1]}`"
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= EXCERPT_CHARS else f"{text[: EXCERPT_CHARS - 1]}…"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:299]}…"
