@@ -1,0 +1,157 @@
+"""Fills the record of one stream while it runs. Asks for no time: every stamp is given to it by the driver."""
+
+from __future__ import annotations
+
+from streambench.dialects import Dialect
+from streambench.findings import Axis, Finding, Severity
+from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord, http_error_class
+from streambench.wire.message import WireMessage
+
+MAX_EVENTS = 1_000_000
+MAX_TEXT_CHARS = 4 << 20
+MAX_FINDINGS = 100
+MAX_MESSAGE_CHARS = 500
+
+# How the dialect is told of an ending; a client that left on its own breaks no rule of the server's.
+_TIMEOUTS = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE, ErrorClass.TIMEOUT_TOTAL}
+
+
+class Recorder:
+    """The one who writes a `StreamRecord`, from the connection's first moment to the end of the stream.
+
+    `keep_text` keeps the content itself, for comparison with what an upstream wrote.
+    """
+
+    __slots__ = ("_ended", "_keep_text", "_max_events", "_read", "_stream", "_text", "_text_chars", "done", "record")
+
+    def __init__(
+        self, record: StreamRecord, dialect: Dialect, *, keep_text: bool, max_events: int = MAX_EVENTS
+    ) -> None:
+        self.record = record
+        self.done = False  # the stream is complete or has failed: the driver may leave
+        self._stream = dialect.open()
+        self._keep_text = keep_text
+        self._max_events = max_events
+        self._text: list[str] = []
+        self._text_chars = 0
+        self._read = -1
+        self._ended = False
+
+    def connected(self, at_ns: int, *, reused: bool = False) -> None:
+        """The connection is ready for the request, TLS and upgrade included."""
+        self.record.connected_ns = at_ns
+        self.record.reused_connection = reused
+
+    def sent(self, at_ns: int) -> None:
+        """The last byte of the request was handed to the kernel."""
+        self.record.sent_ns = at_ns
+
+    def headers(self, status: int, at_ns: int) -> None:
+        """The response's headers are complete."""
+        self.record.status = status
+        self.record.headers_ns = at_ns
+
+    def read(self, at_ns: int, size: int, *, kernel: bool, coalesced: bool) -> None:
+        """One read of the socket brought `size` bytes; the messages that follow came with it."""
+        record = self.record
+        self._read += 1
+        record.reads += 1
+        record.wire_bytes += size
+        record.coalesced_reads += coalesced
+        record.stamps = "kernel" if kernel else "user"
+
+    def message(self, message: WireMessage, at_ns: int) -> None:
+        """A decoded message of the wire, with the stamp of the read that completed it."""
+        record = self.record
+        event = self._stream.feed(message)
+        if not message.dispatched:
+            return
+        chars = len(event.content)
+        record.events.append(at_ns, event.name, chars, max(self._read, 0))
+        if chars and self._keep_text and self._text_chars < MAX_TEXT_CHARS:
+            self._text.append(event.content)
+            self._text_chars += chars
+        if event.findings:
+            self.findings(event.findings)
+        if self._stream.complete:
+            record.terminal_event = not self._stream.interrupted
+            self.done = True
+        if event.error is not None:
+            self.fail(ErrorClass.ERROR_EVENT, event.error)
+        elif len(record.events) >= self._max_events:
+            self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self._max_events:,} events")
+
+    def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
+        """Keep what a decoder or the dialect found; of one stream, the first hundred."""
+        for finding in findings:
+            if len(self.record.findings) < MAX_FINDINGS:
+                self.record.findings.append(finding)
+            else:
+                self.record.findings_dropped += 1
+
+    def fail(self, error: str, message: str) -> None:
+        """The stream has failed; the first reason stands."""
+        self.done = True
+        if self.record.error is None:
+            self.record.outcome = Outcome.FAILED
+            self.record.error = str(error)
+            self.record.error_message = message[:MAX_MESSAGE_CHARS]
+
+    def fail_status(self, status: int, excerpt: str) -> None:
+        """The response's status is no success; `excerpt` is the beginning of its body."""
+        self.fail(http_error_class(status), f"the server answered {status}: {excerpt}" if excerpt else f"{status}")
+
+    def censor(self, at_ns: int) -> None:
+        """We ended the stream while it was still open, because the run had to end."""
+        if self._ended:
+            return
+        self._finish(Ending.CLIENT, at_ns)
+        if self.record.error is None and not self._stream.complete:
+            self.record.outcome = Outcome.CENSORED
+
+    def end(self, ending: Ending, at_ns: int, close_code: int | None = None) -> None:
+        """The stream is over. Ending it a second time changes nothing."""
+        if self._ended:
+            return
+        record = self.record
+        record.close_code = close_code
+        reached = record.error is None or record.error == ErrorClass.ERROR_EVENT or record.error in _TIMEOUTS
+        if reached and ending is not Ending.NOT_CONNECTED:
+            told = "timeout" if record.error in _TIMEOUTS else str(ending)
+            self.findings(self._stream.finish(told))
+            # A protocol without a terminal event is complete when it closes at the right place.
+            record.terminal_event = self._stream.complete and not self._stream.interrupted
+        self._finish(ending, at_ns)
+        if record.error is None and not self._stream.complete:
+            if ending is Ending.RESET:
+                self.fail(ErrorClass.RESET, "the connection was reset before the stream was complete")
+            elif ending in (Ending.FIN, Ending.RESPONSE_END, Ending.CLOSE_FRAME):
+                code = f" (close code {close_code})" if close_code is not None else ""
+                self.fail(ErrorClass.DISCONNECT, f"the stream ended before its terminal event{code}")
+
+    def _finish(self, ending: Ending, at_ns: int) -> None:
+        self._ended = True
+        self.done = True
+        record = self.record
+        record.ending = ending
+        record.end_ns = at_ns
+        record.tokens = self._stream.tokens
+        if self._keep_text:
+            record.text = "".join(self._text)
+
+    @property
+    def first_content_came(self) -> bool:
+        """Whether any content has come, for the driver's choice between its two timeouts."""
+        return self._text_chars > 0 or any(self.record.events.chars)
+
+
+def wrong_content_type(expected: str, got: str) -> Finding:
+    """The finding for a response whose content type is not the transport's."""
+    return Finding(
+        Axis.GRAMMAR,
+        "http.content-type",
+        f"The response should be {expected}.",
+        Severity.VIOLATION,
+        got=got or "no content type",
+        expected=(expected,),
+    )
