@@ -1,0 +1,147 @@
+"""The stamped connection: a raw non-blocking socket under asyncio's reader callbacks.
+
+It knows nothing of any protocol. What arrives goes to a `Layer` at once, in the callback that read it, with the moment
+at which it arrived; no coroutine is woken for a chunk. That is both the exactness (the stamp cannot be late) and the
+speed (no task switch a read).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Protocol
+
+from streambench.clock import MonotonicClock
+from streambench.drivers.stamps import ANCILLARY_BYTES, RealtimeOffset, enable_kernel_stamps, kernel_stamp_ns
+from streambench.drivers.target import Stamps
+
+READ_BYTES = 1 << 18
+READS_A_TURN = 16
+
+_clock = MonotonicClock()
+_realtime = RealtimeOffset()
+
+
+class Layer(Protocol):
+    """A sans-I/O protocol on top of a connection."""
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        """Bytes that arrived at `at_ns`; `kernel` says who stamped them."""
+        ...
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        """The peer has closed the connection, or reset it. Called once; nothing is received after it."""
+        ...
+
+
+class StampedConnection:
+    """An open connection. `layer` may be replaced between two streams."""
+
+    def __init__(self, sock: socket.socket, layer: Layer, stamps: Stamps) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self.layer = layer
+        self._kernel = stamps != "user" and enable_kernel_stamps(sock)
+        self._unsent = bytearray()
+        self._flushed: asyncio.Future[None] | None = None
+        self.open = True
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    @classmethod
+    async def connect(cls, host: str, port: int, layer: Layer, stamps: Stamps) -> StampedConnection:
+        """Connect over TCP, trying each address of the host. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in addresses:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(sock, address)
+            except OSError as error:
+                sock.close()
+                failure = failure or error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return cls(sock, layer, stamps)
+        raise failure or OSError(f"{host} has no address")
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, now as far as the kernel takes it and the rest when it can; order is kept."""
+        if not self.open or not data:
+            return
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self._lost(reset=True)
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._sock.fileno(), self._write_rest)
+        self._unsent += data
+
+    async def flushed(self) -> None:
+        """Return when everything written has been handed to the kernel, or the connection is gone."""
+        while self._unsent and self.open:
+            self._flushed = self._loop.create_future()
+            await self._flushed
+
+    def close(self) -> None:
+        """Close at once; the layer is not told, since it was our doing."""
+        if self.open:
+            self.open = False
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+            self._sock.close()
+            self._wake_flushed()
+
+    def _read(self) -> None:
+        for _ in range(READS_A_TURN):
+            try:
+                data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+                at_ns = _clock.now_ns()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._lost(reset=True)
+                return
+            if not data:
+                self._lost(reset=False)
+                return
+            kernel = False
+            if self._kernel and ancillary:
+                realtime_ns = kernel_stamp_ns(ancillary)
+                arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
+                if arrived_ns is not None:
+                    at_ns, kernel = arrived_ns, True
+            self.layer.received(data, at_ns, kernel=kernel)
+            if not self.open or len(data) < READ_BYTES:
+                return
+
+    def _write_rest(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._lost(reset=True)
+            return
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+            self._wake_flushed()
+
+    def _wake_flushed(self) -> None:
+        if self._flushed is not None and not self._flushed.done():
+            self._flushed.set_result(None)
+
+    def _lost(self, *, reset: bool) -> None:
+        self.close()
+        self.layer.closed(_clock.now_ns(), reset=reset)

@@ -1,0 +1,82 @@
+"""When bytes arrived: the kernel's receive stamps, on our clock.
+
+Linux stamps a segment when it arrives (`SO_TIMESTAMPNS`) and hands the stamp over with `recvmsg`. The stamp is of
+CLOCK_REALTIME; the offset to CLOCK_MONOTONIC is sampled again and again, since the real-time clock is slewed and may
+be stepped. Around a step no offset is right, so such reads fall back to the user stamp.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module does not name it
+SCM_TIMESTAMPNS = SO_TIMESTAMPNS
+ANCILLARY_BYTES = socket.CMSG_SPACE(16) if hasattr(socket, "CMSG_SPACE") else 0
+RESAMPLE_NS = 100_000_000
+STEP_NS = 1_000_000
+_TIMESPEC = struct.Struct("@qq")
+
+
+def enable_kernel_stamps(sock: socket.socket) -> bool:
+    """Ask the kernel to stamp what arrives on `sock`; False where it does not offer that."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    except OSError:
+        return False
+    return True
+
+
+class RealtimeOffset:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, kept fresh. `steps` counts the jumps of the real-time clock."""
+
+    __slots__ = ("_offset_ns", "_sampled_ns", "steps")
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._sampled_ns = time.monotonic_ns()
+        self._offset_ns = _sample_offset_ns()
+
+    def to_monotonic(self, realtime_ns: int, now_ns: int) -> int | None:
+        """The moment of a kernel stamp on the monotonic clock; None where a clock step makes it unknowable.
+
+        `now_ns` is the moment after the read: an arrival cannot be later.
+        """
+        if now_ns - self._sampled_ns > RESAMPLE_NS:
+            fresh_ns = _sample_offset_ns()
+            stepped = abs(fresh_ns - self._offset_ns) > STEP_NS
+            self._offset_ns = fresh_ns
+            self._sampled_ns = now_ns
+            if stepped:
+                self.steps += 1
+                return None
+        at_ns = realtime_ns - self._offset_ns
+        if at_ns <= now_ns:
+            return at_ns
+        return now_ns if at_ns - now_ns < STEP_NS else None
+
+
+def _sample_offset_ns() -> int:
+    """The tightest of three readings of both clocks."""
+    best: tuple[int, int] | None = None
+    for _ in range(3):
+        before_ns = time.monotonic_ns()
+        realtime_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        after_ns = time.monotonic_ns()
+        sample = (after_ns - before_ns, realtime_ns - (before_ns + after_ns) // 2)
+        best = sample if best is None or sample < best else best
+    assert best is not None
+    return best[1]
+
+
+def kernel_stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """The CLOCK_REALTIME stamp in `recvmsg`'s ancillary data, or None."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == SCM_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return None
