@@ -480,32 +480,7 @@ class _Loader:
         node = self._top.get("setup")
         if node is None:
             return ()
-        return tuple(self._step(item, transport, rules) for item in node.sequence("'setup'"))
-
-    def _step(self, item: Located, transport: str, rules: Mapping[str, EventRule]) -> SetupStep:
-        keys = item.mapping("a setup step", STEP_KEYS)
-        capture = _captures(keys.get("capture"))
-        wait_for = keys["await"].string("'await'") if "await" in keys else None
-        if wait_for is not None and wait_for not in rules:
-            raise keys["await"].error(f"there is no event {wait_for!r}.", text=wait_for, valid=rules)
-        if "path" in keys:
-            for key in ("send", "emit", "await"):
-                if key in keys:
-                    raise item.key_error(key, f"{key!r} is for sockets, but 'path' makes this step an HTTP request")
-            path = keys["path"].string("'path'")
-            request = _http_request(keys, path, "POST" if "json" in keys or "body" in keys else "GET", None)
-            return SetupStep(request, is_http=True, capture=capture)
-        if transport not in SOCKET_TRANSPORTS:
-            raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
-        wrong = "emit" if transport == "websocket" else "send"
-        if wrong in keys:
-            raise item.key_error(wrong, f"{wrong!r} is not for {transport}")
-        if not any(key in keys for key in ("send", "emit", "await")):
-            raise item.error("a setup step sends something (send, emit), waits for an event (await), or both")
-        if capture and wait_for is None:
-            raise item.error("this step captures from an event, so it needs 'await', the name of the event")
-        request = RequestTemplate(send=_messages(keys.get("send")), emit=_emit(keys.get("emit")))
-        return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
+        return tuple(read_setup_step(item, transport, rules) for item in node.sequence("'setup'"))
 
     def _check_placeholders(
         self, request: RequestTemplate, setup: tuple[SetupStep, ...], variables: Mapping[str, str | None]
@@ -525,6 +500,36 @@ class _Loader:
                 text=name,
                 valid=known,
             )
+
+
+def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> SetupStep:
+    """One step of a `setup` list, of a dialect file or of a scenario's target.
+
+    `events` are the events that a step on a socket may wait for. Raises ConfigurationError.
+    """
+    keys = item.mapping("a setup step", STEP_KEYS)
+    capture = _captures(keys.get("capture"))
+    wait_for = keys["await"].string("'await'") if "await" in keys else None
+    if wait_for is not None and wait_for not in events:
+        raise keys["await"].error(f"there is no event {wait_for!r}.", text=wait_for, valid=events)
+    if "path" in keys:
+        for key in ("send", "emit", "await"):
+            if key in keys:
+                raise item.key_error(key, f"{key!r} is for sockets, but 'path' makes this step an HTTP request")
+        path = keys["path"].string("'path'")
+        request = _http_request(keys, path, "POST" if "json" in keys or "body" in keys else "GET", None)
+        return SetupStep(request, is_http=True, capture=capture)
+    if transport not in SOCKET_TRANSPORTS:
+        raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
+    wrong = "emit" if transport == "websocket" else "send"
+    if wrong in keys:
+        raise item.key_error(wrong, f"{wrong!r} is not for {transport}")
+    if not any(key in keys for key in ("send", "emit", "await")):
+        raise item.error("a setup step sends something (send, emit), waits for an event (await), or both")
+    if capture and wait_for is None:
+        raise item.error("this step captures from an event, so it needs 'await', the name of the event")
+    request = RequestTemplate(send=_messages(keys.get("send")), emit=_emit(keys.get("emit")))
+    return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
 
 
 def _located_grammar(node: Located, make: Callable[[], _T]) -> _T:

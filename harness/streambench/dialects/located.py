@@ -159,6 +159,8 @@ class _Reader:
         values: dict[str, Located] = {}
         places: dict[str, tuple[int, int]] = {}
         for key_node, value_node in node.value:
+            if str(key_node.tag).endswith(":merge"):
+                continue
             key_line, key_column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
             key = str(key_node.value)
             if key in values:
@@ -171,7 +173,25 @@ class _Reader:
                 )
             places[key] = (key_line, key_column)
             values[key] = self.read(value_node, depth + 1)
+        for merged in self._merged(node, depth):
+            for key in merged.value:
+                if key not in values:
+                    values[key] = merged.value[key]
+                    places[key] = merged.keys[key]
         return Located(values, self._path, line, column, places)
+
+    def _merged(self, node: Any, depth: int) -> list[Located]:
+        """The mappings that `<<` merges into this one; its own keys win over theirs, and earlier ones over later."""
+        merged: list[Located] = []
+        for key_node, value_node in node.value:
+            if not str(key_node.tag).endswith(":merge"):
+                continue
+            value = self.read(value_node, depth + 1)
+            for item in value.value if isinstance(value.value, list) else [value]:
+                if not isinstance(item.value, dict):
+                    raise item.error("`<<` merges a mapping, or a list of mappings")
+                merged.append(item)
+        return merged
 
     def _scalar(self, node: Any, line: int, column: int) -> Any:
         text: str = node.value
