@@ -387,7 +387,7 @@ class _Nondecreasing(_Field):
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
         last, self._last = self._last, value
-        if last is None or _in_order(last, value):
+        if last is None or in_order(last, value):
             return None
         return self._finding(
             observed,
@@ -398,7 +398,7 @@ class _Nondecreasing(_Field):
         )
 
 
-def _in_order(last: Any, value: Any) -> bool:
+def in_order(last: Any, value: Any) -> bool:
     if isinstance(last, str) and isinstance(value, str):
         try:
             return datetime.fromisoformat(last) <= datetime.fromisoformat(value)

@@ -223,7 +223,7 @@ class _Loader:
                 base_node = nodes[base].mapping(f"event {base!r}")
             if base_node is not None and "of" in base_node:
                 raise of.error(f"{base!r} is itself a refinement: refine {base_node['of'].value!r} instead")
-            if "when" not in node.value:
+            if base_node is not None and "when" not in node.value:
                 raise events.key_error(name, f"{name!r} refines {base!r}, so it needs 'when': what tells the two apart")
             if base in variants:
                 variants[base].add(name)
@@ -327,10 +327,19 @@ class _Loader:
         bases = {rule.of or name for name, rule in rules.items() if rule.literal is None}
         groups: dict[str, Candidates] = {}
         for base in sorted(bases):
-            members = [name for name, rule in rules.items() if rule.of == base]
+            members = [name for name, rule in rules.items() if rule.of == base and name in self._conditions]
+            # Without a condition, an `of` only gives another name to what the wire calls `base`.
+            aliases = [name for name, rule in rules.items() if rule.of == base and name not in self._conditions]
+            if len(aliases) > 1:
+                raise (
+                    nodes[aliases[1]]
+                    .value["of"]
+                    .error(f"both {aliases[0]!r} and {aliases[1]!r} stand for {base!r}: tell them apart with 'when'")
+                )
             self._check_apart(members, nodes)
             groups[base] = Candidates(
-                rules.get(base), tuple((self._conditions[name].compile(), rules[name]) for name in members)
+                rules[aliases[0]] if aliases else rules.get(base),
+                tuple((self._conditions[name].compile(), rules[name]) for name in members),
             )
         return groups
 
