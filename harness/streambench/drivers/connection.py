@@ -87,11 +87,17 @@ class StampedConnection:
             self._loop.add_writer(self._sock.fileno(), self._write_rest)
         self._unsent += data
 
-    async def flushed(self) -> None:
-        """Return when everything written has been handed to the kernel, or the connection is gone."""
+    async def flushed(self) -> bool:
+        """Return when everything written has been handed to the kernel, or the connection is gone.
+
+        Says whether that had to be waited for.
+        """
+        waited = False
         while self._unsent and self.open:
+            waited = True
             self._flushed = self._loop.create_future()
             await self._flushed
+        return waited
 
     def close(self) -> None:
         """Close at once; the layer is not told, since it was our doing."""

@@ -51,14 +51,17 @@ class Recorder:
         self.record.status = status
         self.record.headers_ns = at_ns
 
-    def read(self, at_ns: int, size: int, *, kernel: bool, coalesced: bool) -> None:
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
         """One read of the socket brought `size` bytes; the messages that follow came with it."""
         record = self.record
         self._read += 1
         record.reads += 1
         record.wire_bytes += size
-        record.coalesced_reads += coalesced
         record.stamps = "kernel" if kernel else "user"
+
+    def coalesced(self) -> None:
+        """The newest read brought several of the server's writes, so that its stamp is that of the last of them."""
+        self.record.coalesced_reads += 1
 
     def message(self, message: WireMessage, at_ns: int) -> None:
         """A decoded message of the wire, with the stamp of the read that completed it."""

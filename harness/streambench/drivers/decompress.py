@@ -1,0 +1,76 @@
+"""Compressed bodies, decompressed as they stream, within a bound."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from streambench.wire.limits import OversizeError, WireError
+
+ENCODINGS = ("identity", "gzip", "x-gzip", "deflate", "br", "zstd")
+
+
+class Decompressor:
+    """Decompresses a body with any of the content encodings of HTTP, applied in the order of the header.
+
+    Raises WireError for an encoding that is unknown or not installed and for data that is not of that encoding, and
+    OversizeError beyond `max_bytes` of output.
+    """
+
+    def __init__(self, content_encoding: str, max_bytes: int) -> None:
+        names = [name.strip().lower() for name in content_encoding.split(",") if name.strip()]
+        # The last one was applied last, so it is undone first.
+        self._steps = [_step(name) for name in reversed(names) if name != "identity"]
+        self._max_bytes = max_bytes
+        self._produced = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` decompresses to so far."""
+        for name, step in self._steps:
+            try:
+                data = step(data)
+            except Exception as error:  # each library has its own exception for bad data
+                raise WireError(f"the body is not {name}: {error}", rule="wire.encoding") from error
+        self._produced += len(data)
+        if self._produced > self._max_bytes:
+            raise OversizeError("the decompressed body", self._max_bytes)
+        return data
+
+
+def _step(name: str) -> tuple[str, Callable[[bytes], bytes]]:
+    if name in ("gzip", "x-gzip"):
+        return name, zlib.decompressobj(16 + zlib.MAX_WBITS).decompress
+    if name == "deflate":
+        return name, _deflate()
+    if name == "br":
+        return name, _library("brotli", name).Decompressor().process
+    if name == "zstd":
+        return name, _library("zstandard", name).ZstdDecompressor().decompressobj().decompress
+    raise WireError(f"the server answered in the unknown content encoding {name!r}", rule="wire.encoding")
+
+
+def _library(module: str, encoding: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise WireError(
+            f"the server answered in {encoding}, which needs a package: pip install {module}", rule="wire.encoding"
+        ) from error
+
+
+def _deflate() -> Callable[[bytes], bytes]:
+    """`deflate` means zlib's format, but some servers send the bare deflate data; the first byte tells."""
+    chosen: Callable[[bytes], bytes] | None = None
+
+    def feed(data: bytes) -> bytes:
+        nonlocal chosen
+        if chosen is None:
+            if not data:
+                return b""
+            zlib_header = data[0] & 0x0F == 8
+            chosen = zlib.decompressobj(zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS).decompress
+        return chosen(data)
+
+    return feed

@@ -1,0 +1,335 @@
+"""HTTP/1.1 on a stamped connection: one request, one streamed response, decoded in the callback that read it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+import httptools
+
+from streambench import __version__
+from streambench.clock import MonotonicClock
+from streambench.dialects import RenderedRequest
+from streambench.drivers.deadlines import Deadlines
+from streambench.drivers.decompress import Decompressor
+from streambench.drivers.opening import (
+    SECURE_SCHEMES,
+    ConnectFailure,
+    Endpoint,
+    endpoint,
+    open_channel,
+    proxy_authorization,
+)
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.tls import Channel
+from streambench.record.model import Ending, ErrorClass
+from streambench.record.recorder import Recorder, wrong_content_type
+from streambench.wire.limits import OversizeError, WireError
+from streambench.wire.ndjson import NdjsonDecoder
+from streambench.wire.sse import SseDecoder
+
+USER_AGENT = f"streambench/{__version__}"
+MAX_HEADER_BYTES = 64 << 10
+MAX_EXCERPT_BYTES = 2048
+CONTENT_TYPES = {
+    "sse": ("text/event-stream",),
+    "ndjson": (
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/json-lines",
+        "application/stream+json",
+        "application/json",
+    ),
+}
+# A body of one of these is a page or an answer, never a stream that only lacks the right label.
+NOT_STREAMS = {"sse": ("text/html", "application/json", "application/problem+json"), "ndjson": ("text/html",)}
+
+_clock = MonotonicClock()
+
+
+class ResponseReader:
+    """What a response's head and body mean for the record, the same for every version of HTTP.
+
+    The HTTP layer calls `head` once, then `body` for each piece.
+    """
+
+    def __init__(self, spec: TargetSpec, recorder: Recorder) -> None:
+        self._spec = spec
+        self.recorder = recorder
+        self._decoder: SseDecoder | NdjsonDecoder = (
+            SseDecoder(spec.limits) if spec.dialect.transport == "sse" else NdjsonDecoder(spec.limits)
+        )
+        self._decompressor: Decompressor | None = None
+        self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
+        self._status = 0
+        self._unwelcome_type: str | None = None
+        self.complete_ns: int | None = None  # when the dialect had all it needs
+
+    def head(self, status: int, headers: Mapping[str, str], at_ns: int) -> None:
+        """The response's status and its headers, names in lower case."""
+        recorder = self.recorder
+        recorder.headers(status, at_ns)
+        self._status = status
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        transport = self._spec.dialect.transport
+        try:
+            if headers.get("content-encoding"):
+                self._decompressor = Decompressor(headers["content-encoding"], self._spec.limits.max_decompressed_bytes)
+        except WireError as error:
+            self._wire_error(error)
+        if not 200 <= status < 300:
+            self._excerpt = bytearray()
+        elif content_type not in CONTENT_TYPES[transport]:
+            expected = CONTENT_TYPES[transport][0]
+            recorder.findings([wrong_content_type(expected, content_type)])
+            if content_type in NOT_STREAMS[transport]:
+                self._unwelcome_type = content_type
+                self._excerpt = bytearray()
+
+    def body(self, data: bytes, at_ns: int) -> None:
+        """A piece of the body, transfer coding removed; `at_ns` is when it arrived."""
+        recorder = self.recorder
+        try:
+            if self._decompressor is not None:
+                data = self._decompressor.feed(data)
+            if self._excerpt is not None:
+                self._excerpt += data[: MAX_EXCERPT_BYTES - len(self._excerpt)]
+                return
+            messages = self._decoder.feed(data)
+        except WireError as error:
+            self._wire_error(error)
+            return
+        for message in messages:
+            recorder.message(message, at_ns)
+        if self._decoder.findings:
+            recorder.findings(self._decoder.take_findings())
+        if recorder.done and self.complete_ns is None:
+            self.complete_ns = at_ns
+
+    def end(self, ending: Ending, at_ns: int) -> None:
+        """The response is over."""
+        recorder = self.recorder
+        if self._excerpt is not None:
+            excerpt = _excerpt(bytes(self._excerpt))
+            if self._unwelcome_type is None:
+                recorder.fail_status(self._status, excerpt)
+            else:
+                expected = CONTENT_TYPES[self._spec.dialect.transport][0]
+                recorder.fail(ErrorClass.PROTOCOL, f"the response is {self._unwelcome_type}, not {expected}: {excerpt}")
+        else:
+            try:
+                for message in self._decoder.finish():
+                    recorder.message(message, at_ns)
+            except WireError as error:
+                self._wire_error(error)
+            recorder.findings(self._decoder.take_findings())
+        recorder.end(ending, self.complete_ns if self.complete_ns is not None else at_ns)
+
+    def _wire_error(self, error: WireError) -> None:
+        self.recorder.findings([*self._decoder.take_findings(), error.finding])
+        oversize = isinstance(error, OversizeError)
+        self.recorder.fail(ErrorClass.OVERSIZE if oversize else ErrorClass.PROTOCOL, str(error))
+
+
+class Http1Exchange:
+    """The layer that reads one response, by llhttp. `finished` resolves when the stream is over."""
+
+    def __init__(self, channel: Channel, spec: TargetSpec, recorder: Recorder) -> None:
+        self._channel = channel
+        self._reader = ResponseReader(spec, recorder)
+        self._recorder = recorder
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._at_ns = 0
+        self._chunks_in_read = 0
+        self._message_complete = False
+        self._keep_alive = False
+        self._lingering = False
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.deadlines = Deadlines(spec.timeouts, recorder, self._expired)
+        self.reusable = False
+
+    # The layer
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        if self.finished.done():
+            self._channel.close()  # bytes after the response: nothing that follows could be trusted
+            return
+        self.deadlines.last_read_ns = at_ns
+        self._at_ns = at_ns
+        self._chunks_in_read = 0
+        recorder = self._recorder
+        recorder.read(at_ns, len(data), kernel=kernel)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            recorder.fail(ErrorClass.PROTOCOL, "the server answered with a protocol upgrade")
+        except httptools.HttpParserError as error:
+            recorder.fail(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}")
+        if self._chunks_in_read > 1:
+            recorder.coalesced()
+        if self._message_complete:
+            self._finish(Ending.RESPONSE_END, at_ns, reusable=self._keep_alive)
+        elif recorder.record.error is not None and recorder.record.error != ErrorClass.ERROR_EVENT:
+            self._finish(Ending.CLIENT, at_ns, reusable=False)
+        elif recorder.done and not self._lingering:
+            self._lingering = True
+            self.deadlines.lingering()
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        self._finish(Ending.RESET if reset else Ending.FIN, at_ns, reusable=False)
+
+    # What llhttp calls
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._recorder.fail(ErrorClass.OVERSIZE, f"the response's headers exceed {MAX_HEADER_BYTES:,} bytes")
+            return
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self._reader.head(status, self._headers, self._at_ns)
+        self._headers = {}
+
+    def on_chunk_header(self) -> None:
+        self._chunks_in_read += 1
+
+    def on_body(self, data: bytes) -> None:
+        if (
+            self._recorder.record.error is None
+            or not self._recorder.done
+            or self._recorder.record.error == ErrorClass.ERROR_EVENT
+        ):
+            self._reader.body(data, self._at_ns)
+
+    def on_message_complete(self) -> None:
+        # An informational response (1xx) is complete as well, and is not the answer.
+        self._message_complete = self._parser.get_status_code() >= 200
+        self._keep_alive = self._parser.should_keep_alive()
+
+    # Endings
+
+    def _expired(self) -> None:
+        self._finish(Ending.TIMEOUT, _clock.now_ns(), reusable=False)
+
+    def _finish(self, ending: Ending, at_ns: int, *, reusable: bool) -> None:
+        if self.finished.done():
+            return
+        self.deadlines.stop()
+        self._reader.end(ending, at_ns)
+        self.reusable = reusable
+        if not reusable:
+            self._channel.close()
+        self.finished.set_result(None)
+
+
+class _Idle:
+    """The layer of a connection that is kept for the user's next prompt."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        self._channel.close()
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        self._channel.close()
+
+
+class Http1Session:
+    """One simulated user's HTTP/1.1 connection, opened for the first prompt and kept between prompts."""
+
+    def __init__(self, spec: TargetSpec, variables: dict[str, str], cookies: Mapping[str, str]) -> None:
+        self._spec = spec
+        self.variables = variables
+        self.cookies = cookies
+        self._channel: Channel | None = None
+
+    async def stream(self, prompt: str, recorder: Recorder) -> None:
+        """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
+        where = endpoint(self._spec.url, request.path)
+        try:
+            channel = await self._connected(where, recorder)
+        except ConnectFailure as failure:
+            recorder.fail(failure.error, str(failure))
+            recorder.end(Ending.NOT_CONNECTED, _clock.now_ns())
+            return
+        except asyncio.CancelledError:
+            recorder.censor(_clock.now_ns())
+            raise
+        exchange = Http1Exchange(channel, self._spec, recorder)
+        channel.layer = exchange
+        try:
+            channel.write(request_bytes(self._spec, where, request, self.cookies))
+            recorder.sent(_clock.now_ns())
+            if await channel.flushed():
+                recorder.sent(_clock.now_ns())
+            await exchange.finished
+        except asyncio.CancelledError:
+            exchange.deadlines.stop()
+            channel.close()
+            recorder.censor(_clock.now_ns())
+            raise
+        if exchange.reusable:
+            channel.layer = _Idle(channel)
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    async def _connected(self, where: Endpoint, recorder: Recorder) -> Channel:
+        if self._channel is not None and self._channel.open:
+            recorder.connected(_clock.now_ns(), reused=True)
+            return self._channel
+        self._channel = await open_channel(self._spec, where)
+        recorder.connected(_clock.now_ns())
+        return self._channel
+
+
+def request_headers(
+    spec: TargetSpec, where: Endpoint, request: RenderedRequest, cookies: Mapping[str, str]
+) -> dict[str, str]:
+    """The request's headers, names in lower case; the target's own win over the dialect's, and those over ours."""
+    headers = {"host": where.authority, "user-agent": USER_AGENT, "accept-encoding": "identity"}
+    headers |= {name.lower(): value for name, value in (*request.headers, *spec.headers)}
+    if cookies:
+        jar = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        headers["cookie"] = f"{headers['cookie']}; {jar}" if "cookie" in headers else jar
+    if request.body or request.method not in ("GET", "HEAD", "DELETE"):
+        headers["content-length"] = str(len(request.body))
+    return headers
+
+
+def request_bytes(spec: TargetSpec, where: Endpoint, request: RenderedRequest, cookies: Mapping[str, str]) -> bytes:
+    """The whole request, head and body, for one write."""
+    target = where.request_target
+    headers = request_headers(spec, where, request, cookies)
+    if spec.proxy and where.scheme not in SECURE_SCHEMES:
+        from urllib.parse import urlsplit
+
+        target = f"http://{where.authority}{target}"
+        authorization = proxy_authorization(urlsplit(spec.proxy))
+        if authorization is not None:
+            headers["proxy-authorization"] = authorization
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + request.body
+
+
+def _excerpt(body: bytes) -> str:
+    """The beginning of an answer for a message: an error object's own message where there is one."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return " ".join(text.split())[:300]
+    error = data.get("error", data.get("message", data.get("detail"))) if isinstance(data, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message", error)
+    return (error if isinstance(error, str) else " ".join(text.split()))[:300]
