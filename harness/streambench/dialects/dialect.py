@@ -109,9 +109,12 @@ class Dialect:
         return self.request.render(self.with_defaults(variables))
 
     def with_defaults(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """The variables, and the dialect's own values for those that were not given."""
+        """The variables, and the dialect's own values for those that were not given.
+
+        `user` is a short name that differs from one simulated user to the next; where nobody gives it, there is one.
+        """
         defaults = {name: value for name, value in self.variables.items() if value is not None}
-        return {**defaults, **variables}
+        return {"user": "1", **defaults, **variables}
 
     def identify(self, message: WireMessage) -> tuple[str, Any]:
         """The name of a message's event (`?` where the dialect has none) and its decoded data, outside any stream.

@@ -27,7 +27,7 @@ from streambench.grammar.paths import compile_path
 BUNDLED = Path(__file__).parent / "bundled"
 SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 1 << 20
-BUILTIN_VARIABLES = ("prompt",)
+BUILTIN_VARIABLES = ("prompt", "user")
 
 TOP_KEYS = (
     "dialect",
@@ -263,7 +263,7 @@ class _Loader:
         )
 
     def _path(self, node: Located | None) -> tuple[str | None, Any]:
-        if node is None:
+        if node is None or node.value is None:  # null: a refinement has none although the event it refines does
             return None, None
         text = node.string("a path")
         try:
@@ -272,7 +272,7 @@ class _Loader:
             raise node.error(str(error), text=text) from None
 
     def _schema(self, node: Located | None) -> Any:
-        if node is None:
+        if node is None or node.value is None:
             return None
         import jsonschema_rs
 
