@@ -85,33 +85,43 @@ class SocketIoCapture:
 
     def feed(self, data: bytes) -> list[WireMessage]:
         """The events whose packets `data` completes."""
-        if self._failure is not None:
-            raise self._failure
-        return self._read(self._lines.feed(data))
-
-    def finish(self) -> list[WireMessage]:
-        """End of the capture; attachments that did not come become a finding."""
-        if self._failure is not None:
-            raise self._failure
-        out = self._read(self._lines.finish())
-        self._packets.finish()
-        return out
-
-    def _read(self, lines: Iterable[WireMessage]) -> list[WireMessage]:
+        # Line by line: nothing behind a line that ends the decoding may leave a finding.
+        *lines, tail = data.split(b"\n")
         out: list[WireMessage] = []
         try:
+            if self._failure is not None:
+                raise self._failure
             for line in lines:
-                offset = line.offset
-                for text in line.data.split("\x1e"):
-                    event = self._read_packet(engineio.decode_frame(text, offset=offset))
-                    if event is not None:
-                        out.append(event)
-                    offset += len(text.encode()) + 1
+                self._read(self._lines.feed(line + b"\n"), out)
+            self._lines.feed(tail)
         except WireError as error:
             self._failure = error
             if not out:
                 raise
         return out
+
+    def finish(self) -> list[WireMessage]:
+        """End of the capture; attachments that did not come become a finding."""
+        if self._failure is not None:
+            raise self._failure
+        out: list[WireMessage] = []
+        try:
+            self._read(self._lines.finish(), out)
+            self._packets.finish()
+        except WireError as error:
+            if not out:
+                raise
+            self._findings.append(error.finding)
+        return out
+
+    def _read(self, lines: Iterable[WireMessage], out: list[WireMessage]) -> None:
+        for line in lines:
+            offset = line.offset
+            for text in line.data.split("\x1e"):
+                event = self._read_packet(engineio.decode_frame(text, offset=offset))
+                if event is not None:
+                    out.append(event)
+                offset += len(text.encode()) + 1
 
     def _read_packet(self, frame: engineio.Packet) -> WireMessage | None:
         if frame.type is engineio.PacketType.OPEN and isinstance(frame.data, str):

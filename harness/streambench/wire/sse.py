@@ -158,6 +158,7 @@ class SseDecoder:
             position = match.end()
             terminator = match[2]
             line_end = self._offset + self._pending_bytes + len(match[1])
+            self._read_lines([match[1]], len(terminator), out)
             if terminator == b"\r\n":
                 self._note("sse.crlf", line_end)
             elif terminator == b"\r":
@@ -165,7 +166,6 @@ class SseDecoder:
                     self._after_cr = True
                 else:
                     self._note("sse.bare-cr", line_end)
-            self._read_lines([match[1]], len(terminator), out)
         self._keep(data[position:])
 
     def _read_lines(self, lines: list[bytes], end_bytes: int, out: list[WireMessage], *, last: bool = False) -> None:
@@ -175,14 +175,14 @@ class SseDecoder:
             lines[0] = b"".join(self._pending)
             self._pending.clear()
             self._pending_bytes = 0
+        max_line_bytes = self._limits.max_line_bytes
+        max_event_bytes = self._limits.max_event_bytes
         if self._at_start:
             self._at_start = False
-            if lines[0].startswith(BOM):
+            if lines[0].startswith(BOM) and len(lines[0]) <= max_line_bytes:
                 lines[0] = lines[0][3:]
                 self._offset = 3
                 self._note("sse.bom", 0)
-        max_line_bytes = self._limits.max_line_bytes
-        max_event_bytes = self._limits.max_event_bytes
         for line in lines:
             size = len(line)
             if not size:
