@@ -3,7 +3,7 @@
     when: {data.done: true, data.content: {empty: false}}
 
 A test is a literal (the field equals it), or one of `{not: literal}`, `{in: [literals]}`, `{exists: bool}`,
-`{empty: bool}` (missing, null, "", [] and {} are empty), `{starts: prefix}`.
+`{empty: bool}` (missing, null, "", [] and {} are empty), `{text: bool}` (it is a text), `{starts: prefix}`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from itertools import chain
 from typing import Any
 
 from streambench.dialects.located import Located
-from streambench.grammar.paths import MISSING, compile_path, parse_path
+from streambench.grammar.paths import MISSING, ROOT, compile_path, parse_path
 
-TESTS = ("not", "in", "exists", "empty", "starts")
+TESTS = ("not", "in", "exists", "empty", "text", "starts")
 
 Predicate = Callable[[Any], bool]
 
@@ -40,6 +40,8 @@ class Test:
                 return (value is not MISSING) is self.operand
             case "empty":
                 return _is_empty(value) is self.operand
+            case "text":
+                return isinstance(value, str) is self.operand
         return isinstance(value, str) and value.startswith(self.operand)
 
     def literals(self) -> Iterable[Any]:
@@ -56,6 +58,8 @@ class Test:
                 return "is there" if self.operand else "is absent"
             case "empty":
                 return "is empty" if self.operand else "is not empty"
+            case "text":
+                return "is text" if self.operand else "is not text"
             case "not":
                 return f"is not {self.operand!r}"
             case "in":
@@ -92,15 +96,15 @@ class Condition:
         return " and ".join(f"{path} {test.describe()}" for path, test in self.tests.items()) or "always"
 
     def _with_implied(self) -> dict[str, tuple[Test, ...]]:
-        """The tests by path, with what they imply for the paths above: a field exists only in a non-empty parent."""
+        """The tests by path, with what they imply for the paths above: a field exists only in an object or array."""
         found: dict[str, tuple[Test, ...]] = {}
         for path, test in self.tests.items():
             found[path] = (*found.get(path, ()), test)
             if not test(MISSING):
-                segments = path.split(".")
-                for end in range(1, len(segments)):
-                    parent = ".".join(segments[:end])
-                    found[parent] = (*found.get(parent, ()), Test("empty", False))
+                segments = path.split(".") if path != ROOT else []
+                for end in range(len(segments)):
+                    parent = ".".join(segments[:end]) or ROOT
+                    found[parent] = (*found.get(parent, ()), Test("empty", False), Test("text", False))
         return found
 
 
@@ -130,7 +134,7 @@ def _read_test(item: Located, path: str) -> Test:
         raise item.error(f"the test of {path!r} needs exactly one of {', '.join(TESTS)}")
     kind, operand = next(iter(keys.items()))
     value = operand.plain()
-    if kind in ("exists", "empty") and not isinstance(value, bool):
+    if kind in ("exists", "empty", "text") and not isinstance(value, bool):
         raise operand.error(f"{kind!r} takes true or false")
     if kind == "in" and not (isinstance(value, list) and value):
         raise operand.error("'in' takes a list of values")

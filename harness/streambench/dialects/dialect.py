@@ -38,7 +38,8 @@ class EventRule:
 
     `content` reads the text it carries: what is new (delta), or all there is so far (`snapshot`). `error` reads the
     text of a failure, `tokens` the number of tokens that the protocol reports. `condition` is its `when` in words,
-    `of` the event that it refines.
+    `of` the event that it refines. `undispatched`: it comes as an SSE block without data, which the specification does
+    not dispatch and the protocol's own clients nevertheless take as an event.
     """
 
     name: str
@@ -54,6 +55,7 @@ class EventRule:
     terminal: bool = False
     interrupts: bool = False
     anywhere: bool = False
+    undispatched: bool = False
 
 
 @dataclass(slots=True, frozen=True)

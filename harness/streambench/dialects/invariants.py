@@ -118,6 +118,15 @@ class Parameters:
         item = self._take(key)
         return default if item is None else item.string(f"{key!r}")
 
+    def flag(self, key: str) -> bool:
+        """A parameter that is true or false; false where it is left out."""
+        item = self._take(key)
+        if item is None:
+            return False
+        if not isinstance(item.value, bool):
+            raise item.error(f"{key!r} takes true or false")
+        return item.value
+
     def located(self, key: str) -> Located | None:
         """The parameter itself, for a check that reads it in its own way."""
         return self._take(key)
@@ -236,7 +245,8 @@ class _Concat:
     """The pieces of a text, joined, equal a field that repeats the whole.
 
     Pieces are the content of events, or with `from` and `part` a field of certain events. `by` tells parallel texts
-    apart. After a difference the field is taken as the truth, so that one loss is one violation.
+    apart. With `if_streamed` a text of which no piece came is not compared. After a difference the field is taken as
+    the truth, so that one loss is one violation.
     """
 
     def __init__(
@@ -246,7 +256,9 @@ class _Concat:
         by: tuple[Getter, ...],
         sources: frozenset[str] | None,
         part: Getter | None,
+        if_streamed: bool,
     ) -> None:
+        self._if_streamed = if_streamed
         self._events = events
         self._path = path
         self._by = by
@@ -275,7 +287,9 @@ class _Concat:
         if observed.name not in self._events:
             return None
         whole = self._path(observed.data)
-        if whole.__class__ is not str:
+        if whole.__class__ is list and all(item.__class__ is str for item in whole):
+            whole = "".join(whole)
+        if whole.__class__ is not str or (self._if_streamed and not pieces):
             return None
         text = "".join(pieces)
         self._texts[key] = [whole]
@@ -329,9 +343,10 @@ def _concat(parameters: Parameters) -> CheckFactory:
     by = parameters.paths("by")
     sources = parameters.optional_event("from")
     part = parameters.optional_path("part")
+    if_streamed = parameters.flag("if_streamed")
     if (sources is None) != (part is None):
         raise parameters.node.error("'from' and 'part' belong together: the events and the field of the pieces")
-    return lambda: _Concat(events, path, by, sources, part)
+    return lambda: _Concat(events, path, by, sources, part, if_streamed)
 
 
 class _Field:
@@ -565,7 +580,7 @@ class _JsonParses:
 
     def __init__(self, specification: _JsonPieces) -> None:
         self._spec = specification
-        self.names = specification.names
+        self.names = specification.names if specification.unless is None else None
         self._texts: dict[Hashable, list[str]] = {}
         self._where: tuple[int, int] = (0, 0)
         self._chars = 0
@@ -575,6 +590,8 @@ class _JsonParses:
         spec = self._spec
         if spec.unless is not None and spec.unless(observed.data):
             self._excused = True
+        if spec.names is not None and observed.name not in spec.names:
+            return None
         items = [observed.data] if spec.items is None else spec.items(observed.data)
         if items.__class__ is not list:
             return None

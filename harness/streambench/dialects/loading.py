@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -47,7 +48,7 @@ TOP_KEYS = (
     "invariants",
     "terminal",
 )
-EVENT_KEYS = ("when", "of", "literal", "content", "mode", "error", "tokens", "schema")
+EVENT_KEYS = ("when", "of", "literal", "undispatched", "content", "mode", "error", "tokens", "schema")
 HTTP_KEYS = ("method", "headers", "json", "body")
 STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
 
@@ -260,7 +261,17 @@ class _Loader:
             error=self._path(keys.get("error"))[1],
             tokens=self._path(keys.get("tokens"))[1],
             schema=self._schema(keys.get("schema")),
+            undispatched=self._undispatched(keys.get("undispatched")),
         )
+
+    def _undispatched(self, node: Located | None) -> bool:
+        if node is None:
+            return False
+        if not isinstance(node.value, bool):
+            raise node.error("'undispatched' takes true or false")
+        if node.value and (not self._is_named() or self._top["name"].value != "sse.event"):
+            raise node.error("'undispatched' needs 'name: sse.event': a block without data has no other name")
+        return node.value
 
     def _path(self, node: Located | None) -> tuple[str | None, Any]:
         if node is None or node.value is None:  # null: a refinement has none although the event it refines does
@@ -389,7 +400,9 @@ class _Loader:
                     valid=rules,
                     at=use.position,
                 )
-        return " ".join(text.split()), _located_grammar(node, lambda: compile_parsed(parsed, algebra))
+        return " ".join(re.sub(r"#[^\n]*", "", text).split()), _located_grammar(
+            node, lambda: compile_parsed(parsed, algebra)
+        )
 
     def _optional_grammar(self, key: str, rules: Mapping[str, EventRule]) -> tuple[str | None, Automaton | None]:
         if key not in self._top or self._top[key].value in (None, ""):

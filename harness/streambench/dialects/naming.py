@@ -2,8 +2,8 @@
 
 A message is named by a field, by the framing's own event name, by the one key of its object that is an event, or by
 conditions alone. The event found so may be refined: those that name it in their `of` are tried first, and it is meant
-itself where none of their conditions holds. Conditions never overlap (the loader sees to it), so their order does not
-matter.
+itself where none of their conditions holds. An `of` that ends in `*` stands for all names that begin so. Conditions
+never overlap (the loader sees to it), so their order does not matter.
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ def by_key(candidates: Mapping[str, Candidates]) -> Classifier:
     return classify
 
 
+def _by_prefix(candidates: Mapping[str, Candidates], name: str) -> Candidates | None:
+    """What an `of: prefix*` says of a name that no event has; the longest prefix counts."""
+    fitting = [known for known in candidates if known[-1] == "*" and name.startswith(known[:-1])]
+    return candidates[max(fitting, key=len)] if fitting else None
+
+
 def by_conditions(groups: tuple[tuple[Predicate, Candidates], ...], default: Candidates | None) -> Classifier:
     """The event is the one whose `when` holds."""
 
@@ -90,6 +96,8 @@ def by_conditions(groups: tuple[tuple[Predicate, Candidates], ...], default: Can
 
 def _choose(candidates: Mapping[str, Candidates], name: str, data: Any) -> EventRule | str:
     group = candidates.get(name)
+    if group is None:
+        group = _by_prefix(candidates, name)
     if group is None:
         return f"{name[:80]!r} is not among its events"
     return group.choose(data) or f"{name!r} meets none of the conditions that tell its variants apart"

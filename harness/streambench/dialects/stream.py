@@ -97,16 +97,20 @@ class DialectStream:
     def feed(self, message: WireMessage) -> Event:
         """Take the next message.
 
-        A message that the wire does not dispatch is no event: it is returned as `(undispatched)` and changes nothing.
+        A message that the wire does not dispatch is no event, unless the dialect says so: it is returned as
+        `(undispatched)` and changes nothing.
         """
-        if not message.dispatched:
+        if not message.dispatched and not self._takes_undispatched(message):
             return self._note_undispatched(message)
         index = self._index
         self._index = index + 1
         self._last_offset = message.offset
-        if len(message.data) <= self._longest_literal and message.data in self._literals:
-            rule: EventRule | str = self._literals[message.data]
-            data: Any = message.data
+        if not message.dispatched:
+            rule: EventRule | str = self._dialect.events[message.event]
+            data: Any = None
+        elif len(message.data) <= self._longest_literal and message.data in self._literals:
+            rule = self._literals[message.data]
+            data = message.data
         else:
             data, problem = decode_data(message)
             if problem is not None:
@@ -203,6 +207,10 @@ class DialectStream:
         return findings
 
     # What is rare
+
+    def _takes_undispatched(self, message: WireMessage) -> bool:
+        rule = self._dialect.events.get(message.event)
+        return rule is not None and rule.undispatched and message.data == ""
 
     def _note_undispatched(self, message: WireMessage) -> Event:
         name = "" if message.data == "" else self._dialect.identify(message)[0]

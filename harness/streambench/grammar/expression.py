@@ -98,7 +98,7 @@ class Algebra:
 
     def slice(self, index: int, symbol: str, *, required: bool = False, entered: bool = False) -> Expression:
         return self._intern(
-            ("slice", index, required, entered),
+            ("slice", index, symbol, required, entered),
             lambda n: Slice(
                 n,
                 entered or not required,

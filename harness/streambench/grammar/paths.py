@@ -1,7 +1,8 @@
 """Dotted paths into JSON values: `choices.0.delta.content`.
 
 A segment of digits is an index into an array, `*` stands for every element of an array, and any other segment is a
-member of an object. A path that leads nowhere yields `MISSING`, which is different from null.
+member of an object. `$` alone is the value itself. A path that leads nowhere yields `MISSING`, which is different from
+null.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ class Missing(Enum):
 
 MISSING: Final = Missing.MISSING
 
+ROOT: Final = "$"
+
 Path = tuple[str | int, ...]
 Getter = Callable[[Any], Any]
 
 
 def parse_path(text: str) -> Path:
-    """The segments of a dotted path. Raises ValueError where a segment is empty."""
+    """The segments of a dotted path, none for `$`. Raises ValueError where a segment is empty."""
+    if text == ROOT:
+        return ()
     segments = text.split(".")
     if not all(segment and segment == segment.strip() for segment in segments):
         raise ValueError(f"{text!r} is not a path: write names and indexes joined by dots, such as choices.0.delta")
@@ -40,6 +45,8 @@ def compile_path(text: str) -> Getter:
     With a `*` the result is the list of what was found, empty where nothing was.
     """
     path = parse_path(text)
+    if not path:
+        return lambda data: data
     if "*" in path:
         return _all_getter(path)
     *parents, last = path
