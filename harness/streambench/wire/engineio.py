@@ -29,6 +29,7 @@ SEPARATOR: Final = b"\x1e"
 MAX_SID_CHARS: Final = 1024
 MAX_INTERVAL_MS: Final = 24 * 3600 * 1000
 MAX_UTF8_FINDINGS: Final = 20
+MAX_PACKETS_PER_BODY: Final = 16  # python-engineio refuses a body with more
 
 
 class PacketType(IntEnum):
@@ -71,19 +72,23 @@ def encode_frame(packet: Packet) -> str | bytes:
 def encode_payloads(packets: Iterable[Packet], max_payload: int | None = None) -> list[bytes]:
     """The bodies of the polling requests that carry `packets`, in order.
 
-    As many packets as fit into `max_payload` bytes share a body. A packet that is larger by itself is sent alone, as
-    the official client does: refusing it is the server's decision.
+    As many packets as fit into `max_payload` bytes share a body, and never more than servers take. A packet that is
+    larger by itself is sent alone, as the official client does: refusing it is the server's decision.
     """
     bodies: list[bytes] = []
+    packets_in_last = 0
     for packet in packets:
         if isinstance(packet.data, bytes):
             encoded = b"b" + base64.b64encode(packet.data)
         else:
             encoded = f"{packet.type.value}{packet.data}".encode()
-        if bodies and (max_payload is None or len(bodies[-1]) + 1 + len(encoded) <= max_payload):
+        fits = max_payload is None or (bool(bodies) and len(bodies[-1]) + 1 + len(encoded) <= max_payload)
+        if bodies and fits and packets_in_last < MAX_PACKETS_PER_BODY:
             bodies[-1] += SEPARATOR + encoded
+            packets_in_last += 1
         else:
             bodies.append(encoded)
+            packets_in_last = 1
     return bodies
 
 
@@ -228,18 +233,19 @@ class Handshake:
         return cls(
             sid=sid,
             upgrades=tuple(upgrades),
-            ping_interval_ms=_whole_number(fields, "pingInterval", MAX_INTERVAL_MS),
-            ping_timeout_ms=_whole_number(fields, "pingTimeout", MAX_INTERVAL_MS),
-            max_payload=_whole_number(fields, "maxPayload") if fields.get("maxPayload") is not None else None,
+            # python-engineio says 0 for an interval of less than a second.
+            ping_interval_ms=_whole_number(fields, "pingInterval", 0, MAX_INTERVAL_MS),
+            ping_timeout_ms=_whole_number(fields, "pingTimeout", 1, MAX_INTERVAL_MS),
+            max_payload=_whole_number(fields, "maxPayload", 1) if fields.get("maxPayload") is not None else None,
         )
 
 
-def _whole_number(fields: dict[str, Any], key: str, most: int | None = None) -> int:
-    """A positive number of the handshake, cut down to `most`; a fraction of a millisecond or byte is dropped."""
+def _whole_number(fields: dict[str, Any], key: str, least: int, most: int | None = None) -> int:
+    """A number of the handshake, cut down to `most`; a fraction of a millisecond or byte is dropped."""
     value = fields.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise _bad_handshake(f"`{key}` is not a positive number")
-    return max(1, int(value if most is None else min(value, most)))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise _bad_handshake(f"`{key}` is not a number of {least} or more")
+    return int(value if most is None else min(value, most))
 
 
 def _bad_handshake(reason: str) -> WireError:
