@@ -124,15 +124,14 @@ class PayloadDecoder:
     packets completed before it in the same call are returned first, and the next call raises.
     """
 
-    __slots__ = ("_failure", "_max_packet_bytes", "_offset", "_pending", "_pending_bytes", "_utf8_findings", "findings")
+    __slots__ = ("_failure", "_max_packet_bytes", "_offset", "_pending", "_utf8_findings", "findings")
 
     def __init__(self, limits: WireLimits | None = None) -> None:
         self._max_packet_bytes = (limits if limits is not None else WireLimits()).max_event_bytes
         self.findings: list[Finding] = []
         self._failure: WireError | None = None
         self._offset = 0  # where the packet that is being read begins
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
+        self._pending = bytearray()
         self._utf8_findings = 0
 
     def take_findings(self) -> list[Finding]:
@@ -169,16 +168,13 @@ class PayloadDecoder:
             raise
 
     def _keep(self, piece: bytes) -> None:
-        self._pending_bytes += len(piece)
-        if self._pending_bytes > self._max_packet_bytes:
+        if len(self._pending) + len(piece) > self._max_packet_bytes:
             raise OversizeError("an Engine.IO packet", self._max_packet_bytes, offset=self._offset)
-        if piece:
-            self._pending.append(piece)
+        self._pending += piece
 
     def _end_packet(self) -> Packet:
-        raw = b"".join(self._pending)
+        raw = bytes(self._pending)
         self._pending.clear()
-        self._pending_bytes = 0
         start = self._offset
         self._offset += len(raw)
         try:

@@ -30,7 +30,6 @@ class NdjsonDecoder:
         "_max_line_bytes",
         "_offset",
         "_pending",
-        "_pending_bytes",
         "_utf8_findings",
         "dispatched",
         "findings",
@@ -45,8 +44,7 @@ class NdjsonDecoder:
         self._failure: WireError | None = None
         self._at_start = True
         self._offset = 0
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
+        self._pending = bytearray()
 
     def take_findings(self) -> list[Finding]:
         """The findings since the last call; the decoder forgets them."""
@@ -77,7 +75,7 @@ class NdjsonDecoder:
         if self._failure is not None:
             raise self._failure
         out: list[WireMessage] = []
-        whole = _is_json(b"".join(self._pending))
+        whole = _is_json(bytes(self._pending))
         if not whole:
             self._utf8_findings = MAX_UTF8_FINDINGS  # a sequence cut by the end is not the sender's mistake
         self._end_line(out)
@@ -101,16 +99,13 @@ class NdjsonDecoder:
         return out
 
     def _keep(self, piece: bytes) -> None:
-        self._pending_bytes += len(piece)
-        if self._pending_bytes > self._max_line_bytes:
+        if len(self._pending) + len(piece) > self._max_line_bytes:
             raise OversizeError("a line", self._max_line_bytes, offset=self._offset)
-        if piece:
-            self._pending.append(piece)
+        self._pending += piece
 
     def _end_line(self, out: list[WireMessage]) -> None:
-        line = b"".join(self._pending)
+        line = bytes(self._pending)
         self._pending.clear()
-        self._pending_bytes = 0
         start = self._offset
         self._offset += len(line)
         if self._at_start:

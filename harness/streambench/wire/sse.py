@@ -66,7 +66,6 @@ class SseDecoder:
         "_noted",
         "_offset",
         "_pending",
-        "_pending_bytes",
         "_retry_ms",
         "_utf8_findings",
         "dispatched",
@@ -83,8 +82,7 @@ class SseDecoder:
         self._at_start = True
         self._after_cr = False
         self._offset = 0  # where the line that is being read begins
-        self._pending: list[bytes] = []  # the pieces of that line
-        self._pending_bytes = 0
+        self._pending = bytearray()  # what has come of that line
         self._last_event_id = ""
         self._block_start: int | None = None
         self._data: str | None = None
@@ -147,17 +145,16 @@ class SseDecoder:
         """Store the part of a line whose end has not come."""
         if not piece:
             return
-        self._pending_bytes += len(piece)
-        if self._pending_bytes > self._limits.max_line_bytes:
+        if len(self._pending) + len(piece) > self._limits.max_line_bytes:
             raise OversizeError("a line of the event stream", self._limits.max_line_bytes, offset=self._offset)
-        self._pending.append(piece)
+        self._pending += piece
 
     def _feed_any_line_end(self, data: bytes, out: list[WireMessage]) -> None:
         position = 0
         for match in _LINE.finditer(data):
             position = match.end()
             terminator = match[2]
-            line_end = self._offset + self._pending_bytes + len(match[1])
+            line_end = self._offset + len(self._pending) + len(match[1])
             self._read_lines([match[1]], len(terminator), out)
             if terminator == b"\r\n":
                 self._note("sse.crlf", line_end)
@@ -171,10 +168,8 @@ class SseDecoder:
     def _read_lines(self, lines: list[bytes], end_bytes: int, out: list[WireMessage], *, last: bool = False) -> None:
         """Interpret complete lines; each was followed by a line end of `end_bytes`."""
         if self._pending:
-            self._pending.append(lines[0])
-            lines[0] = b"".join(self._pending)
+            lines[0] = b"%b%b" % (self._pending, lines[0])
             self._pending.clear()
-            self._pending_bytes = 0
         max_line_bytes = self._limits.max_line_bytes
         max_event_bytes = self._limits.max_event_bytes
         if self._at_start:
