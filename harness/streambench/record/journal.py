@@ -21,7 +21,7 @@ SCHEMA = "streambench.records/1"
 
 
 class RecordWriter:
-    """Appends to a records file. `redact` is applied to every line, so that no secret ever reaches the disk."""
+    """Appends to a records file. `redact` is applied to every text, so that no secret reaches the disk."""
 
     def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -42,8 +42,17 @@ class RecordWriter:
     def close(self) -> None:
         os.close(self._fd)
 
+    def _redacted(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._redact(value)
+        if isinstance(value, dict):
+            return {key: self._redacted(item) for key, item in value.items()}
+        if isinstance(value, list) and value and not isinstance(value[0], int):
+            return [self._redacted(item) for item in value]
+        return value
+
     def _write(self, line: dict[str, Any]) -> None:
-        text = self._redact(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+        text = json.dumps(self._redacted(line), ensure_ascii=False, separators=(",", ":"))
         data = text.encode("utf-8", "replace") + b"\n"
         while data:
             data = data[os.write(self._fd, data) :]

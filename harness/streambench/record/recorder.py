@@ -43,7 +43,7 @@ class Recorder:
         self.record.reused_connection = reused
 
     def sent(self, at_ns: int) -> None:
-        """The last byte of the request was handed to the kernel."""
+        """The request was handed to the kernel; a request too large for its buffer, its last byte."""
         self.record.sent_ns = at_ns
 
     def headers(self, status: int, at_ns: int) -> None:

@@ -1,0 +1,191 @@
+"""Both sides of one stream: each piece of text that the client got, and when the upstream wrote it.
+
+Pieces are matched by their place in the text, so it does not matter how the system between has cut it anew. Where the
+texts differ, the difference is found word by word; the upstream's texts hold every word once.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from streambench.findings import Axis, Finding, Severity
+from streambench.record.model import StreamRecord, UpstreamExchange
+
+MAX_DIFFERENCES = 20
+MAX_DIFF_WORDS = 4000
+EXCERPT_CHARS = 60
+_WORD = re.compile(r"\s*\S+|\s+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The two time lines of a stream, on one clock in ns.
+
+    `arrived_ns`, `written_ns` and `chars` are parallel, one row for each client chunk with content: when it arrived,
+    when the upstream had written its last character, and how many characters it brought. Chunks whose text the
+    upstream never wrote are left out. `upstream` is the exchange that the reply came from.
+    """
+
+    upstream: UpstreamExchange
+    arrived_ns: Sequence[int]
+    written_ns: Sequence[int]
+    chars: Sequence[int]
+    findings: tuple[Finding, ...] = ()
+    reads: Sequence[int] = field(default=())
+
+    @property
+    def lag_ns(self) -> list[int]:
+        """What the system between added to each chunk."""
+        return [arrived - written for arrived, written in zip(self.arrived_ns, self.written_ns, strict=True)]
+
+
+def align(record: StreamRecord) -> Alignment | None:
+    """The two sides of a stream; None where one of them is missing."""
+    upstream = serving_exchange(record)
+    if upstream is None or record.text is None:
+        return None
+    sent = upstream.text[: upstream.offset[-1]]
+    blocks, findings = compare(sent, record.text, complete=record.terminal_event, stopped=upstream.ended != "complete")
+    arrived: list[int] = []
+    written: list[int] = []
+    chars: list[int] = []
+    reads: list[int] = []
+    position = 0
+    for row in record.content_rows():
+        count = record.events.chars[row]
+        position += count
+        origin = _origin(blocks, position - 1)
+        if origin is None:
+            continue
+        write = bisect_left(upstream.offset, origin + 1)
+        if write >= len(upstream.written_ns):
+            continue
+        arrived.append(record.events.at_ns[row])
+        written.append(upstream.written_ns[write])
+        chars.append(count)
+        reads.append(record.events.read[row])
+    return Alignment(upstream, arrived, written, chars, tuple(findings), reads)
+
+
+def serving_exchange(record: StreamRecord) -> UpstreamExchange | None:
+    """The upstream request that the reply came from: of several attempts, the last one that wrote text."""
+    written = [exchange for exchange in record.upstream if exchange.written_ns and exchange.offset]
+    return written[-1] if written else None
+
+
+Block = tuple[int, int, int]  # (first character in the client's text, first in the upstream's, how many)
+
+
+def compare(sent: str, got: str, *, complete: bool, stopped: bool) -> tuple[list[Block], list[Finding]]:
+    """Where the client's text comes from in the upstream's, and what was lost, doubled, moved or changed on the way.
+
+    `complete`: the client's stream came to its regular end. `stopped`: the upstream was stopped before its own end, so
+    that a shorter reply is what the system wanted.
+    """
+    if sent == got:
+        return [(0, 0, len(got))], []
+    if sent.startswith(got):
+        # What is missing at the end of a stream that broke off is the broken stream's own finding.
+        findings = [] if not complete else [_shortened(sent, got, stopped=stopped)]
+        return [(0, 0, len(got))], findings
+    sent_words, got_words = _WORD.findall(sent), _WORD.findall(got)
+    if max(len(sent_words), len(got_words)) > MAX_DIFF_WORDS:
+        same = _common_prefix(sent, got)
+        return [(0, 0, same)], [_difference("altered", same, sent[same:], got[same:])]
+    sent_at, got_at = _starts(sent_words), _starts(got_words)
+    # Words are compared without the white space before them, so that a trimmed first word is no other word.
+    matcher = SequenceMatcher(
+        None, [word.strip() for word in sent_words], [word.strip() for word in got_words], autojunk=False
+    )
+    blocks = [
+        (got_at[j], sent_at[i], got_at[j + size] - got_at[j]) for i, j, size in matcher.get_matching_blocks() if size
+    ]
+    changes = [
+        (kind, "".join(sent_words[i1:i2]), "".join(got_words[j1:j2]), got_at[j1])
+        for kind, i1, i2, j1, j2 in matcher.get_opcodes()
+        if kind != "equal"
+    ]
+    return blocks, _findings(changes, sent, complete=complete, stopped=stopped)
+
+
+def _findings(changes: list[tuple[str, str, str, int]], sent: str, *, complete: bool, stopped: bool) -> list[Finding]:
+    lost = {missing.strip() for kind, missing, _, _ in changes if kind == "delete"}
+    added = {extra.strip() for kind, _, extra, _ in changes if kind == "insert"}
+    moved = lost & added
+    out: list[Finding] = []
+    for number, (kind, missing, extra, offset) in enumerate(changes):
+        if kind == "delete" and missing.strip() not in moved:
+            at_end = number == len(changes) - 1
+            if at_end and not complete:
+                continue
+            severity = Severity.INFO if at_end and stopped else Severity.VIOLATION
+            out.append(_difference("shortened" if severity is Severity.INFO else "lost", offset, missing, "", severity))
+        elif kind == "insert":
+            rule = "reordered" if extra.strip() in moved else "duplicated" if extra.strip() in sent else "altered"
+            out.append(_difference(rule, offset, "", extra))
+        elif kind == "replace":
+            out.append(_difference("altered", offset, missing, extra))
+    if not out and not changes:
+        out.append(Finding(Axis.CONTENT, "content.whitespace", "Only white space differs.", Severity.INFO))
+    return out[:MAX_DIFFERENCES]
+
+
+_WORDS = {
+    "lost": "Text that the upstream wrote never reached the client",
+    "shortened": "The reply ends before the upstream's text does, and the upstream was stopped",
+    "duplicated": "Text reached the client twice",
+    "reordered": "Text reached the client in another place than the upstream wrote it",
+    "altered": "Text reached the client changed",
+}
+
+
+def _difference(rule: str, offset: int, missing: str, extra: str, severity: Severity = Severity.VIOLATION) -> Finding:
+    return Finding(
+        Axis.CONTENT,
+        f"content.{rule}",
+        f"{_WORDS[rule]}, at character {offset} of the reply.",
+        severity,
+        got=_excerpt(extra) if extra else None,
+        expected=(_excerpt(missing),) if missing else (),
+    )
+
+
+def _shortened(sent: str, got: str, *, stopped: bool) -> Finding:
+    missing = sent[len(got) :]
+    if not missing.strip():
+        return Finding(Axis.CONTENT, "content.whitespace", "Only white space differs.", Severity.INFO)
+    if stopped:
+        return _difference("shortened", len(got), missing, "", Severity.INFO)
+    return _difference("lost", len(got), missing, "")
+
+
+def _origin(blocks: Sequence[Block], position: int) -> int | None:
+    """The place in the upstream's text of a character of the client's."""
+    index = bisect_left(blocks, position + 1, key=lambda block: block[0]) - 1
+    if index < 0:
+        return None
+    first, origin, size = blocks[index]
+    return origin + position - first if position < first + size else None
+
+
+def _starts(words: Sequence[str]) -> list[int]:
+    """Where each word begins, and where the text ends."""
+    starts = [0]
+    for word in words:
+        starts.append(starts[-1] + len(word))
+    return starts
+
+
+def _common_prefix(one: str, other: str) -> int:
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…")

@@ -1,0 +1,241 @@
+"""Real or simulated: does the text reach the client while the upstream is still writing it?
+
+Three numbers decide about a stream, from the two time lines of its text. *Overlap*: of the text that the upstream had
+written before its last write, the share that had reached the client by then. *Granularity*: the client's bursts against
+the upstream's. *Slope*: how fast text arrived against how fast it was written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from streambench.analysis.alignment import Alignment
+from streambench.record.model import StreamRecord
+from streambench.units import NS_PER_MS
+
+BURST_NS = 2 * NS_PER_MS  # arrivals closer than this are one burst
+OVERLAP_NONE = 0.1
+OVERLAP_FULL = 0.8
+GRANULARITY_FINE = 0.5
+SLOPE_LIKE_UPSTREAM = (0.6, 1.5)
+AT_ONCE_SHARE = 0.15  # of the upstream's duration
+AT_ONCE_NS = 30 * NS_PER_MS
+AGREEMENT = 0.8  # the share of streams that must agree for one verdict
+STEADY = 0.15  # spread of an artificial cadence's pauses, relative to the pause
+MAX_SLOPE_POINTS = 60
+
+
+class Verdict(StrEnum):
+    """What a system does with its upstream's stream."""
+
+    FORWARDED = "forwarded"
+    BATCHED = "batched"
+    BUFFERED = "buffered"
+    PACED = "paced"
+    MIXED = "mixed"
+    UNKNOWN = "unknown"
+    LIKELY_STREAMED = "likely-streamed"
+    LIKELY_BUFFERED = "likely-buffered"
+    LIKELY_PACED = "likely-paced"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAuthenticity:
+    """The verdict on one stream and the numbers behind it; what could not be computed is None. Times in ms."""
+
+    verdict: Verdict
+    overlap: float | None = None
+    granularity: float | None = None
+    slope: float | None = None
+    lag_ms: float | None = None
+    period_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticity:
+    """The verdict on a target: that of its streams where they agree. Numbers are medians over the streams."""
+
+    verdict: Verdict
+    evidence: str
+    overlap: float | None = None
+    granularity: float | None = None
+    slope: float | None = None
+    lag_ms: float | None = None
+    period_ms: float | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    streams: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        def rounded(value: float | None) -> float | None:
+            return None if value is None else round(value, 4)
+
+        return {
+            "verdict": self.verdict,
+            "overlap": rounded(self.overlap),
+            "granularity": rounded(self.granularity),
+            "slope": rounded(self.slope),
+            "lag_ms": rounded(self.lag_ms),
+            "period_ms": rounded(self.period_ms),
+            "shares": {name: round(share, 4) for name, share in self.shares.items()},
+            "streams": self.streams,
+            "evidence": self.evidence,
+        }
+
+
+def judge_stream(alignment: Alignment) -> StreamAuthenticity:
+    """The verdict on a stream that was seen from both sides."""
+    upstream = alignment.upstream
+    writes = bursts(upstream.written_ns)
+    arrived, chars = alignment.arrived_ns, alignment.chars
+    if len(writes) < 2 or not arrived:
+        return StreamAuthenticity(Verdict.UNKNOWN)
+    last_write_ns = upstream.written_ns[-1]
+    total = sum(chars)
+    in_time = sum(count for count, at_ns in zip(chars, arrived, strict=True) if at_ns < last_write_ns)
+    before_last = upstream.offset[-2] / upstream.offset[-1] if len(upstream.offset) > 1 else 0.0
+    if total == 0 or before_last == 0:
+        return StreamAuthenticity(Verdict.UNKNOWN)
+    overlap = min(1.0, in_time / total / before_last)
+    got = bursts(arrived)
+    granularity = len(got) / len(writes)
+    slope = robust_slope(alignment.written_ns, arrived)
+    lag_ms = statistics.median(alignment.lag_ns) / NS_PER_MS
+    upstream_span_ns = upstream.written_ns[-1] - upstream.written_ns[0]
+    span_ns = arrived[-1] - arrived[0]
+    verdict = _verdict(overlap, granularity, slope, span_ns, upstream_span_ns, len(got))
+    period_ms = None
+    if verdict is Verdict.PACED:
+        period_ms = statistics.median(after - before for before, after in itertools.pairwise(got)) / NS_PER_MS
+    return StreamAuthenticity(verdict, overlap, granularity, slope, lag_ms, period_ms)
+
+
+def _verdict(
+    overlap: float, granularity: float, slope: float | None, span_ns: int, upstream_span_ns: int, bursts_got: int
+) -> Verdict:
+    if overlap <= OVERLAP_NONE:
+        at_once = span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * upstream_span_ns)
+        return Verdict.BUFFERED if at_once or bursts_got < 3 else Verdict.PACED
+    if granularity < GRANULARITY_FINE:
+        return Verdict.BATCHED
+    if overlap >= OVERLAP_FULL:
+        return Verdict.FORWARDED
+    if slope is not None and slope > SLOPE_LIKE_UPSTREAM[1]:
+        return Verdict.PACED
+    if slope is not None and slope >= SLOPE_LIKE_UPSTREAM[0]:
+        return Verdict.FORWARDED  # late, but at the upstream's own pace
+    return Verdict.BATCHED
+
+
+def guess_stream(record: StreamRecord) -> StreamAuthenticity:
+    """What a stream looks like from the client's side alone: a guess, which no gate accepts."""
+    at_ns = [record.events.at_ns[row] for row in record.content_rows()]
+    got = bursts(at_ns)
+    if len(at_ns) < 5:
+        return StreamAuthenticity(Verdict.UNKNOWN)
+    waited_ns = at_ns[0] - record.start_ns
+    span_ns = at_ns[-1] - at_ns[0]
+    if len(got) < 3 or span_ns < 0.05 * waited_ns:
+        return StreamAuthenticity(Verdict.LIKELY_BUFFERED)
+    pauses = [after - before for before, after in itertools.pairwise(got)]
+    middle = statistics.median(pauses)
+    spread = statistics.median(abs(pause - middle) for pause in pauses)
+    if len(pauses) >= 5 and spread <= STEADY * middle / 2:
+        return StreamAuthenticity(Verdict.LIKELY_PACED, period_ms=middle / NS_PER_MS)
+    return StreamAuthenticity(Verdict.LIKELY_STREAMED)
+
+
+def judge(streams: Sequence[StreamAuthenticity]) -> Authenticity:
+    """The verdict on a target from the verdicts on its streams."""
+    decided = [stream for stream in streams if stream.verdict is not Verdict.UNKNOWN]
+    if not decided:
+        why = "no stream could be judged" if streams else "there was no complete stream"
+        return Authenticity(Verdict.UNKNOWN, f"{why}: the upstream wrote the reply at once, or was not seen")
+    counts = Counter(stream.verdict for stream in decided)
+    shares = {str(verdict): count / len(decided) for verdict, count in counts.most_common()}
+    verdict, count = counts.most_common(1)[0]
+    if count / len(decided) < AGREEMENT:
+        verdict = Verdict.MIXED
+    agreeing = decided if verdict is Verdict.MIXED else [stream for stream in decided if stream.verdict is verdict]
+    numbers = {
+        name: _median([getattr(stream, name) for stream in agreeing])
+        for name in ("overlap", "granularity", "slope", "lag_ms", "period_ms")
+    }
+    found = Authenticity(verdict, "", **numbers, shares=shares, streams=len(decided))  # type: ignore[arg-type]
+    return Authenticity(
+        verdict,
+        _evidence(found),
+        **numbers,
+        shares=shares,
+        streams=len(decided),  # type: ignore[arg-type]
+    )
+
+
+def _evidence(found: Authenticity) -> str:
+    """The verdict's reason in one sentence."""
+    overlap = f"{found.overlap:.0%}" if found.overlap is not None else "?"
+    lag = f"{found.lag_ms:,.1f} ms" if found.lag_ms is not None else "?"
+    coarse = f"{1 / found.granularity:.0f}" if found.granularity else "?"
+    match found.verdict:
+        case Verdict.FORWARDED:
+            return (
+                f"{overlap} of the text that could be there arrived while the upstream was still writing, "
+                f"{lag} behind it at the median"
+            )
+        case Verdict.BATCHED:
+            return (
+                f"{overlap} of the text arrived while the upstream was still writing, but in bursts that each gather "
+                f"about {coarse} of the upstream's"
+            )
+        case Verdict.BUFFERED:
+            return "nothing arrived before the upstream had written everything; then all of it came at once"
+        case Verdict.PACED if found.overlap is not None and found.overlap <= OVERLAP_NONE:
+            return (
+                "nothing arrived before the upstream had written everything; then the text was typed out with "
+                f"{found.period_ms:.0f} ms between pieces"
+            )
+        case Verdict.PACED:
+            return f"text arrived {found.slope:.1f} times slower than it was written, at a cadence of its own"
+        case Verdict.MIXED:
+            return "streams disagree: " + ", ".join(f"{share:.0%} {name}" for name, share in found.shares.items())
+        case Verdict.LIKELY_BUFFERED:
+            return "seen from the client only: after a wait everything came at once"
+        case Verdict.LIKELY_PACED:
+            return f"seen from the client only: pieces came {found.period_ms:.0f} ms apart, too evenly for a model"
+        case _:
+            return "seen from the client only: text came over time and unevenly, as a model writes it"
+
+
+def bursts(at_ns: Sequence[int]) -> list[int]:
+    """The moments at which bursts begin: what comes within `BURST_NS` of the one before belongs to the same burst."""
+    found: list[int] = []
+    previous: int | None = None
+    for moment in at_ns:
+        if previous is None or moment - previous > BURST_NS:
+            found.append(moment)
+        previous = moment
+    return found
+
+
+def robust_slope(x: Sequence[int], y: Sequence[int]) -> float | None:
+    """The median slope between any two points (Theil and Sen); None where x does not change."""
+    points = np.unique(np.column_stack([x, y]).astype(np.float64), axis=0)
+    if len(points) > MAX_SLOPE_POINTS:
+        points = points[np.linspace(0, len(points) - 1, MAX_SLOPE_POINTS).round().astype(int)]
+    first, second = np.triu_indices(len(points), k=1)
+    dx = points[second, 0] - points[first, 0]
+    dy = points[second, 1] - points[first, 1]
+    apart = dx > 0
+    return float(np.median(dy[apart] / dx[apart])) if apart.any() else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

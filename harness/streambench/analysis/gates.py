@@ -1,0 +1,340 @@
+"""Gates: what must hold for a run to pass, as one line of text each.
+
+    [target:] metric[.quantile] operator limit [confidence 95%]
+
+A gate on a quantile needs enough streams to say anything; with fewer it is inconclusive and not green.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from streambench.analysis.authenticity import Authenticity, Verdict
+from streambench.analysis.metrics import METRICS, Metric
+from streambench.analysis.quantiles import (
+    Distribution,
+    one_sided_bound,
+    streams_needed,
+    wilson,
+)
+from streambench.errors import ExitCode, nearest
+from streambench.findings import Axis
+from streambench.units import NS_PER_MS, parse_duration_ns, parse_rate_per_s, parse_ratio
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+STREAM_COUNTS = ("started", "completed", "failed", "dropped", "censored")
+VIOLATIONS = ("violations", *(f"violations.{axis}" for axis in Axis if axis is not Axis.INTEROP))
+# What a whole target has one value of.
+TARGET_VALUES: dict[str, str] = {
+    "error_rate": "ratio",
+    "authenticity": "",
+    **dict.fromkeys(VIOLATIONS, "count"),
+    **{f"streams.{name}": "count" for name in STREAM_COUNTS},
+}
+GATE_VERDICTS = (Verdict.FORWARDED, Verdict.BATCHED, Verdict.BUFFERED, Verdict.PACED, Verdict.MIXED)
+STATISTICS = ("mean", "min", "max")
+
+_GATE = re.compile(
+    r"\s*(?:(?P<target>[^:<>=!]+?)\s*:\s*)?(?P<metric>[A-Za-z_0-9.]+)\s*(?P<op><=|>=|==|!=|<|>)\s*"
+    r"(?P<limit>[^,]+?)\s*(?:,?\s*confidence:?\s+(?P<confidence>[\d.]+)\s*%)?\s*"
+)
+_QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
+
+
+class GateError(ValueError):
+    """A gate that can never be decided. `at` is the character of the expression that it is about."""
+
+    def __init__(self, reason: str, at: int, text: str, suggestion: str | None = None) -> None:
+        super().__init__(reason)
+        self.at = at
+        self.text = text
+        self.suggestion = suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A parsed gate. `target` None: every target. `limit` is in the metric's unit, or the name of a verdict.
+
+    `statistic` is `p95`, `mean`, `min` or `max`, and None for what a target has only one value of. `confidence`: the
+    share of certainty with which a quantile must hold. `implied`: the user has not written it.
+    """
+
+    expr: str
+    target: str | None
+    metric: str
+    statistic: str | None
+    op: str
+    limit: float | str
+    unit: str
+    confidence: float | None = None
+    implied: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a miss means: the protocol was broken, or the figures are not good enough."""
+        if self.metric in VIOLATIONS or self.metric == "authenticity":
+            return ExitCode.CONFORMANCE
+        return ExitCode.PERFORMANCE
+
+    @property
+    def quantile(self) -> float | None:
+        match = _QUANTILE.fullmatch(self.statistic or "")
+        return None if match is None else float(match[1]) / 100
+
+    def holds(self, observed: Any) -> bool:
+        return OPERATORS[self.op](observed, self.limit)
+
+
+def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
+    """Read a gate. `targets` says of each target whether it is measured from both sides. Raises GateError."""
+    match = _GATE.fullmatch(text)
+    if match is None:
+        raise GateError(
+            f"{text!r} is not a gate: write it as `metric.quantile operator limit`, such as `ttfc.p95 < 800ms`", 0, text
+        )
+    target, metric_text, op, limit_text = match["target"], match["metric"], match["op"], match["limit"]
+    if target is not None and target not in targets:
+        raise GateError(
+            f"there is no target {target!r}; the targets are {', '.join(targets)}.",
+            match.start("target"),
+            target,
+            nearest(target, targets),
+        )
+    sides = [targets[target]] if target is not None else list(targets.values())
+    confidence = None
+    if match["confidence"] is not None:
+        confidence = float(match["confidence"]) / 100
+        if not 0.5 <= confidence < 1:
+            raise GateError("a confidence lies between 50% and 100%", match.start("confidence"), match["confidence"])
+    gate = _of_target_value(text, target, metric_text, op) if metric_text in TARGET_VALUES else None
+    if gate is None:
+        gate = _of_distribution(text, target, metric_text, op, match.start("metric"))
+    two_sided = gate.metric == "authenticity" or (gate.metric in METRICS and METRICS[gate.metric].two_sided)
+    if two_sided and not any(sides):
+        whose = f"target {target!r} is" if target is not None else "the targets are"
+        raise GateError(
+            f"{gate.metric} can never be measured here: it needs the upstream's side, and {whose} seen from one side "
+            "only. Serve the bundled upstream (serve: {openai: {}}), or name one in the target (upstream: URL).",
+            match.start("metric"),
+            metric_text,
+        )
+    if confidence is not None and gate.quantile is None:
+        raise GateError("only a gate on a quantile takes a confidence", match.start("confidence"), match["confidence"])
+    limit = _limit(gate, limit_text, match.start("limit"))
+    return Gate(gate.expr, target, gate.metric, gate.statistic, op, limit, gate.unit, confidence)
+
+
+def _of_target_value(text: str, target: str | None, metric: str, op: str) -> Gate:
+    return Gate(text.strip(), target, metric, None, op, 0.0, TARGET_VALUES[metric])
+
+
+def _of_distribution(text: str, target: str | None, metric_text: str, op: str, at: int) -> Gate:
+    name, _, statistic = metric_text.partition(".")
+    if name not in METRICS:
+        known = [*METRICS, *TARGET_VALUES]
+        suggestion = nearest(name, known) or nearest(metric_text, known)
+        hint = "" if suggestion else f"; the metrics are {', '.join(known)}"
+        raise GateError(f"there is no metric {name!r}{hint}.", at, name, suggestion)
+    if not statistic:
+        raise GateError(
+            f"{name} has one value a {METRICS[name].per}: say which is meant, such as {name}.p95 or {name}.max",
+            at,
+            metric_text,
+            f"{name}.p95",
+        )
+    if statistic not in STATISTICS and (_QUANTILE.fullmatch(statistic) is None or statistic == "p0"):
+        raise GateError(
+            f"{statistic!r} is no quantile: write p50, p95, p99.9, mean, min or max.",
+            at + len(name) + 1,
+            statistic,
+            nearest(statistic, ("p50", "p90", "p95", "p99", *STATISTICS)),
+        )
+    return Gate(text.strip(), target, name, statistic, op, 0.0, METRICS[name].unit)
+
+
+def _limit(gate: Gate, text: str, at: int) -> float | str:
+    if gate.metric == "authenticity":
+        if gate.op not in ("==", "!="):
+            raise GateError("a verdict is compared with == or !=", at, text)
+        if text not in GATE_VERDICTS:
+            names = ", ".join(GATE_VERDICTS)
+            raise GateError(f"{text!r} is no verdict: one of {names}.", at, text, nearest(text, list(GATE_VERDICTS)))
+        return text
+    try:
+        match gate.unit:
+            case "ms":
+                return parse_duration_ns(text) / NS_PER_MS
+            case "ratio":
+                return parse_ratio(text)
+            case "per s":
+                return parse_rate_per_s(text) if "/" in text else float(text)
+            case _:
+                return float(text)
+    except ValueError as error:
+        reason = str(error) if gate.unit != "count" else f"{text!r} is not a number"
+        raise GateError(reason, at, text) from None
+
+
+class Result(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """A decided gate. `observed` and `limit` are in `unit`; `n` is the number of streams behind the observation."""
+
+    gate: Gate
+    target: str
+    observed: float | str | None
+    n: int
+    result: Result
+    ci95: tuple[float, float] | None = None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        observed = round(self.observed, 4) if isinstance(self.observed, float) else self.observed
+        out: dict[str, Any] = {
+            "expr": self.gate.expr,
+            "target": self.target,
+            "observed": observed,
+            "limit": self.gate.limit,
+            "unit": self.gate.unit,
+            "n": self.n,
+            "ci95": None if self.ci95 is None else [round(bound, 4) for bound in self.ci95],
+            "result": self.result,
+        }
+        if self.reason is not None:
+            out["reason"] = self.reason
+        if self.gate.implied:
+            out["implied"] = True
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """What the gates of one target are decided on."""
+
+    counts: Mapping[str, int]
+    violations: Mapping[str, int]  # by axis
+    distributions: Mapping[str, Distribution]
+    authenticity: Authenticity
+    two_sided: bool
+
+
+def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
+    """Decide a gate for one target; None where the metric cannot exist for this target but does for others."""
+    finished = seen.counts["completed"] + seen.counts["failed"]
+    if gate.metric == "authenticity":
+        if not seen.two_sided:
+            return None
+        return _on_verdict(gate, target, seen.authenticity)
+    if gate.metric == "error_rate":
+        if finished == 0:
+            return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
+        rate = seen.counts["failed"] / finished
+        return _decided(gate, target, rate, finished, wilson(seen.counts["failed"], finished))
+    if gate.metric in VIOLATIONS:
+        if finished + seen.counts["censored"] == 0:
+            return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
+        axis = gate.metric.partition(".")[2]
+        count = seen.violations.get(axis, 0) if axis else sum(seen.violations.values())
+        return _decided(gate, target, float(count), finished, None)
+    if gate.metric.startswith("streams."):
+        return _decided(gate, target, float(seen.counts[gate.metric.partition(".")[2]]), seen.counts["started"], None)
+    metric = METRICS[gate.metric]
+    if metric.two_sided and not seen.two_sided:
+        return None
+    return _on_distribution(gate, target, metric, seen.distributions.get(gate.metric))
+
+
+def _decided(gate: Gate, target: str, observed: float, n: int, ci95: tuple[float, float] | None) -> GateResult:
+    result = Result.PASSED if gate.holds(observed) else Result.FAILED
+    return GateResult(gate, target, observed, n, result, ci95)
+
+
+def _on_verdict(gate: Gate, target: str, found: Authenticity) -> GateResult:
+    verdict = str(found.verdict)
+    if verdict not in GATE_VERDICTS:
+        return GateResult(gate, target, verdict, found.streams, Result.INCONCLUSIVE, reason=found.evidence)
+    result = Result.PASSED if gate.holds(verdict) else Result.FAILED
+    return GateResult(gate, target, verdict, found.streams, result, reason=found.evidence)
+
+
+def _on_distribution(gate: Gate, target: str, metric: Metric, values: Distribution | None) -> GateResult:
+    if values is None or len(values) == 0:
+        why = "no stream was cancelled" if metric.name in ("cancel_lag", "wasted_tokens") else "no stream has a value"
+        return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
+    assert isinstance(gate.limit, float)
+    n, q = values.streams, gate.quantile
+    if q is None:
+        observed = {"mean": values.values.mean(), "min": values.values[0], "max": values.values[-1]}[
+            gate.statistic or "mean"
+        ]
+        return _decided(gate, target, float(observed), n, None)
+    observed_q = values.quantile(q)
+    needed = streams_needed(q)
+    if n < needed:
+        # Even the best value misses the limit: more streams could not save it.
+        best = values.values[0] if gate.op in ("<", "<=") else values.values[-1]
+        hopeless = gate.op in ("<", "<=", ">", ">=") and not gate.holds(float(best))
+        result = Result.FAILED if hopeless else Result.INCONCLUSIVE
+        reason = f"{gate.statistic} needs {needed} streams, there were {n}"
+        return GateResult(gate, target, observed_q, n, result, None, reason)
+    interval = values.interval(q)
+    if gate.confidence is None:
+        return _decided(gate, target, observed_q, n, interval)
+    return _with_confidence(gate, target, values, observed_q, interval)
+
+
+def _with_confidence(
+    gate: Gate, target: str, values: Distribution, observed: float, interval: tuple[float, float] | None
+) -> GateResult:
+    q, n = gate.quantile, values.streams
+    assert q is not None
+    assert gate.confidence is not None
+    if not gate.holds(observed):
+        return GateResult(gate, target, observed, n, Result.FAILED, interval)
+    upper = gate.op in ("<", "<=")
+    if values.clusters is not None:
+        bound = None if interval is None else interval[1] if upper else interval[0]
+    else:
+        index = one_sided_bound(len(values), q, gate.confidence, upper=upper)
+        bound = None if index is None else float(values.values[index])
+    if bound is None:
+        tail = q if upper else 1 - q
+        needed = math.ceil(math.log(1 - gate.confidence) / math.log(tail))
+        reason = f"{gate.statistic} with {gate.confidence:.0%} confidence needs {needed} streams, there were {n}"
+        return GateResult(gate, target, observed, n, Result.INCONCLUSIVE, interval, reason)
+    if gate.holds(bound):
+        return GateResult(gate, target, observed, n, Result.PASSED, interval)
+    reason = f"the observed value holds, but the limit lies inside the interval (up to {bound:,.1f} {gate.unit})"
+    return GateResult(gate, target, observed, n, Result.INCONCLUSIVE, interval, reason)
+
+
+def implied_gates(gates: Sequence[Gate], targets: Sequence[str]) -> list[Gate]:
+    """What nobody has to write: the protocol is kept, and at least one stream is completed."""
+    out: list[Gate] = []
+    for target in targets:
+        metrics = {gate.metric for gate in gates if gate.target in (None, target)}
+        if not metrics & set(VIOLATIONS):
+            out.append(Gate("violations == 0", target, "violations", None, "==", 0.0, "count", implied=True))
+        if not any(name == "error_rate" or name.startswith("streams.") for name in metrics):
+            out.append(
+                Gate("streams.completed > 0", target, "streams.completed", None, ">", 0.0, "count", implied=True)
+            )
+    return out

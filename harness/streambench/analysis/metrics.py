@@ -1,0 +1,143 @@
+"""The metrics: what each one is, and its value for one stream. Definitions in words: docs/reference/metrics.md."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streambench.analysis.alignment import Alignment
+from streambench.analysis.experience import quality_of_experience, reading_stall_ns
+from streambench.record.model import StreamRecord
+from streambench.units import NS_PER_MS, NS_PER_S
+
+Per = Literal["stream", "chunk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric measures. `per`: one value a stream, or one a chunk. `two_sided`: it needs the upstream's side.
+
+    `lower_is_better` is None where neither is.
+    """
+
+    name: str
+    unit: str
+    description: str
+    per: Per = "stream"
+    two_sided: bool = False
+    lower_is_better: bool | None = True
+
+
+_ALL = (
+    Metric("connect", "ms", "opening the connection: TCP, TLS, upgrade; only streams that opened one"),
+    Metric("ttfb", "ms", "from the actual start to the response's headers"),
+    Metric("ttfe", "ms", "from the actual start to the first event of any kind"),
+    Metric("ttfc", "ms", "from the intended start to the first event with content"),
+    Metric("ttfc_service", "ms", "from the actual start to the first event with content"),
+    Metric("gap", "ms", "between successive events with content; 0 inside one read", per="chunk"),
+    Metric("burst_gap", "ms", "between successive reads with content", per="chunk"),
+    Metric("gap_max", "ms", "the worst gap of a stream"),
+    Metric("stalls", "count", "gaps of a stream longer than `stall_after`"),
+    Metric("stalled_ms", "ms", "the sum of a stream's gaps longer than `stall_after`"),
+    Metric("cadence", "per s", "chunks a second between the first and the last content", lower_is_better=False),
+    Metric("chars_per_s", "per s", "characters a second between the first and the last content", lower_is_better=False),
+    Metric("tokens_per_s", "per s", "tokens a second, where the protocol reports their number", lower_is_better=False),
+    Metric("jitter", "ms", "median absolute deviation of a stream's gaps"),
+    Metric(
+        "burstiness", "ratio", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 0 random, 1 bursty", lower_is_better=None
+    ),
+    Metric("events_per_read", "ratio", "events that one read of the socket brought", lower_is_better=None),
+    Metric("e2e", "ms", "from the intended start to the end of the stream"),
+    Metric("e2e_service", "ms", "from the actual start to the end of the stream"),
+    Metric("start_delay", "ms", "how late the generator started a stream"),
+    Metric("reading_stall", "ms", "how long a reader waits for text after the first text"),
+    Metric("qoe", "ratio", "the reply against an ideal one for a reader; 1 is ideal", lower_is_better=False),
+    Metric("forward_lag", "ms", "client arrival minus upstream write of the same text", per="chunk", two_sided=True),
+    Metric("cancel_lag", "ms", "from the client's disconnect until the upstream sees the cancel", two_sided=True),
+    Metric("wasted_tokens", "count", "chunks that the upstream wrote after the client had left", two_sided=True),
+)
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run may choose about its metrics."""
+
+    stall_after_ns: int = 500 * NS_PER_MS
+    reading_wpm: float = 250.0
+
+
+@dataclass(slots=True)
+class StreamFigures:
+    """The metrics of one stream: `stream` one value each, `chunk` many; in the metric's unit."""
+
+    stream: dict[str, float] = field(default_factory=dict)
+    chunk: dict[str, list[float]] = field(default_factory=dict)
+
+
+def measure(record: StreamRecord, alignment: Alignment | None, settings: Settings) -> StreamFigures:
+    """The figures of a stream, as far as it came; what cannot be said of it is left out."""
+    out = StreamFigures()
+    put = out.stream
+    start_ns, intended_ns, end_ns = record.start_ns, record.intended_ns, record.end_ns
+    put["start_delay"] = (start_ns - intended_ns) / NS_PER_MS
+    if record.connected_ns is not None and not record.reused_connection:
+        put["connect"] = (record.connected_ns - start_ns) / NS_PER_MS
+    if record.headers_ns is not None:
+        put["ttfb"] = (record.headers_ns - start_ns) / NS_PER_MS
+    events = record.events
+    if len(events):
+        put["ttfe"] = (events.at_ns[0] - start_ns) / NS_PER_MS
+        put["events_per_read"] = len(events) / max(1, len(set(events.read)))
+    if end_ns is not None:
+        put["e2e"] = (end_ns - intended_ns) / NS_PER_MS
+        put["e2e_service"] = (end_ns - start_ns) / NS_PER_MS
+    rows = record.content_rows()
+    if rows:
+        _measure_content(record, rows, settings, out)
+    if alignment is not None and len(alignment.lag_ns):
+        out.chunk["forward_lag"] = [lag / NS_PER_MS for lag in alignment.lag_ns]
+    for exchange in record.upstream:
+        if exchange.cancelled_ns is not None and end_ns is not None:
+            put["cancel_lag"] = max(0.0, (exchange.cancelled_ns - end_ns) / NS_PER_MS)
+            put["wasted_tokens"] = float(sum(at_ns > end_ns for at_ns in exchange.written_ns))
+    return out
+
+
+def _measure_content(record: StreamRecord, rows: list[int], settings: Settings, out: StreamFigures) -> None:
+    put = out.stream
+    events = record.events
+    at_ns = [events.at_ns[i] for i in rows]
+    chars = [events.chars[i] for i in rows]
+    put["ttfc"] = (at_ns[0] - record.intended_ns) / NS_PER_MS
+    put["ttfc_service"] = (at_ns[0] - record.start_ns) / NS_PER_MS
+    put["reading_stall"] = reading_stall_ns(at_ns, chars, settings.reading_wpm) / NS_PER_MS
+    put["qoe"] = quality_of_experience(record.intended_ns, at_ns, chars, settings.reading_wpm)
+    if len(rows) < 2:
+        return
+    gaps_ns = [after - before for before, after in itertools.pairwise(at_ns)]
+    out.chunk["gap"] = [gap / NS_PER_MS for gap in gaps_ns]
+    reads = [events.read[i] for i in rows]
+    out.chunk["burst_gap"] = [
+        gap / NS_PER_MS for gap, before, after in zip(gaps_ns, reads, reads[1:], strict=False) if before != after
+    ]
+    put["gap_max"] = max(gaps_ns) / NS_PER_MS
+    stalls = [gap for gap in gaps_ns if gap > settings.stall_after_ns]
+    put["stalls"] = float(len(stalls))
+    put["stalled_ms"] = sum(stalls) / NS_PER_MS
+    span_ns = at_ns[-1] - at_ns[0]
+    if span_ns > 0:
+        # n chunks have n - 1 gaps between them; what came with the first one is not counted either.
+        put["cadence"] = len(gaps_ns) * NS_PER_S / span_ns
+        put["chars_per_s"] = sum(chars[1:]) * NS_PER_S / span_ns
+        if record.tokens is not None:
+            put["tokens_per_s"] = record.tokens * NS_PER_S / span_ns
+    middle = statistics.median(gaps_ns)
+    put["jitter"] = statistics.median(abs(gap - middle) for gap in gaps_ns) / NS_PER_MS
+    mean = statistics.fmean(gaps_ns)
+    spread = statistics.pstdev(gaps_ns, mean)
+    if mean + spread > 0:
+        put["burstiness"] = (spread - mean) / (spread + mean)

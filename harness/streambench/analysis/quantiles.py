@@ -1,0 +1,179 @@
+"""Exact quantiles, and how far they can be trusted.
+
+A quantile is the smallest observed value that at least the share q of all values does not exceed (the inverse of the
+empirical distribution): a value that really occurred. Its interval is made of order statistics, without any assumption
+about the distribution. Values that belong together, such as the chunks of one stream, are resampled together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+RESAMPLES = 200
+EXACT_BINOMIAL_LIMIT = 20_000
+
+Floats = npt.NDArray[np.float64]
+
+
+def quantile(ascending: Sequence[float] | Floats, q: float) -> float:
+    """The q-quantile of values in ascending order; at least one value."""
+    return float(ascending[quantile_index(len(ascending), q)])
+
+
+def quantile_index(n: int, q: float) -> int:
+    # The tolerance keeps 0.95 * 20 from becoming 19.000000000000004 and with it the 20th value.
+    return min(n - 1, max(0, math.ceil(q * n - 1e-9) - 1))
+
+
+def streams_needed(q: float) -> int:
+    """How many streams a quantile needs before it says anything: 1 / (1 - q)."""
+    return math.ceil(1 / (1 - q) - 1e-9)
+
+
+def quantile_bounds(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int | None, int | None]:
+    """The indices of the order statistics that enclose the q-quantile with `confidence`, or None where n is too small.
+
+    The k-th smallest value is below the quantile with a probability that the binomial distribution of (n, q) gives.
+    """
+    tail = (1 - confidence) / 2
+    cumulative = _binomial_cdf(n, q)
+    # lower: the largest k with P(at most k values lie below) <= tail; upper: the smallest with >= 1 - tail
+    lower = int(np.searchsorted(cumulative, tail, side="right")) - 1
+    upper = int(np.searchsorted(cumulative, 1 - tail, side="left"))
+    return (lower if lower >= 0 else None), (upper if upper < n else None)
+
+
+def one_sided_bound(n: int, q: float, confidence: float, *, upper: bool) -> int | None:
+    """The index of the order statistic that bounds the q-quantile on one side, or None where n is too small."""
+    cumulative = _binomial_cdf(n, q)
+    if upper:
+        index = int(np.searchsorted(cumulative, confidence, side="left"))
+        return index if index < n else None
+    index = int(np.searchsorted(cumulative, 1 - confidence, side="right")) - 1
+    return index if index >= 0 else None
+
+
+def _binomial_cdf(n: int, q: float) -> Floats:
+    """P(B <= k) for k = 0..n-1, B binomial with n trials of probability q."""
+    k = np.arange(n)
+    if n > EXACT_BINOMIAL_LIMIT:
+        spread = math.sqrt(n * q * (1 - q))
+        z = (k + 0.5 - n * q) / spread
+        return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z])
+    log_factorial = np.array([math.lgamma(value + 1) for value in range(n + 1)])
+    log_pmf = log_factorial[n] - log_factorial[k] - log_factorial[n - k] + k * math.log(q) + (n - k) * math.log1p(-q)
+    return np.asarray(np.cumsum(np.exp(log_pmf)))
+
+
+def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The Wilson interval of a rate. With no success in n, at most 3/n (the rule of three)."""
+    if n == 0:
+        return 0.0, 1.0
+    if successes == 0:
+        return 0.0, min(1.0, 3 / n)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """All values of a metric over the judged streams of a target.
+
+    `values` ascending. `clusters`: for a metric of chunks, the stream of each value, parallel to `values`; else None.
+    `failures`: streams that failed and have no value; in the adjusted quantiles they count as +infinity.
+    """
+
+    unit: str
+    values: Floats
+    streams: int
+    failures: int = 0
+    clusters: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def of_streams(cls, unit: str, values: Sequence[float], failures: int) -> Distribution:
+        return cls(unit, np.sort(np.asarray(values, dtype=np.float64)), len(values), failures)
+
+    @classmethod
+    def of_chunks(cls, unit: str, per_stream: Sequence[Sequence[float]], failures: int) -> Distribution:
+        """Pools the chunks of the streams; a stream without any is left out."""
+        given = [values for values in per_stream if len(values)]
+        if not given:
+            return cls(unit, np.empty(0), 0, failures, np.empty(0, dtype=np.int64))
+        values = np.concatenate([np.asarray(values, dtype=np.float64) for values in given])
+        clusters = np.repeat(np.arange(len(given)), [len(values) for values in given])
+        order = np.argsort(values, kind="stable")
+        return cls(unit, values[order], len(given), failures, clusters[order])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def quantile(self, q: float) -> float:
+        return quantile(self.values, q)
+
+    def adjusted(self, q: float) -> float:
+        """The quantile with every failed stream as a stream that never got there."""
+        if self.clusters is not None or not self.failures:
+            return self.quantile(q)
+        index = quantile_index(len(self.values) + self.failures, q)
+        return float(self.values[index]) if index < len(self.values) else math.inf
+
+    def interval(self, q: float) -> tuple[float, float] | None:
+        """The 95% interval of a quantile, or None where there are too few streams for one."""
+        if self.clusters is not None:
+            return self._clustered_interval(q)
+        lower, upper = quantile_bounds(len(self.values), q)
+        if lower is None or upper is None:
+            return None
+        return float(self.values[lower]), float(self.values[upper])
+
+    def _clustered_interval(self, q: float) -> tuple[float, float] | None:
+        """A bootstrap over whole streams: the chunks of one stream are not independent of each other."""
+        if self.streams < streams_needed(q) or self.streams < 2:
+            return None
+        random = np.random.default_rng(0)
+        assert self.clusters is not None
+        found = np.empty(RESAMPLES)
+        for i in range(RESAMPLES):
+            weights = np.bincount(random.integers(0, self.streams, self.streams), minlength=self.streams)
+            cumulative = np.cumsum(weights[self.clusters])
+            if cumulative[-1] == 0:
+                found[i] = np.nan
+                continue
+            index = int(np.searchsorted(cumulative, q * cumulative[-1] - 1e-9))
+            found[i] = self.values[min(index, len(self.values) - 1)]
+        low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="inverted_cdf")
+        return float(low), float(high)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `summary.json`; figures are rounded to what the stamps can carry (a microsecond)."""
+        values = self.values
+        out: dict[str, Any] = {"unit": self.unit, "n": len(values)}
+        if self.clusters is not None:
+            out["streams"] = self.streams
+        out |= {"mean": _rounded(float(np.mean(values))), "min": _rounded(float(values[0]))}
+        out |= {name: _rounded(self.quantile(q)) for name, q in QUANTILES.items()}
+        out["max"] = _rounded(float(values[-1]))
+        intervals = {name: self.interval(q) for name, q in QUANTILES.items() if name != "p90"}
+        out["ci95"] = {
+            name: None if interval is None else [_rounded(interval[0]), _rounded(interval[1])]
+            for name, interval in intervals.items()
+        }
+        if self.failures and self.clusters is None:
+            adjusted = {name: self.adjusted(q) for name, q in QUANTILES.items()}
+            out["adjusted"] = {name: None if math.isinf(value) else _rounded(value) for name, value in adjusted.items()}
+        return out
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
