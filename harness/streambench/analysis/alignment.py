@@ -112,7 +112,7 @@ def compare(sent: str, got: str, *, complete: bool, stopped: bool) -> tuple[list
     return blocks, _findings(changes, sent, complete=complete, stopped=stopped)
 
 
-def _findings(changes: list[tuple[str, str, str, int]], sent: str, *, complete: bool, stopped: bool) -> list[Finding]:
+def _findings(changes: Sequence[tuple[str, str, str, int]], sent: str, *, complete: bool, stopped: bool) -> list[Finding]:
     lost = {missing.strip() for kind, missing, _, _ in changes if kind == "delete"}
     added = {extra.strip() for kind, _, extra, _ in changes if kind == "insert"}
     moved = lost & added

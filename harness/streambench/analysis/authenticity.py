@@ -168,13 +168,13 @@ def judge(streams: Sequence[StreamAuthenticity]) -> Authenticity:
         name: _median([getattr(stream, name) for stream in agreeing])
         for name in ("overlap", "granularity", "slope", "lag_ms", "period_ms")
     }
-    found = Authenticity(verdict, "", **numbers, shares=shares, streams=len(decided))  # type: ignore[arg-type]
+    found = Authenticity(verdict, "", **numbers, shares=shares, streams=len(decided))
     return Authenticity(
         verdict,
         _evidence(found),
         **numbers,
         shares=shares,
-        streams=len(decided),  # type: ignore[arg-type]
+        streams=len(decided),
     )
 
 

@@ -46,9 +46,7 @@ _ALL = (
     Metric("chars_per_s", "per s", "characters a second between the first and the last content", lower_is_better=False),
     Metric("tokens_per_s", "per s", "tokens a second, where the protocol reports their number", lower_is_better=False),
     Metric("jitter", "ms", "median absolute deviation of a stream's gaps"),
-    Metric(
-        "burstiness", "ratio", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 0 random, 1 bursty", lower_is_better=None
-    ),
+    Metric("burstiness", "ratio", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 1 bursty", lower_is_better=None),
     Metric("events_per_read", "ratio", "events that one read of the socket brought", lower_is_better=None),
     Metric("e2e", "ms", "from the intended start to the end of the stream"),
     Metric("e2e_service", "ms", "from the actual start to the end of the stream"),

@@ -73,9 +73,7 @@ class Phase:
             return f"{self.users} user{'' if self.users == 1 else 's'}{think}, {how_long}"
         if self.trace_ns is not None:
             return f"{len(self.trace_ns)} arrivals of a trace"
-        rate = (
-            f"{self.rate_from:g}/s" if self.rate_from == self.rate_to else f"{self.rate_from:g}/s to {self.rate_to:g}/s"
-        )
+        rate = f"{self.rate_from:g}/s" + ("" if self.rate_from == self.rate_to else f" to {self.rate_to:g}/s")
         return f"{rate} {self.arrivals} arrivals, {how_long}"
 
 
