@@ -5,12 +5,14 @@ be the true one, had the stream one mistake:
 
 - the event is out of place: the state before it;
 - events before it were lost: the state after this event, from wherever it may come;
-- two neighbours were swapped: the state after both, owing the one that has not come yet.
+- two neighbours were swapped: the state after both, owing the one that has not come yet;
+- the event before it was out of place, although it fitted: the state before that one, and this event after it.
 
 Further events thin these suspects out. Only when none is left, a second mistake is sure, and is reported.
 
 Slices run beside the outer automaton, one run per value of their path. When the outer automaton leaves a slice
-expression, each of its runs must be complete.
+expression, each of its runs must be complete. A run that began with an event out of place may not exist at all, and
+then nothing is missing from it.
 """
 
 from __future__ import annotations
@@ -42,7 +44,19 @@ class Deviation:
 class GrammarRun:
     """One run of an automaton over the events of one stream, or of one slice of it."""
 
-    __slots__ = ("_automaton", "_before", "_getters", "_last", "_rows", "_runs", "_state", "_suspects", "_tolerated")
+    __slots__ = (
+        "_automaton",
+        "_before",
+        "_doubtful",
+        "_getters",
+        "_last",
+        "_newest",
+        "_rows",
+        "_runs",
+        "_state",
+        "_suspects",
+        "_tolerated",
+    )
 
     def __init__(self, automaton: Automaton, getters: dict[str, Getter] | None = None) -> None:
         self._automaton = automaton
@@ -54,6 +68,8 @@ class GrammarRun:
         self._tolerated = automaton.tolerated
         self._getters = getters if getters is not None else slice_getters(automaton)
         self._runs: list[dict[Hashable, GrammarRun]] = [{} for _ in automaton.slices]
+        self._doubtful = False  # a run of a slice that may not exist
+        self._newest: GrammarRun | None = None  # the run that the last event began
 
     @property
     def accepts(self) -> bool:
@@ -61,6 +77,8 @@ class GrammarRun:
         accepting = self._automaton.accepting
         if self._suspects is None:
             outer = accepting[self._state]
+        elif self._doubtful and (0, None) in self._suspects:
+            return True
         else:
             outer = any(accepting[state] for state, _ in self._suspects)
         return outer and all(run.accepts for runs in self._runs for run in runs.values())
@@ -179,6 +197,9 @@ class GrammarRun:
         if self._last is not None:  # the event before it came before this one
             between_state = rows[self._before].get(symbol)
             if between_state is not None:
+                following.add((between_state, None))  # or was out of place
+                if self._newest is not None:
+                    self._newest.doubt()
                 after = rows[between_state].get(self._last)
                 if after is not None:
                     following.add((after, None))
@@ -222,15 +243,19 @@ class GrammarRun:
             left = open_before - self._open()
             if left:
                 deviation = deviation or self._leave(left, before, symbol)
+        self._newest = None
         if index is not None:
-            inner = self._step_slice(index, name, data)
+            inner = self._step_slice(index, name, data, doubtful=deviation is not None)
+            if inner is not None and self._newest is not None and self._suspects is None:
+                # If it was out of place, the outer automaton has not moved either.
+                self._suspects = frozenset(((self._state, None), (state, None)))
             deviation = deviation or inner
         return deviation
 
     def _open(self) -> frozenset[int]:
         return frozenset().union(*(self._automaton.open_slices[state] for state in self._states()))
 
-    def _step_slice(self, index: int, name: str, data: Any) -> Deviation | None:
+    def _step_slice(self, index: int, name: str, data: Any, *, doubtful: bool) -> Deviation | None:
         part = self._automaton.slices[index]
         key = self._getters[part.path](data)
         if key is MISSING:
@@ -242,8 +267,10 @@ class GrammarRun:
         if run is None:
             if len(runs) >= MAX_SLICES:
                 return Deviation("grammar.too-many-slices", (), part.path)
-            run = runs[key] = GrammarRun(part.automaton, self._getters)
+            run = runs[key] = self._newest = GrammarRun(part.automaton, self._getters)
         deviation = run.step(name, data)
+        if run is self._newest and (doubtful or deviation is not None):
+            run.doubt()
         if deviation is not None:
             where = self._label(index, key)
             if deviation.where is not None:
@@ -272,6 +299,12 @@ class GrammarRun:
             suspects.update((state, self._automaton.slices[index].symbol) for state in self._states())
             self._settle(suspects, symbol)
         return deviation
+
+    def doubt(self) -> None:
+        """The event that began this run may have been out of place: then the run does not exist, or begins anew."""
+        self._doubtful = True
+        suspects = self._suspects if self._suspects is not None else frozenset(((self._state, None),))
+        self._suspects = suspects | {(0, None)}
 
     def forgive(self) -> None:
         """An end that did not come has been reported: from here the run may be complete, or go on."""
@@ -326,7 +359,12 @@ class GrammarChecker:
             self.interrupted = True
             self._run = GrammarRun(self._interrupt)
         deviation = self._run.step(name, data)
-        if deviation is not None and deviation.rule == "grammar.unexpected-event" and not deviation.expected:
+        if deviation is None or deviation.rule != "grammar.unexpected-event" or deviation.where is not None:
+            return deviation
+        if self._interrupt is not None and self.interrupted and name not in self._interrupt.names:
+            self._over = True  # the stream goes on as if nothing had happened
+            return Deviation("grammar.after-interrupt", deviation.expected)
+        if not deviation.expected:
             self._over = True
             return Deviation("grammar.after-interrupt" if self.interrupted else "grammar.after-terminal")
         return deviation
