@@ -62,7 +62,8 @@ class EventRule:
 class Dialect:
     """A loaded dialect file; one instance serves any number of streams.
 
-    `terminal` are the events after which a stream is complete; empty where the protocol ends by closing. `path` is
+    `terminal` are the events after which a stream is complete; empty where the protocol ends by closing, and
+    `needs_terminal` says that no stream is complete without one. `path` is
     the request's path below the target's URL, empty where the URL is the endpoint itself. `variables` are those that
     the templates need, with their defaults; None where the target must give a value.
     """
@@ -84,6 +85,7 @@ class Dialect:
     interrupt_automaton: Automaton | None
     getters: dict[str, Getter]
     terminal: tuple[str, ...]
+    needs_terminal: bool
     anywhere: frozenset[str]
     unknown_is_violation: bool
     checks: tuple[CheckFactory, ...]

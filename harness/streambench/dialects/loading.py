@@ -140,7 +140,9 @@ class _Loader:
         }
 
         invariants = self._top.get("invariants")
-        checks = read_invariants(invariants, variants) if invariants is not None else ()
+        # What may come anywhere is beside the reply: a check on the event that it refines does not mean it.
+        meant = {name: found - (anywhere - {name}) for name, found in variants.items()}
+        checks = read_invariants(invariants, meant) if invariants is not None else ()
         variables = self._variables()
         setup = self._setup(transport, rules)
         request = self._request(transport)
@@ -163,6 +165,7 @@ class _Loader:
             interrupt_automaton=interrupt_automaton,
             getters=slice_getters(automaton),
             terminal=tuple(sorted(terminal)),
+            needs_terminal=bool(terminal) and automaton.ends_are_final,
             anywhere=anywhere,
             unknown_is_violation=self._choice("unknown", ("fail", "info"), "fail") == "fail",
             checks=checks,

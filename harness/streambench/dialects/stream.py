@@ -81,7 +81,7 @@ class DialectStream:
         self._checks_of: dict[str, tuple[Check, ...]] = {}
         self._anywhere_after_end = dialect.is_socket
         self._index = 0
-        self._last_offset: int | None = None
+        self._last_offset = 0
         self._snapshot = ""
         self._half_pair = ""
         self._tolerated: set[str] = set()
@@ -179,7 +179,7 @@ class DialectStream:
         findings: list[Finding] = []
         offset = at_offset if at_offset is not None else self._last_offset
         if not self.complete and ending != "client":
-            may_end = self._checker.accepts and (self._checker.sure or not self._dialect.terminal)
+            may_end = self._checker.accepts and (self._checker.sure or not self._dialect.needs_terminal)
             if may_end and ending in ("fin", "response_end"):
                 self.complete = True
             else:
@@ -364,7 +364,7 @@ class DialectStream:
             return f"{rule.name} without a message" if rule.interrupts else None
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
-    def _premature_end(self, ending: str, offset: int | None) -> Finding:
+    def _premature_end(self, ending: str, offset: int) -> Finding:
         rule, what = _ENDINGS.get(ending, _ENDINGS["fin"])
         completion = self._checker.completion()
         missing = " ".join(completion) or " or ".join(self._dialect.terminal) or "the end of the response"

@@ -51,6 +51,11 @@ class Automaton:
         """Nothing may follow: the language's words end here."""
         return self.accepting[state] and not self.rows[state]
 
+    @property
+    def ends_are_final(self) -> bool:
+        """Wherever the language's words may end, nothing may follow."""
+        return all(self.is_final(state) for state, accepts in enumerate(self.accepting) if accepts)
+
     def first_names(self, state: int = 0) -> tuple[str, ...]:
         """The names of events that should come next in `state`; for a slice, those that may begin a new one.
 
