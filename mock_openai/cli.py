@@ -11,7 +11,8 @@ import sys
 
 from aiohttp import web
 
-from mock_openai.upstream.app import DEFAULT_TOKENS, UpstreamSettings, create_app
+from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
+from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILES
 
 SHUTDOWN_S = 1.0
@@ -62,15 +63,15 @@ async def serve(options: argparse.Namespace) -> int:
     )
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
+    listener = Listener(runner, options.host, options.port)
     try:
-        site = web.TCPSite(runner, options.host, options.port, backlog=4096)
-        await site.start()
+        await listener.open()
     except OSError as error:
         print(f"mock_openai: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         await runner.cleanup()
         return 1
-    host, port = runner.addresses[0][:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    app[SERVICE].listener = listener
+    url = listener.url
     chat_url, child = None, None
     if not options.no_chat:
         child = await _start_chat(options, url)
@@ -87,6 +88,7 @@ async def serve(options: argparse.Namespace) -> int:
     await stop.wait()
     if child is not None and child.returncode is None:
         child.terminate()
+    listener.stop()
     await runner.cleanup()
     if child is not None:
         await child.wait()

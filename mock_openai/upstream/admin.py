@@ -64,10 +64,10 @@ class Admin:
     async def put_plans(self, request: web.Request) -> web.Response:
         try:
             data = json.loads(await request.read())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return admin_error(400, f"the body is not JSON: {error}")
         try:
-            stored = [self._plans.put(item) for item in (data if isinstance(data, list) else [data])]
+            stored = self._plans.put(data)
         except PlanError as error:
             return admin_error(422, str(error))
         return web.json_response({"plans": stored}, status=201)

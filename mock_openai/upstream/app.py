@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from mock_openai.upstream.admin import Admin
-from mock_openai.upstream.chat_completions import ROUTE, ChatCompletions
-from mock_openai.upstream.errors import openai_error
+from mock_openai.upstream.asking import Refusal
+from mock_openai.upstream.chat_completions import ChatCompletions
+from mock_openai.upstream.errors import openai_refusal
 from mock_openai.upstream.journal import Journal
-from mock_openai.upstream.pacing import Pacer
 from mock_openai.upstream.plans import Plan, Plans
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, profile_from
+from mock_openai.upstream.service import Api, Service, route_handler
 
 MAX_BODY_BYTES = 8 << 20
 DEFAULT_TOKENS = 80
@@ -33,32 +34,37 @@ class UpstreamSettings:
     admin_token: str | None = None
 
 
+SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
+APIS: tuple[type[Api], ...] = (ChatCompletions,)
+
+
 def create_app(settings: UpstreamSettings) -> web.Application:
     """The application; raises ValueError for an unknown profile."""
     plans = Plans(Plan(None, profile_from(settings.profile), settings.seed, settings.tokens))
-    journal = Journal()
-    pacer = Pacer()
-    admin = Admin(plans, journal, settings.admin_token)
+    service = Service(plans, Journal())
+    admin = Admin(plans, service.journal, settings.admin_token)
 
     @web.middleware
     async def real_service_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return openai_error(404, f"Invalid URL ({request.method} {request.path})")
+            return openai_refusal(Refusal(f"Invalid URL ({request.method} {request.path})", status=404))
         except web.HTTPMethodNotAllowed:
-            return openai_error(405, f"Not allowed to {request.method} on {request.path}")
+            return openai_refusal(Refusal(f"Not allowed to {request.method} on {request.path}", status=405))
         except web.HTTPRequestEntityTooLarge:
-            return openai_error(413, "Request body is too large.", code="request_too_large")
+            return openai_refusal(Refusal("Request body is too large.", status=413, code="request_too_large"))
 
     @web.middleware
     async def key_required(request: web.Request, handler: Handler) -> web.StreamResponse:
         if settings.api_key is not None and not request.path.startswith("/_mock/"):
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
             if not secrets.compare_digest(given.encode(), settings.api_key.encode()):
-                return openai_error(401, "Incorrect API key provided.", code="invalid_api_key")
+                return openai_refusal(Refusal("Incorrect API key provided.", status=401, code="invalid_api_key"))
         return await handler(request)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[real_service_errors, admin.guard, key_required])
-    app.add_routes([web.post(ROUTE, ChatCompletions(plans, journal, pacer).handle), *admin.routes()])
+    app[SERVICE] = service
+    app.add_routes([web.post(api.route, route_handler(service, api())) for api in APIS])
+    app.add_routes(admin.routes())
     return app

@@ -1,276 +1,301 @@
-"""`POST /v1/chat/completions`, streaming and not.
-
-A streamed reply is frames with absolute deadlines. Frames of one burst leave in one write; the journal keeps when each
-write was due and when it really happened.
-"""
+"""`POST /v1/chat/completions`, streaming and not."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.errors import openai_error
-from mock_openai.upstream.journal import Entry, Journal
-from mock_openai.upstream.pacing import Pacer
-from mock_openai.upstream.plans import Order, Plans
+from mock_openai.upstream.asking import Ask, Refusal, Tool, number, optional, required, stops, text_of
+from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.models import known_model
+from mock_openai.upstream.reply import Choice
+from mock_openai.upstream.service import Exchange
+from mock_openai.upstream.stream import Frame
 
-ROUTE = "/v1/chat/completions"
-VERSION = "2020-10-01"
 SYSTEM_FINGERPRINT = "fp_mock"
-
-
-@dataclass(slots=True)
-class Write:
-    """One write of a stream: when it is due, its bytes, and how many characters of the text are out after it.
-
-    `offset` is None for a write without content.
-    """
-
-    due_ns: int
-    data: bytes
-    offset: int | None
+ROLES = ("developer", "system", "user", "assistant", "tool", "function")
+CONTENT_MARK = '"content":""'
+OBFUSCATED_LENGTH = 16
+"""Text and padding of a chunk together are as long as the next multiple of this."""
 
 
 class ChatCompletions:
-    """The route, with what it needs of the server."""
+    """The route."""
 
-    def __init__(self, plans: Plans, journal: Journal, pacer: Pacer) -> None:
-        self._plans = plans
-        self._journal = journal
-        self._pacer = pacer
+    route = "/v1/chat/completions"
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        arrived_ns = time.monotonic_ns()
-        try:
-            body = json.loads(await request.read())
-        except ValueError:
-            return openai_error(400, "We could not parse the JSON body of your request.")
-        problem = invalid(body)
-        if problem is not None:
-            return problem
-        model: str = body["model"]
-        order = self._plans.order_for(prompt_texts(body["messages"]), request.headers, model)
-        attempt = self._journal.attempt_of(order.mark)
-        draw = order.plan.draw(order.member, attempt)
-        tokens = order.plan.reply_tokens(draw)
-        limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        finish = "stop"
-        if limit is not None and len(tokens) > limit:
-            tokens, finish = tokens[:limit], "length"
-        due_ns = [arrived_ns + due for due in order.plan.profile.schedule_ns(len(tokens), draw)]
-        stream = bool(body.get("stream"))
-        entry = self._entry(order, attempt, model, stream, arrived_ns, body)
-        entry.text = "".join(tokens)
-        entry.finish = finish
-        self._journal.open(entry)
-        completion = Completion(f"chatcmpl-mock{entry.seq:08d}", model, int(datetime.now(UTC).timestamp()))
-        usage = usage_of(body["messages"], len(tokens))
-        try:
-            if stream:
-                include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-                writes = completion.writes(tokens, due_ns, arrived_ns, finish, usage if include_usage else None)
-                response = await self._stream(request, entry, writes)
-            else:
-                await self._wait_until(due_ns[-1] if due_ns else arrived_ns)
-                entry.headers_ns = time.monotonic_ns()
-                entry.scheduled_ns, entry.written_ns = due_ns[-1:], [entry.headers_ns] if due_ns else []
-                entry.offset = [len(entry.text)] if due_ns else []
-                response = web.json_response(completion.whole(entry.text, finish, usage), headers=headers_of(entry))
-        except asyncio.CancelledError:
-            self._journal.close(entry, ended="cancelled", now_ns=time.monotonic_ns())
-            raise
-        self._journal.close(entry, ended="complete", now_ns=time.monotonic_ns())
-        return response
-
-    async def _wait_until(self, due_ns: int) -> None:
-        done = asyncio.get_running_loop().create_future()
-
-        def step() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._pacer.start(due_ns, step)
-        await done
-
-    async def _stream(self, request: web.Request, entry: Entry, writes: list[Write]) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={
-                "content-type": "text/event-stream; charset=utf-8",
-                "cache-control": "no-cache",
-                **headers_of(entry),
-            }
+    def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
+        model = known_model(body)
+        messages = required(body, "messages", "an array")
+        if not messages:
+            raise Refusal(
+                "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array "
+                "instead.",
+                param="messages",
+                code="empty_array",
+            )
+        for index, message in enumerate(messages):
+            _check_message(message, f"messages[{index}]")
+        stream = bool(optional(body, "stream", "a boolean"))
+        options = optional(body, "stream_options", "an object")
+        if options is not None and not stream:
+            raise Refusal(
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+            )
+        for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1), ("presence_penalty", -2, 2)):
+            number(body, name, low, high, wanted="a decimal")
+        if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
+            raise Refusal(
+                "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+                param="max_tokens",
+                code="invalid_parameter_combination",
+            )
+        limit = number(body, "max_completion_tokens", 1) or number(body, "max_tokens", 1)
+        tools = _tools(body)
+        return Ask(
+            model,
+            [text_of(message.get("content")) for message in messages],
+            stream,
+            limit=limit,
+            stop=stops(body, "stop", 4),
+            n=number(body, "n", 1, 128) or 1,
+            tools=tools,
+            call=_wanted_call(body, tools, answered=messages[-1]["role"] == "tool"),
+            schema=_schema(body),
+            include_usage=bool((options or {}).get("include_usage")),
+            obfuscate=bool((options or {}).get("include_obfuscation")),
         )
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        entry.headers_ns = time.monotonic_ns()
-        transport = request.transport
-        assert transport is not None
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        position = 0
 
-        def step() -> int | None:
-            nonlocal position
-            if done.done():
-                return None
-            write = writes[position]
-            # Straight to the transport: one system call, stamped where it happens.
-            now_ns = time.monotonic_ns()
-            transport.write(b"%x\r\n%b\r\n" % (len(write.data), write.data))
-            if write.offset is not None:
-                entry.scheduled_ns.append(write.due_ns)
-                entry.written_ns.append(now_ns)
-                entry.offset.append(write.offset)
-            position += 1
-            if position == len(writes):
-                done.set_result(None)
-                return None
-            return writes[position].due_ns
+    def speak(self, exchange: Exchange) -> Completion:
+        return Completion(exchange)
 
-        self._pacer.start(writes[0].due_ns, step)
-        try:
-            await done
-        except asyncio.CancelledError:
-            done.cancel()
-            raise
-        await response.write_eof()
-        return response
+    def refuse(self, refusal: Refusal) -> web.Response:
+        return openai_refusal(refusal)
 
-    def _entry(
-        self, order: Order, attempt: int, model: str, stream: bool, arrived_ns: int, body: dict[str, Any]
-    ) -> Entry:
-        return Entry(
-            seq=0,
-            mark=order.mark,
-            plan=order.plan.id,
-            rule=order.rule,
-            attempt=attempt,
-            route=ROUTE,
-            model=model,
-            stream=stream,
-            profile=order.plan.profile.name,
-            seed=order.plan.seed,
-            arrived_ns=arrived_ns,
-            body_ns=time.monotonic_ns(),
-            request=body,
+
+def _check_message(message: Any, where: str) -> None:
+    if not isinstance(message, dict):
+        raise Refusal(f"Invalid type for '{where}': expected an object.", param=where, code="invalid_type")
+    role = required(message, "role", "a string", f"{where}.role")
+    if role not in ROLES:
+        raise Refusal(
+            f"Invalid value: '{role}'. Supported values are: {', '.join(repr(name) for name in ROLES)}.",
+            param=f"{where}.role",
+            code="invalid_value",
+        )
+    content = message.get("content")
+    if content is None and role != "assistant":
+        raise Refusal(
+            f"Invalid value for 'content': expected a string, got null. ({where}.content)", param=f"{where}.content"
+        )
+    if content is not None and not isinstance(content, str | list):
+        raise Refusal(
+            f"Invalid type for '{where}.content': expected one of a string or array of objects.",
+            param=f"{where}.content",
+            code="invalid_type",
         )
 
 
-@dataclass(frozen=True, slots=True)
+def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
+    out = []
+    for index, tool in enumerate(optional(body, "tools", "an array") or []):
+        where = f"tools[{index}]"
+        if not isinstance(tool, dict):
+            raise Refusal(f"Invalid type for '{where}': expected an object.", param=where, code="invalid_type")
+        function = required(tool, "function", "an object", f"{where}.function")
+        name = required(function, "name", "a string", f"{where}.function.name")
+        parameters = optional(function, "parameters", "an object", f"{where}.function.parameters")
+        out.append(Tool(name, parameters or {}))
+    return tuple(out)
+
+
+def _wanted_call(body: dict[str, Any], tools: tuple[Tool, ...], *, answered: bool) -> str | None:
+    """The tool that `tool_choice` demands; a prompt that ends with a tool's answer is replied to with text."""
+    choice = body.get("tool_choice")
+    if choice is not None and choice not in ("none", "auto", "required") and not isinstance(choice, dict):
+        raise Refusal(f"Invalid value: '{choice}'.", param="tool_choice", code="invalid_value")
+    if choice not in (None, "none") and not tools:
+        raise Refusal("'tool_choice' is only allowed when 'tools' are specified.", param="tool_choice")
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        if name not in {tool.name for tool in tools}:
+            raise Refusal(
+                f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice", code="invalid_value"
+            )
+        return str(name)
+    return tools[0].name if choice == "required" and not answered else None
+
+
+def _schema(body: dict[str, Any]) -> dict[str, Any] | None:
+    wanted = optional(body, "response_format", "an object")
+    kind = (wanted or {"type": "text"}).get("type")
+    if wanted is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return {}
+    if kind != "json_schema":
+        raise Refusal(
+            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
+            param="response_format.type",
+            code="invalid_value",
+        )
+    named = required(wanted, "json_schema", "an object", "response_format.json_schema")
+    required(named, "name", "a string", "response_format.json_schema.name")
+    schema: dict[str, Any] = required(named, "schema", "an object", "response_format.json_schema.schema")
+    return schema
+
+
 class Completion:
-    """The objects of one completion; only the changing part of a frame is encoded again."""
+    """One completion as the objects of this API."""
 
-    id: str
-    model: str
-    created: int
+    content_type = "text/event-stream; charset=utf-8"
 
-    def writes(
-        self, tokens: list[str], due_ns: list[int], start_ns: int, finish: str, usage: dict[str, int] | None
-    ) -> list[Write]:
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._id = f"chatcmpl-mock{exchange.number:08d}"
+        # `usage` stands in every chunk once it was asked for, as null up to the last one.
+        self._usage_null: dict[str, Any] = {"usage": None} if exchange.ask.include_usage else {}
+
+    def frames(self) -> list[Frame]:
         """Role, content in bursts, finish, usage where asked for, and the sentinel."""
-        include_usage = usage is not None
-        first_ns = due_ns[0] if due_ns else start_ns
-        writes = [Write(first_ns, self.frame({"role": "assistant", "content": ""}, None, include_usage), None)]
+        exchange = self._exchange
+        choices = exchange.reply.choices
+        first_ns, last_ns, left_out = exchange.first_ns, exchange.last_ns, exchange.left_out
+        frames = [Frame(first_ns, self._chunk(index, _opening(choice))) for index, choice in enumerate(choices)]
+        content = [self._content_frames(index, choice) for index, choice in enumerate(choices)]
+        if len(content) == 1:
+            frames += content[0]
+        else:
+            # The tokens of several choices come in turns.
+            frames += sorted((frame for part in content for frame in part), key=lambda frame: frame.due_ns)
+        for position, frame in enumerate((frame for frame in frames if frame.number), start=1):
+            frame.number = position
+        if "missing-finish" not in left_out:
+            frames += [Frame(last_ns, self._chunk(index, {}, choice.finish)) for index, choice in enumerate(choices)]
+        if exchange.ask.include_usage and "missing-usage" not in left_out:
+            frames.append(Frame(last_ns, self._event({"choices": [], "usage": self._usage()})))
+        if "missing-done" not in left_out:
+            frames.append(Frame(last_ns, b"data: [DONE]\n\n"))
+        return frames
+
+    def _content_frames(self, index: int, choice: Choice) -> list[Frame]:
+        due_ns = self._exchange.due_ns
+        if choice.calls:
+            return self._call_frames(index, choice)
+        # Only the text changes from chunk to chunk: what stands around it is encoded once.
+        obfuscated = self._exchange.ask.obfuscate
+        head, _, tail = self._chunk(index, {"content": ""}).partition(CONTENT_MARK.encode())
+        head += b'"content":'
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        frames = []
         offset = 0
-        for due, token in zip(due_ns, tokens, strict=True):
+        for due, token in zip(due_ns, choice.pieces, strict=False):
             offset += len(token)
-            frame = self.frame({"content": token}, None, include_usage)
-            last = writes[-1]
-            if last.offset is not None and last.due_ns == due:
-                last.data += frame
-                last.offset = offset
-            else:
-                writes.append(Write(due, frame, offset))
-        tail = self.frame({}, finish, include_usage)
-        if usage is not None:
-            tail += self._encode({"choices": [], "usage": usage})
-        last_ns = due_ns[-1] if due_ns else start_ns
-        writes.append(Write(last_ns, tail + b"data: [DONE]\n\n", None))
-        return writes
+            data = head + encode(token).encode() + (self._padded(tail, token) if obfuscated else tail)
+            frames.append(Frame(due, data, 1, offset if index == 0 else None))
+        return frames
 
-    def frame(self, delta: dict[str, Any], finish: str | None, include_usage: bool) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return self._encode({"choices": [choice], **({"usage": None} if include_usage else {})})
+    def _call_frames(self, index: int, choice: Choice) -> list[Frame]:
+        due = iter(self._exchange.due_ns)
+        frames = []
+        for position, call in enumerate(choice.calls):
+            for piece_index, piece in enumerate(call.pieces):
+                at_ns = next(due)
+                delta: dict[str, Any] = {"index": position, "function": {"arguments": piece}}
+                if piece_index == 0 and position > 0:
+                    frames.append(Frame(at_ns, self._chunk(index, {"tool_calls": [_call_head(position, choice)]}), 1))
+                frames.append(Frame(at_ns, self._chunk(index, {"tool_calls": [delta]}), 1))
+        return frames
 
-    def _encode(self, rest: dict[str, Any]) -> bytes:
+    def _padded(self, tail: bytes, token: str) -> bytes:
+        length = -len(token) % OBFUSCATED_LENGTH
+        padding = f',"obfuscation":"{self._exchange.obfuscation(length)}"'
+        return tail.removesuffix(b"}\n\n") + padding.encode() + b"}\n\n"
+
+    def _chunk(self, index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return self._event({"choices": [choice], **self._usage_null})
+
+    def _event(self, rest: dict[str, Any]) -> bytes:
         chunk = {
-            "id": self.id,
+            "id": self._id,
             "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
+            "created": self._exchange.created,
+            "model": self._exchange.ask.model,
             "service_tier": "default",
             "system_fingerprint": SYSTEM_FINGERPRINT,
             **rest,
         }
         return b"data: " + json.dumps(chunk, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
 
-    def whole(self, text: str, finish: str, usage: dict[str, int]) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
-        return {
-            "id": self.id,
+    def whole(self) -> bytes:
+        exchange = self._exchange
+        whole: dict[str, Any] = {
+            "id": self._id,
             "object": "chat.completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
-            "usage": usage,
+            "created": exchange.created,
+            "model": exchange.ask.model,
+            "choices": [self._whole_choice(index, choice) for index, choice in enumerate(exchange.reply.choices)],
+            "usage": self._usage(),
             "service_tier": "default",
             "system_fingerprint": SYSTEM_FINGERPRINT,
         }
+        if "missing-usage" in exchange.left_out:
+            del whole["usage"]
+        return json.dumps(whole, ensure_ascii=False).encode()
+
+    def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        content = None if choice.calls else choice.text
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+        if choice.calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in choice.calls
+            ]
+        finish = None if "missing-finish" in self._exchange.left_out else choice.finish
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+
+    def _usage(self) -> dict[str, Any]:
+        prompt, completion = self._exchange.ask.prompt_tokens, self._exchange.reply.tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+    def surplus(self, text: str) -> bytes:
+        return self._chunk(0, {"content": text})
+
+    def empty(self) -> bytes:
+        return self._event({"choices": [], **self._usage_null})
+
+    def error(self, message: str, type_: str, code: str | None) -> bytes:
+        body = {"error": {"message": message, "type": type_, "param": None, "code": code}}
+        return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
-def invalid(body: Any) -> web.Response | None:
-    """The real service's refusal of a body it cannot serve, or None."""
-    if not isinstance(body, dict):
-        return openai_error(400, "Invalid type for request body: expected an object.")
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        return openai_error(400, "you must provide a model parameter")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return openai_error(
-            400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
-        )
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            where = f"messages[{index}]"
-            return openai_error(400, f"Invalid type for '{where}': expected an object with a role.", param=where)
-    for name in ("max_tokens", "max_completion_tokens"):
-        value = body.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            return openai_error(400, f"Invalid value for '{name}': expected an integer of at least 1.", param=name)
-    return None
+def _opening(choice: Choice) -> dict[str, Any]:
+    """The first delta of a choice: its role, and its first tool call where it has one."""
+    if choice.calls:
+        return {"role": "assistant", "content": None, "tool_calls": [_call_head(0, choice)], "refusal": None}
+    return {"role": "assistant", "content": "", "refusal": None}
 
 
-def prompt_texts(messages: list[dict[str, Any]]) -> list[str]:
-    """The text of each message, oldest first; content parts are joined."""
-    texts = []
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            texts.append(content)
-        elif isinstance(content, list):
-            parts = (part.get("text") for part in content if isinstance(part, dict))
-            texts.append(" ".join(part for part in parts if isinstance(part, str)))
-    return texts
-
-
-def usage_of(messages: list[dict[str, Any]], completion_tokens: int) -> dict[str, int]:
-    prompt_tokens = sum(len(text.split()) + 4 for text in prompt_texts(messages))
+def _call_head(position: int, choice: Choice) -> dict[str, Any]:
+    call = choice.calls[position]
     return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
-
-
-def headers_of(entry: Entry) -> dict[str, str]:
-    """What the real service adds to every reply."""
-    return {
-        "x-request-id": f"req_mock{entry.seq:08d}",
-        "openai-version": VERSION,
-        "openai-processing-ms": str((time.monotonic_ns() - entry.arrived_ns) // 1_000_000),
+        "index": position,
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": ""},
     }

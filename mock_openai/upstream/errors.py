@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from mock_openai.upstream.asking import Refusal
 
-def openai_error(
-    status: int,
-    message: str,
-    *,
-    type_: str = "invalid_request_error",
-    param: str | None = None,
-    code: str | None = None,
-) -> web.Response:
+
+def openai_refusal(refusal: Refusal) -> web.Response:
     """`{"error": {message, type, param, code}}`, as the official SDKs parse it."""
-    body = {"error": {"message": message, "type": type_, "param": param, "code": code}}
-    return web.json_response(body, status=status)
+    error = {"message": refusal.message, "type": refusal.type, "param": refusal.param, "code": refusal.code}
+    return web.json_response({"error": error}, status=refusal.status, headers=refusal.headers)
 
 
 def admin_error(status: int, message: str) -> web.Response:

@@ -6,19 +6,23 @@ is enough for a run of many streams while each keeps its own draws and its own j
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mock_openai.upstream.faults import Fault, FaultError, parse_faults
 from mock_openai.upstream.profiles import Profile, profile_from
-from mock_openai.upstream.text import generate_tokens, split_tokens
 
 MARK = re.compile(r"\[\[sb:([A-Za-z0-9_-]+)(?:\.([A-Za-z0-9_-]+))?\]\]")
 PLAN_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
 MAX_PLANS = 10_000
 MAX_TOKENS = 100_000
+MAX_TEXT = 1_000_000
+MAX_ATTEMPTS = 100
+MAX_CALLS = 32
 
 
 class PlanError(ValueError):
@@ -26,21 +30,36 @@ class PlanError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the reply calls; `arguments` None: made up from the tool's schema."""
+
+    name: str
+    arguments: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What to reply: a text or a number of generated tokens, in which rhythm."""
+    """What to reply: a text or a number of generated tokens or tool calls, in which rhythm, with which faults.
+
+    `attempts[k]` serves the request number k+1 of a mark; requests beyond them get the plan itself.
+    """
 
     id: str | None
     profile: Profile
     seed: int
     tokens: int
     text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    attempts: tuple[Plan, ...] = ()
 
-    def draw(self, member: str | None, attempt: int) -> random.Random:
-        """The source of randomness of one reply; nothing else that runs can change it."""
-        return random.Random(f"{self.seed}:{member or self.id}:{attempt}")
+    def for_attempt(self, attempt: int) -> Plan:
+        """The plan of the request number `attempt`, from 1."""
+        return self.attempts[attempt - 1] if attempt <= len(self.attempts) else self
 
-    def reply_tokens(self, draw: random.Random) -> list[str]:
-        return generate_tokens(self.tokens, draw) if self.text is None else split_tokens(self.text)
+    def draw(self, key: str | None, attempt: int, purpose: str) -> random.Random:
+        """The source of randomness of one purpose of one reply; nothing else that runs can change it."""
+        return random.Random(f"{self.seed}:{key}:{attempt}:{purpose}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,11 @@ class Order:
     rule: str
     mark: str | None
     member: str | None
+
+    @property
+    def key(self) -> str | None:
+        """What draws are made from, beside the seed: runs with the same members draw the same replies."""
+        return self.member or self.plan.id or self.mark
 
 
 class Plans:
@@ -66,34 +90,56 @@ class Plans:
     def ids(self) -> list[str]:
         return list(self._plans)
 
-    def put(self, data: Any) -> str:
-        """Store the plan of a JSON object and return its id. Raises PlanError."""
+    def put(self, data: Any) -> list[str]:
+        """Store the plans of a JSON object or list, all or none, and return their ids. Raises PlanError."""
+        items = data if isinstance(data, list) else [data]
+        parsed: dict[str, Plan] = {}
+        for index, item in enumerate(items):
+            try:
+                plan = self._parse(item)
+            except (FaultError, ValueError) as error:
+                raise PlanError(f"plan {index}: {error}" if isinstance(data, list) else str(error)) from None
+            assert plan.id is not None
+            parsed[plan.id] = plan
+        if len(self._plans.keys() | parsed.keys()) > MAX_PLANS:
+            raise PlanError(f"at most {MAX_PLANS:,} plans: DELETE /_mock/plans first")
+        self._plans |= parsed
+        return list(parsed)
+
+    def _parse(self, data: Any) -> Plan:
         if not isinstance(data, dict):
             raise PlanError("a plan is an object with an `id`")
-        unknown = data.keys() - {"id", "seed", "profile", "tokens", "text"}
-        if unknown:
-            raise PlanError(f"unknown keys in a plan: {', '.join(sorted(unknown))}")
         plan_id = data.get("id")
         if not isinstance(plan_id, str) or not PLAN_ID.match(plan_id):
             raise PlanError("a plan's `id` is made of letters, digits, `_` and `-`")
-        if plan_id not in self._plans and len(self._plans) >= MAX_PLANS:
-            raise PlanError(f"there are {MAX_PLANS:,} plans already: DELETE /_mock/plans first")
-        plan = replace(self.default, id=plan_id)
-        try:
-            if "profile" in data:
-                plan = replace(plan, profile=profile_from(data["profile"]))
-        except ValueError as error:
-            raise PlanError(str(error)) from None
+        plan = self._changed(replace(self.default, id=plan_id), data, also=("id", "attempts"))
+        attempts = data.get("attempts", [])
+        if not isinstance(attempts, list) or len(attempts) > MAX_ATTEMPTS:
+            raise PlanError(f"`attempts` is a list of at most {MAX_ATTEMPTS} objects")
+        return replace(plan, attempts=tuple(self._changed(plan, attempt) for attempt in attempts))
+
+    def _changed(self, plan: Plan, data: Any, *, also: tuple[str, ...] = ()) -> Plan:
+        """`plan` with what an object says."""
+        if not isinstance(data, dict):
+            raise PlanError("an attempt is an object")
+        unknown = data.keys() - {"seed", "profile", "tokens", "text", "tool_calls", "faults", *also}
+        if unknown:
+            raise PlanError(f"unknown keys: {', '.join(sorted(map(str, unknown)))}")
+        if "profile" in data:
+            plan = replace(plan, profile=profile_from(data["profile"]))
         if "seed" in data:
             plan = replace(plan, seed=_integer(data, "seed", 0, 2**63))
         if "tokens" in data:
             plan = replace(plan, tokens=_integer(data, "tokens", 0, MAX_TOKENS), text=None)
         if "text" in data:
-            if not isinstance(data["text"], str):
-                raise PlanError("`text` is a string")
+            if not isinstance(data["text"], str) or len(data["text"]) > MAX_TEXT:
+                raise PlanError(f"`text` is a string of at most {MAX_TEXT:,} characters")
             plan = replace(plan, text=data["text"])
-        self._plans[plan_id] = plan
-        return plan_id
+        if "tool_calls" in data:
+            plan = replace(plan, tool_calls=_tool_calls(data["tool_calls"]))
+        if "faults" in data:
+            plan = replace(plan, faults=parse_faults(data["faults"]))
+        return plan
 
     def delete(self, plan_id: str | None) -> int:
         """Forget one plan, or all of them; returns how many there were."""
@@ -121,6 +167,20 @@ class Plans:
             if name in self._plans:
                 return Order(self._plans[name], rule, name, None)
         return Order(self.default, "default", None, None)
+
+
+def _tool_calls(data: Any) -> tuple[ToolCall, ...]:
+    if not isinstance(data, list) or len(data) > MAX_CALLS:
+        raise PlanError(f"`tool_calls` is a list of at most {MAX_CALLS} objects")
+    calls = []
+    for item in data:
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str) or item.keys() - {"name", "arguments"}:
+            raise PlanError("a tool call is an object with `name` and, if wanted, `arguments`")
+        arguments = item.get("arguments")
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)
+        calls.append(ToolCall(item["name"], arguments))
+    return tuple(calls)
 
 
 def _integer(data: dict[str, Any], key: str, low: int, high: int) -> int:

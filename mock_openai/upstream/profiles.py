@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,28 @@ NS_PER_MS = 1_000_000
 
 Draw = Callable[[random.Random], float]
 """A random duration in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A recorded stream: when each chunk came, in ms after the request, and its text. `speed` 2 is twice as fast."""
+
+    chunks: tuple[tuple[float, str], ...]
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """A model that serves `slots` requests at a time and lets the others wait in their order.
+
+    The prompt is read at `prefill_tokens_per_s`. Each other active request makes the gaps longer by `slowdown`.
+    All plans that name the same `pool` share its slots.
+    """
+
+    pool: str
+    slots: int
+    prefill_tokens_per_s: float
+    slowdown: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +52,33 @@ class Profile:
     first: Draw
     gap: Draw
     burst: int = 1
+    trace: Trace | None = None
+    capacity: Capacity | None = None
 
-    def schedule_ns(self, tokens: int, draw: random.Random) -> list[int]:
-        """When each token is due, in ns after the request arrived; tokens of one burst share the moment."""
-        due_ms = self.first(draw)
+    def schedule_ns(self, tokens: int, draw: random.Random, *, prompt_tokens: int = 0, active: int = 1) -> list[int]:
+        """When each token is due, in ns after the reply was begun; tokens of one burst share the moment.
+
+        `active` requests, this one included, share the capacity where there is one.
+        """
+        if self.trace is not None:
+            return _traced_ns(self.trace, tokens)
+        due_ms, stretch = self.first(draw), 1.0
+        if self.capacity is not None:
+            due_ms += 1000 * prompt_tokens / self.capacity.prefill_tokens_per_s
+            stretch += self.capacity.slowdown * (active - 1)
         out: list[int] = []
         for index in range(tokens):
             if index and index % self.burst == 0:
-                due_ms += self.gap(draw)
+                due_ms += self.gap(draw) * stretch
             out.append(round(due_ms * NS_PER_MS))
         return out
+
+
+def _traced_ns(trace: Trace, tokens: int) -> list[int]:
+    """The times of a trace; a reply that is longer than the trace goes on with the trace's gaps from the start."""
+    times = [round(at_ms / trace.speed * NS_PER_MS) for at_ms, _ in trace.chunks]
+    period = times[-1]
+    return [times[index % len(times)] + index // len(times) * period for index in range(tokens)]
 
 
 def constant(ms: float) -> Draw:
@@ -90,25 +129,69 @@ PROFILES = {
 DEFAULT_PROFILE = "openai-fast"
 
 
-def profile_from(spec: Any) -> Profile:
-    """The profile of a name, or of an object with `name` and, for `fixed`, `ttft_ms` and `gap_ms`.
+PROFILE_NAMES = (*PROFILES, "slots", "trace")
+MAX_TRACE_CHUNKS = 100_000
 
-    Raises ValueError that lists the valid names.
+# The numbers each configurable profile takes: default and lowest value.
+_FIXED = {"ttft_ms": (200, 0), "gap_ms": (20, 0), "burst": (1, 1)}
+_SLOTS = {"slots": (8, 1), "prefill_tokens_per_s": (5000, 1e-3), "slowdown": (0, 0), **_FIXED}
+
+
+def profile_from(spec: Any) -> Profile:
+    """The profile of a name, or of an object with `name` and the parameters that `fixed`, `slots` and `trace` take.
+
+    Raises ValueError that lists what is valid.
     """
     options = {"name": spec} if isinstance(spec, str) else spec
-    if not isinstance(options, dict) or options.get("name") not in PROFILES:
-        raise ValueError(f"unknown profile {spec!r}: one of {', '.join(PROFILES)}")
-    name = options["name"]
+    name = options.get("name") if isinstance(options, dict) else None
+    if not isinstance(options, dict) or name not in PROFILE_NAMES:
+        raise ValueError(f"unknown profile {spec!r}: one of {', '.join(PROFILE_NAMES)}")
     given = {key: value for key, value in options.items() if key != "name"}
-    if not given:
-        return PROFILES[name]
-    if name != "fixed" or not given.keys() <= {"ttft_ms", "gap_ms", "burst"}:
-        raise ValueError(f"profile {name!r} takes no {', '.join(given)}; `fixed` takes ttft_ms, gap_ms and burst")
-    if not all(isinstance(value, int | float) and value >= 0 for value in given.values()):
-        raise ValueError("ttft_ms, gap_ms and burst are numbers of at least 0")
-    return Profile(
-        "fixed",
-        constant(given.get("ttft_ms", 200)),
-        constant(given.get("gap_ms", 20)),
-        max(1, int(given.get("burst", 1))),
-    )
+    if name == "trace":
+        return Profile("trace", constant(0), constant(0), trace=_trace_from(given))
+    if name == "slots":
+        pool = given.pop("pool", "default")
+        if not isinstance(pool, str):
+            raise ValueError("`pool` of profile `slots` is a string")
+        numbers = _numbers(name, given, _SLOTS)
+        capacity = Capacity(pool, int(numbers["slots"]), numbers["prefill_tokens_per_s"], numbers["slowdown"])
+        return _fixed(name, numbers, capacity)
+    if name == "fixed":
+        return _fixed(name, _numbers(name, given, _FIXED))
+    if given:
+        raise ValueError(f"profile `{name}` takes no parameters; `fixed`, `slots` and `trace` do")
+    return PROFILES[name]
+
+
+def _fixed(name: str, numbers: dict[str, float], capacity: Capacity | None = None) -> Profile:
+    first, gap = constant(numbers["ttft_ms"]), constant(numbers["gap_ms"])
+    return Profile(name, first, gap, int(numbers["burst"]), capacity=capacity)
+
+
+def _numbers(name: str, given: dict[str, Any], spec: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    unknown = given.keys() - spec.keys()
+    if unknown:
+        raise ValueError(f"profile `{name}` takes no {', '.join(sorted(unknown))}; it takes {', '.join(spec)}")
+    out = {}
+    for key, (default, low) in spec.items():
+        value = given.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= 1e9:
+            raise ValueError(f"`{key}` of profile `{name}` is a number of at least {low:g}")
+        out[key] = value
+    return out
+
+
+def _trace_from(given: dict[str, Any]) -> Trace:
+    chunks, speed = given.get("chunks"), given.get("speed", 1)
+    if given.keys() - {"chunks", "speed"} or not isinstance(chunks, list) or not 0 < len(chunks) <= MAX_TRACE_CHUNKS:
+        raise ValueError("profile `trace` takes `chunks`, a list of [ms, text], and `speed`")
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0.001 <= speed <= 1000:
+        raise ValueError("`speed` of profile `trace` is a number from 0.001 to 1000")
+    before_ms = 0.0
+    for chunk in chunks:
+        match chunk:
+            case [int() | float() as at_ms, str()] if before_ms <= at_ms <= 3_600_000:
+                before_ms = at_ms
+            case _:
+                raise ValueError("a chunk of profile `trace` is [ms, text], and the times never go back")
+    return Trace(tuple((at_ms, text) for at_ms, text in chunks), float(speed))

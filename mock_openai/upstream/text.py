@@ -8,46 +8,28 @@ from __future__ import annotations
 import random
 import re
 
-_ONSETS = (
-    "b",
-    "br",
-    "c",
-    "cl",
-    "d",
-    "dr",
-    "f",
-    "fl",
-    "g",
-    "gr",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pl",
-    "qu",
-    "r",
-    "s",
-    "st",
-    "t",
-    "tr",
-    "v",
-)
+_ONSETS = (*"bcdfglmnprstv", "br", "cl", "dr", "fl", "gr", "pl", "qu", "st", "tr")
 _NUCLEI = ("a", "e", "i", "o", "u", "ae", "ia", "io")
-_CODAS = ("", "", "l", "m", "n", "r", "s", "nt", "rd", "st")
+_CODAS = ("", "l", "m", "n", "r", "s", "nt", "rd", "st")
+_SYLLABLES = tuple(onset + nucleus for onset in _ONSETS for nucleus in _NUCLEI)
+_VOCABULARY = len(_SYLLABLES) ** 2 * len(_CODAS)
 _SENTENCE_WORDS = (8, 14)
 _PIECES = re.compile(r"\s*\S+|\s+\Z")
 
 
 def generate_tokens(count: int, draw: random.Random) -> list[str]:
-    """`count` tokens whose concatenation is sentences of 8 to 14 words; no word occurs twice."""
+    """`count` tokens whose concatenation is sentences of 8 to 14 words; no word occurs twice.
+
+    `count` is at most 278,784, the number of different words.
+    """
     tokens: list[str] = []
-    seen: set[str] = set()
     left_in_sentence = 0
-    for index in range(count):
+    # Numbers drawn without repetition are words without repetition: that is much faster than to look for new words.
+    for index, number in enumerate(draw.sample(range(_VOCABULARY), count)):
         starts_sentence = left_in_sentence == 0
         if starts_sentence:
             left_in_sentence = draw.randint(*_SENTENCE_WORDS)
-        word = _new_word(draw, seen)
+        word = _word(number)
         left_in_sentence -= 1
         shown = word.capitalize() if starts_sentence else word
         ends_sentence = left_in_sentence == 0 or index == count - 1
@@ -55,16 +37,17 @@ def generate_tokens(count: int, draw: random.Random) -> list[str]:
     return tokens
 
 
-def _new_word(draw: random.Random, seen: set[str]) -> str:
-    syllables = 2 if len(seen) < 2000 else 4
-    while True:
-        word = "".join(
-            draw.choice(_ONSETS) + draw.choice(_NUCLEI) + (draw.choice(_CODAS) if last else "")
-            for last in [False] * (syllables - 1) + [True]
-        )
-        if word not in seen:
-            seen.add(word)
-            return word
+def _word(number: int) -> str:
+    """The word of a number: two syllables, and a coda."""
+    number, coda = divmod(number, len(_CODAS))
+    first, second = divmod(number, len(_SYLLABLES))
+    return f"{_SYLLABLES[first]}{_SYLLABLES[second]}{_CODAS[coda]}"
+
+
+def accented(tokens: list[str]) -> list[str]:
+    """The same tokens with letters that take two bytes in UTF-8, each at the place of a plain one."""
+    table = str.maketrans("aeiou", "àéîõü")
+    return [token.translate(table) for token in tokens]
 
 
 def split_tokens(text: str) -> list[str]:
