@@ -23,7 +23,10 @@ Predicate = Callable[[Any], bool]
 
 @dataclass(slots=True, frozen=True)
 class Test:
-    """One test of a field: `kind` is `is` or one of TESTS, `operand` what it compares with."""
+    """One test of a field: `kind` is `is`, one of TESTS, or `holds`, and `operand` what it compares with.
+
+    `holds` is never written: a field that is there implies it for what it is in.
+    """
 
     kind: str
     operand: Any
@@ -42,6 +45,8 @@ class Test:
                 return _is_empty(value) is self.operand
             case "text":
                 return isinstance(value, str) is self.operand
+            case "holds":
+                return isinstance(value, (dict, list)) and bool(value)
         return isinstance(value, str) and value.startswith(self.operand)
 
     def literals(self) -> Iterable[Any]:
@@ -65,6 +70,9 @@ class Test:
             case "in":
                 return f"is one of {', '.join(map(repr, self.operand))}"
         return f"starts with {self.operand!r}"
+
+
+_HOLDS_FIELDS = Test("holds", True)
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,7 +112,7 @@ class Condition:
                 segments = path.split(".") if path != ROOT else []
                 for end in range(len(segments)):
                     parent = ".".join(segments[:end]) or ROOT
-                    found[parent] = (*found.get(parent, ()), Test("empty", False), Test("text", False))
+                    found[parent] = (*found.get(parent, ()), _HOLDS_FIELDS)
         return found
 
 

@@ -1,0 +1,37 @@
+"""What follows every run: the summary is computed from the records, reports are written, the verdict is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from streambench.analysis.summary import Summary, summarize
+from streambench.record.journal import read_run
+
+
+def finish_run(
+    records_path: Path,
+    *,
+    formats: Sequence[str],
+    plots: bool,
+    as_json: bool,
+    quiet: bool = False,
+    redact: Callable[[str], str] = str,
+) -> Summary:
+    """Write the reports of a records file beside it, and print the verdict on standard output.
+
+    `formats` are those of `streambench report`. Raises ConfigurationError where the file is no records file.
+    """
+    from streambench.report.folder import write_reports
+    from streambench.report.terminal import describe_run
+
+    summary = summarize(read_run(records_path))
+    written = write_reports(summary, records_path.parent, formats=formats, plots=plots)
+    if as_json:
+        click.echo(redact(json.dumps(summary.to_json(), indent=2, ensure_ascii=False)))
+    else:
+        click.echo(redact(describe_run(summary, written, brief=quiet)), nl=False)
+    return summary

@@ -1,0 +1,136 @@
+"""`streambench run`: load, records, reports, verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streambench.errors import ExitCode
+
+if TYPE_CHECKING:
+    from streambench.load.scenario import Scenario
+
+EVERYTHING = ("html", "junit", "markdown")
+
+
+@click.command("run")
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("reports"),
+    show_default=True,
+    help="Where run folders are written: DIR/<name>/<UTC time>/.",
+)
+@click.option("--gate", "gates", multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as load.users=50.")
+@click.option("--seed", type=int, help="Seed of arrivals, texts and latencies.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the verdict only, and no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
+@click.option("--no-plots", is_flag=True, help="Leave the pictures out of the report.")
+def command(
+    scenarios: tuple[str, ...],
+    output: Path,
+    gates: tuple[str, ...],
+    overrides: tuple[str, ...],
+    seed: int | None,
+    quiet: bool,
+    as_json: bool,
+    no_plots: bool,
+) -> int:
+    """Run each SCENARIO, a file or a bundled name; write its report and say whether it passed.
+
+    \b
+    Example:
+      streambench run quickstart
+      streambench run chat.yaml --gate 'ttfc.p95 < 800ms' --set load.users=50
+    """
+    from streambench.load.loading import load_scenario
+
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+    # All are read before the first one runs: a typing mistake in the last must not cost the time of the others.
+    loaded = [load_scenario(name, overrides=overrides, gates=gates, environ=os.environ) for name in scenarios]
+    codes: list[ExitCode] = []
+    for scenario in loaded:
+        code = run_one(scenario, output, quiet=quiet, as_json=as_json, plots=not no_plots)
+        if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return code
+        codes.append(code)
+    return ExitCode.worst(codes)
+
+
+def run_one(scenario: Scenario, output: Path, *, quiet: bool, as_json: bool, plots: bool) -> ExitCode:
+    """Run one scenario and write its reports; returns its exit code."""
+    from streambench.cli.finish import finish_run
+    from streambench.load.progress import Progress, TargetProgress
+
+    progress = Progress({target.name: TargetProgress() for target in scenario.targets})
+    folder = new_folder(output / scenario.name)
+    records_path = folder / "records.jsonl"
+    received = asyncio.run(_run(scenario, records_path, progress, quiet=quiet or as_json))
+    point_latest_to(folder)
+    summary = finish_run(
+        records_path, formats=EVERYTHING, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
+    )
+    if received is not None:
+        click.echo(f"interrupted: what was measured until then is in {folder}", err=True)
+        return ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
+    return summary.exit_code
+
+
+async def _run(scenario: Scenario, records_path: Path, progress: object, *, quiet: bool) -> signal.Signals | None:
+    """Returns the signal that ended the run early, or None."""
+    from streambench.cli.progress import show_progress
+    from streambench.load.progress import Progress
+    from streambench.load.run import run_scenario
+
+    assert isinstance(progress, Progress)
+    stop = asyncio.Event()
+    received: list[signal.Signals] = []
+
+    def interrupt(signum: signal.Signals) -> None:
+        if received:  # asked twice: do not wait for anything any more
+            os._exit(128 + signum)
+        received.append(signum)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, interrupt, signum)
+    display = None if quiet else asyncio.create_task(show_progress(progress, scenario.name))
+    try:
+        await run_scenario(scenario, records_path, progress, stop)
+    finally:
+        if display is not None:
+            display.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await display
+    return received[0] if received else None
+
+
+def new_folder(parent: Path) -> Path:
+    """A run folder named after the present moment (UTC); it is not created yet, and does not exist."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    folder, number = parent / stamp, 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{stamp}-{number}"
+    return folder
+
+
+def point_latest_to(folder: Path) -> None:
+    """Make `latest` beside the folder a link to it, where the file system has links."""
+    latest = folder.parent / "latest"
+    with contextlib.suppress(OSError):
+        if latest.is_symlink():
+            latest.unlink()
+        latest.symlink_to(folder.name, target_is_directory=True)

@@ -1,0 +1,138 @@
+"""The generator watches itself: figures of a generator that was the bottleneck would not describe the target."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streambench.clock import MonotonicClock
+from streambench.units import NS_PER_MS, NS_PER_S
+
+SAMPLE_S = 0.02
+LINE_NS = NS_PER_S
+MAX_LAG_MS = 500.0  # kernel stamps stay exact when we are late, but starts and timeouts do not
+MAX_LAG_USER_STAMPS_MS = 50.0
+MAX_START_DELAY_MS = 500.0
+MIN_RATE_SHARE = 0.95
+MAX_CPU = 0.95
+MIN_JUDGED_NS = 2 * NS_PER_S  # in less time a share of the CPU says nothing
+
+_clock = MonotonicClock()
+
+
+@dataclass(slots=True)
+class GeneratorFacts:
+    """What the generator has seen of itself. Rates per second, `cpu` in cores; None where nothing can be said."""
+
+    elapsed_ns: int = 0
+    requested: float = 0.0  # intended starts of the open phases
+    achieved: int = 0
+    open_ns: int = 0  # how long the open phases took
+    start_delays_ns: list[int] = field(default_factory=list)
+    lags_ns: list[int] = field(default_factory=list)
+    cpu: float | None = None
+    gc_pause_ns: int = 0
+    stamps: str = "user"
+    coalesced_reads: int = 0
+    reads: int = 0
+
+
+class Watch:
+    """Samples how late the event loop is, and the CPU, while the load runs."""
+
+    def __init__(self, facts: GeneratorFacts, line: Callable[[dict[str, Any]], None]) -> None:
+        self.facts = facts
+        self._line = line
+        self._gc_started_ns = 0
+
+    async def run(self) -> None:
+        """Sample until cancelled; a line for the records about once a second."""
+        gc.callbacks.append(self._gc)
+        start_ns = line_ns = _clock.now_ns()
+        cpu_start_ns = cpu_line_ns = time.process_time_ns()
+        lags_ns: list[int] = []
+        try:
+            while True:
+                asleep_ns = _clock.now_ns()
+                await asyncio.sleep(SAMPLE_S)
+                now_ns = _clock.now_ns()
+                lags_ns.append(max(0, now_ns - asleep_ns - round(SAMPLE_S * NS_PER_S)))
+                if now_ns - line_ns < LINE_NS:
+                    continue
+                cpu_ns = time.process_time_ns()
+                self.facts.lags_ns += lags_ns
+                self.facts.cpu = (cpu_ns - cpu_start_ns) / (now_ns - start_ns)
+                self._line(
+                    {
+                        "at_ns": now_ns,
+                        "loop_lag_p99_ms": percentile_ms(lags_ns, 99),
+                        "cpu": round((cpu_ns - cpu_line_ns) / (now_ns - line_ns), 3),
+                        "gc_pause_ms": round(self.facts.gc_pause_ns / NS_PER_MS, 3),
+                    }
+                )
+                line_ns, cpu_line_ns, lags_ns = now_ns, cpu_ns, []
+        finally:
+            self.facts.lags_ns += lags_ns
+            self.facts.elapsed_ns = _clock.now_ns() - start_ns
+            if self.facts.elapsed_ns > 0:
+                self.facts.cpu = (time.process_time_ns() - cpu_start_ns) / self.facts.elapsed_ns
+            gc.callbacks.remove(self._gc)
+
+    def _gc(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self._gc_started_ns = _clock.now_ns()
+        else:
+            self.facts.gc_pause_ns += _clock.now_ns() - self._gc_started_ns
+
+
+def percentile_ms(values_ns: list[int], percent: float) -> float | None:
+    """A percentile of durations in ns, in ms."""
+    return round(float(np.percentile(values_ns, percent)) / NS_PER_MS, 3) if values_ns else None
+
+
+def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
+    """The `generator` object of the records' last line: `valid`, and in `reasons` why not and what helps."""
+    lag_ms = percentile_ms(facts.lags_ns, 99)
+    delay_ms = percentile_ms(facts.start_delays_ns, 99)
+    requested_rate = achieved_rate = None
+    reasons: list[str] = []
+    if facts.open_ns > 0 and facts.requested:
+        requested_rate = facts.requested * NS_PER_S / facts.open_ns
+        achieved_rate = facts.achieved * NS_PER_S / facts.open_ns
+        if facts.achieved < MIN_RATE_SHARE * facts.requested:
+            reasons.append(
+                f"only {achieved_rate:.1f} of {requested_rate:.1f} streams/s were started: lower the rate, raise "
+                "max_active, or use a larger machine"
+            )
+    lag_limit_ms = MAX_LAG_MS if facts.stamps == "kernel" else MAX_LAG_USER_STAMPS_MS
+    if lag_ms is not None and lag_ms > lag_limit_ms:
+        reasons.append(
+            f"the generator was {lag_ms:,.0f} ms late at p99 (limit {lag_limit_ms:,.0f} ms): lower the load, or give "
+            "it a core of its own"
+        )
+    if delay_ms is not None and delay_ms > MAX_START_DELAY_MS:
+        reasons.append(
+            f"streams were started {delay_ms:,.0f} ms late at p99 (limit {MAX_START_DELAY_MS:,.0f} ms): lower the "
+            "rate or the number of users"
+        )
+    if facts.cpu is not None and facts.cpu > MAX_CPU and facts.elapsed_ns > MIN_JUDGED_NS:
+        reasons.append(f"the generator used {facts.cpu:.0%} of its core: lower the load, or use a faster machine")
+    return {
+        "valid": not reasons,
+        "reasons": reasons,
+        "requested_rate": None if requested_rate is None else round(requested_rate, 3),
+        "achieved_rate": None if achieved_rate is None else round(achieved_rate, 3),
+        "start_delay_p99_ms": delay_ms,
+        "loop_lag_p99_ms": lag_ms,
+        "cpu": None if facts.cpu is None else round(facts.cpu, 3),
+        "gc_pause_ms": round(facts.gc_pause_ns / NS_PER_MS, 3),
+        "stamps": facts.stamps,
+        "coalesced_reads": facts.coalesced_reads,
+        "reads": facts.reads,
+    }

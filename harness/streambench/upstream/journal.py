@@ -1,0 +1,138 @@
+"""The upstream's journal, followed live, so that each record can be joined with what was written for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Self
+
+from streambench.record.model import UpstreamExchange
+from streambench.upstream.clocks import ClockRelation, relate_clocks
+from streambench.upstream.plans import Plan
+
+RETRY_S = 0.2
+READY_TIMEOUT_S = 5.0
+
+
+class JournalFeed:
+    """The entries of some plans, as the upstream opens and closes them.
+
+    An async context manager; inside, `exchanges` gives what was written for one mark.
+    """
+
+    def __init__(self, base_url: str, plans: Sequence[Plan], client: Any) -> None:
+        self._base_url = base_url
+        self._plans = plans
+        self._client = client
+        self._clock = ClockRelation()
+        self._entries: defaultdict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._followers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._clock = await relate_clocks(self._client, self._base_url)
+        ready = [asyncio.Event() for _ in self._plans]
+        self._followers = [
+            asyncio.create_task(self._follow(plan, event)) for plan, event in zip(self._plans, ready, strict=True)
+        ]
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            await asyncio.gather(*(event.wait() for event in ready))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for follower in self._followers:
+            follower.cancel()
+        await asyncio.gather(*self._followers, return_exceptions=True)
+
+    async def exchanges(self, mark: str, timeout_s: float) -> list[UpstreamExchange]:
+        """The upstream requests of a mark in the order of their attempts, waiting for those that are still open.
+
+        After `timeout_s` what there is; a mark that never reached the upstream has none. A mark is asked for once.
+        """
+        event = self._waiting.setdefault(mark, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._settled(mark):
+                    event.clear()
+                    await event.wait()
+        except TimeoutError:
+            await self._ask(mark)
+        finally:
+            self._waiting.pop(mark, None)
+        entries = self._entries.pop(mark, {})
+        return [_exchange(entry, self._clock) for _, entry in sorted(entries.items())]
+
+    def _settled(self, mark: str) -> bool:
+        entries = self._entries.get(mark)
+        return bool(entries) and all(entry["ended"] != "open" for entry in (entries or {}).values())
+
+    async def _follow(self, plan: Plan, ready: asyncio.Event) -> None:
+        """Read the live journal of one plan, and begin again when the connection is lost."""
+        import httpx
+
+        while True:
+            try:
+                async with self._client.stream(
+                    "GET", f"{self._base_url}/_mock/journal/stream", params={"plan": plan.id}, timeout=None
+                ) as response:
+                    ready.set()
+                    async for line in response.aiter_lines():
+                        self._take(line)
+            except (httpx.HTTPError, ValueError):
+                ready.set()
+            await asyncio.sleep(RETRY_S)
+
+    def _take(self, line: str) -> None:
+        if not line.strip():
+            return
+        change = json.loads(line)
+        if "entry" in change:
+            self._store(change["entry"])
+
+    def _store(self, entry: dict[str, Any]) -> None:
+        mark = entry["mark"]
+        if mark is None:
+            return
+        self._entries[mark][entry["seq"]] = entry
+        event = self._waiting.get(mark)
+        if event is not None:
+            event.set()
+
+    async def _ask(self, mark: str) -> None:
+        """The journal's present state of a mark, open entries included."""
+        import httpx
+
+        try:
+            response = await self._client.get(f"{self._base_url}/_mock/journal", params={"id": mark})
+            for entry in response.json()["entries"]:
+                self._entries[mark][entry["seq"]] = entry
+        except (httpx.HTTPError, ValueError, KeyError):
+            return
+
+
+def _exchange(entry: dict[str, Any], clock: ClockRelation) -> UpstreamExchange:
+    chunks = entry.get("chunks") or {"scheduled_ns": [], "written_ns": [], "offset": []}
+
+    def local(at_ns: int | None) -> int | None:
+        return None if at_ns is None else clock.to_local(at_ns)
+
+    return UpstreamExchange(
+        attempt=entry["attempt"],
+        arrived_ns=clock.to_local(entry["arrived_ns"]),
+        status=entry["status"],
+        text=entry["text"],
+        scheduled_ns=[clock.to_local(at_ns) for at_ns in chunks["scheduled_ns"]],
+        written_ns=[clock.to_local(at_ns) for at_ns in chunks["written_ns"]],
+        offset=list(chunks["offset"]),
+        headers_ns=local(entry["headers_ns"]),
+        ended_ns=local(entry["ended_ns"]),
+        ended=entry["ended"],
+        cancelled_ns=local(entry["cancelled_ns"]),
+        written_after_cancel=entry["written_after_cancel"],
+        finish=entry["finish"],
+        profile=entry["profile"],
+        faults=[str(fault["fault"]) for fault in entry["faults"]],
+        clock_error_ns=clock.error_ns,
+    )
