@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from mock_openai.chat.cors import allow_origin, same_origin_or
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
 from mock_openai.chat.server import ChatServer, ChatSettings
+from mock_openai.chat.sse import STARTED
+from mock_openai.chat.systems.assistant_ws import AssistantWs
 from mock_openai.chat.systems.chat_stream import ChatStream
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: ChatSettings) -> web.Application:
-    """The application with every system on it."""
+    """The application with every system on it. Raises StoreError when the database cannot be opened."""
     server = ChatServer(settings)
+    app = web.Application(
+        client_max_size=MAX_BODY_BYTES, middlewares=[json_errors, same_origin_or(settings.cors_origin)]
+    )
+    app.on_response_prepare.append(allow_origin(settings.cors_origin))
+    assistant = AssistantWs(server)
+    app.add_routes([*ChatStream(server).routes(), *assistant.routes()])
+    app.on_startup.append(assistant.start)
+    app.on_shutdown.append(assistant.stop)
 
-    @web.middleware
-    async def json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except ConnectionResetError:
-            return web.Response()  # the client is gone: nobody will read this
-        except web.HTTPRequestEntityTooLarge:
-            return error(413, f"The body must not be larger than {MAX_BODY_BYTES // 1024} KiB.")
-        except web.HTTPNotFound:
-            return error(404, "No such route.")
-        except web.HTTPMethodNotAllowed as refused:
-            return error(405, f"Use {', '.join(sorted(refused.allowed_methods))}.")
-
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[json_errors])
-    app.add_routes([*ChatStream(server).routes(), web.get("/health", health)])
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "status": "ok",
+                "upstream": assistant.upstream,
+                "streams": server.streams,
+                "counters": dict(server.counters),
+            }
+        )
 
     async def close(_: web.Application) -> None:
         await server.close()
 
+    app.add_routes([web.get("/health", health)])
     app.on_cleanup.append(close)
     return app
 
 
-async def health(request: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+@web.middleware
+async def json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal is JSON, and nothing internal is shown."""
+    try:
+        return await handler(request)
+    except ConnectionResetError:
+        return web.Response()  # the client is gone: nobody will read this
+    except web.HTTPRequestEntityTooLarge:
+        return error(413, f"The body must not be larger than {MAX_BODY_BYTES // 1024} KiB.")
+    except web.HTTPNotFound:
+        return error(404, "No such route.")
+    except web.HTTPMethodNotAllowed as refused:
+        return error(405, f"Use {', '.join(sorted(refused.allowed_methods))}.")
+    except web.HTTPException:
+        raise
+    except Exception:
+        if STARTED in request:
+            raise  # too late for an answer: the connection is closed instead
+        log.exception("%s %s", request.method, request.path)
+        return error(500, "Something went wrong here. It has been logged.")

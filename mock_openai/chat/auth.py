@@ -21,15 +21,25 @@ class Users:
         """The user's name, or None; every entry is compared in constant time."""
         found = None
         for name, known in self._tokens.items():
-            if secrets.compare_digest(known.encode(), token.encode()):
+            if secrets.compare_digest(known.encode(), token.encode("utf-8", "surrogateescape")):
                 found = name
         return found
 
     def of_request(self, request: web.Request) -> str | None:
         """The user of an HTTP request, by bearer token or cookie."""
-        header = request.headers.get("authorization", "")
-        token = header.removeprefix("Bearer ").strip() if header else request.cookies.get(COOKIE, "")
-        return self.of_token(token) if token else None
+        header = request.headers.get("authorization")
+        if header is not None:
+            scheme, _, token = header.partition(" ")
+            return self.of_token(token.strip()) if scheme.lower() == "bearer" else None
+        return self.of_token(request.cookies.get(COOKIE, ""))
+
+    def of_handshake(self, request: web.Request) -> str | None:
+        """The user of a socket: browsers cannot set headers on one, so `?token=` will do as well."""
+        token = request.query.get("token")
+        return self.of_token(token) if token is not None else self.of_request(request)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tokens
 
 
 def parse_user(text: str) -> tuple[str, str]:

@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 MAX_MESSAGE_CHARACTERS = 4000
 MAX_BODY_BYTES = 64 << 10
 HISTORY_MESSAGES = 10
+UNREAD_S = 30.0  # a client that has not read for so long is taken for gone
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class CapReached(Exception):
     """A stream went beyond a cap; the text is for the user."""
 
 
-async def within_caps(pieces: AsyncIterator[str], caps: Caps) -> AsyncGenerator[str, None]:
+async def within_caps(pieces: AsyncIterator[T], caps: Caps) -> AsyncGenerator[T, None]:
     """`pieces`, until a cap is reached. Raises CapReached."""
     loop = asyncio.get_running_loop()
     ends_s = loop.time() + caps.duration_s
@@ -71,20 +74,38 @@ class RateLimit:
         return (1 - tokens) / self._per_s
 
 
+def parse_rate(text: str) -> float:
+    """`5/s`, `90/min` or `100/h` of the command line, as requests a second. Raises ValueError with the remedy."""
+    count, _, unit = text.partition("/")
+    seconds = {"s": 1, "min": 60, "h": 3600}.get(unit)
+    try:
+        if seconds is not None and float(count) > 0:
+            return float(count) / seconds
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is not a rate: write for example 5/s, 90/min or 100/h")
+
+
 def error(status: int, message: str, **headers: str) -> web.Response:
     """A refusal before any stream has started."""
     return web.json_response({"error": message}, status=status, headers=headers)
 
 
+def parse_object(raw: str | bytes) -> dict[str, Any] | str:
+    """A JSON object that a user sent, or what is wrong with it."""
+    try:
+        data = json.loads(raw)
+        # Half a surrogate pair, which JSON can spell, could be neither stored nor sent.
+        json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return "not valid JSON"
+    return data if isinstance(data, dict) else "not a JSON object"
+
+
 async def read_object(request: web.Request) -> dict[str, Any] | web.Response:
     """The JSON object of a request's body, or the refusal to answer with."""
-    try:
-        data = json.loads(await request.read())
-    except ValueError:
-        return error(400, "The body is not valid JSON.")
-    if not isinstance(data, dict):
-        return error(400, "The body must be a JSON object.")
-    return data
+    data = parse_object(await request.read())
+    return error(400, f"The body is {data}.") if isinstance(data, str) else data
 
 
 def message_problem(value: Any, name: str = "message") -> str | None:
@@ -97,4 +118,15 @@ def message_problem(value: Any, name: str = "message") -> str | None:
         return f"`{name}` must not be empty."
     if len(value) > MAX_MESSAGE_CHARACTERS:
         return f"`{name}` must not be longer than {MAX_MESSAGE_CHARACTERS:,} characters."
+    return None
+
+
+def text_problem(data: dict[str, Any], *names: str) -> str | None:
+    """Why one of the optional short texts `names` is refused, or None."""
+    for name in names:
+        value = data.get(name)
+        if value is not None and not isinstance(value, str):
+            return f"`{name}` must be a string."
+        if value is not None and len(value) > 200:
+            return f"`{name}` must not be longer than 200 characters."
     return None

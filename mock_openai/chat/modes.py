@@ -10,12 +10,13 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from mock_openai.chat.sentences import SENTENCE_END
+
 Pieces = AsyncIterator[str]
 Reply = AsyncGenerator[str, None]
 
 WORD_PAUSE_S = 0.05
 _WORDS = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+\Z")
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s)")
 
 
 async def real(upstream: Pieces) -> Reply:
@@ -45,7 +46,7 @@ async def sentence(upstream: Pieces) -> Reply:
     held = ""
     async for piece in upstream:
         held += piece
-        ends = list(_SENTENCE_END.finditer(held))
+        ends = list(SENTENCE_END.finditer(held))
         if ends:
             cut = ends[-1].end()
             yield held[:cut]
@@ -55,3 +56,20 @@ async def sentence(upstream: Pieces) -> Reply:
 
 
 MODES: dict[str, Callable[[Pieces], Reply]] = {"real": real, "paced": paced, "rapid": rapid, "sentence": sentence}
+
+
+async def with_last(pieces: Pieces, mode: str) -> AsyncGenerator[tuple[str, bool], None]:
+    """Each piece, and whether it is the last one: exactly one is.
+
+    `rapid` has the whole reply, so it marks the last word. Who forwards cannot know which piece is the last, and adds
+    an empty one.
+    """
+    held: str | None = None
+    async for piece in pieces:
+        if mode != "rapid":
+            yield piece, False
+            continue
+        if held is not None:
+            yield held, False
+        held = piece
+    yield held or "", True

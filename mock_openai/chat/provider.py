@@ -1,9 +1,10 @@
-"""The upstream, called through the official SDK."""
+"""The upstream, called through the official OpenAI SDK."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -11,42 +12,119 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.7
 MAX_TOKENS = 2000
 DEFAULT_MODEL = "gpt-4o-mini"
+VALIDATION_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the upstream is asked. `model` None: the provider's own default."""
+
+    messages: tuple[dict[str, str], ...]
+    model: str | None = None
+    max_tokens: int = MAX_TOKENS
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One chunk of a reply: some text, or parts of tool calls in the upstream's own form."""
+
+    text: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+
+
+class UpstreamCut(Exception):
+    """A stream ended with no finish reason: what came is not the whole reply."""
+
+
+class Provider(Protocol):
+    """One way to get a reply."""
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The reply as it comes. Leaving the iterator early cancels the upstream request."""
+        ...
+
+    async def complete(self, prompt: Prompt) -> str:
+        """The whole reply, by a request that does not stream."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class OpenAIProvider:
-    """Chat completions of one upstream; the connection pool is shared by all streams."""
+    """Chat completions; the connection pool is shared by all streams."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, model: str = DEFAULT_MODEL) -> None:
         from openai import AsyncOpenAI
 
         self._client: AsyncOpenAI = AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=1)
+        self._model = model
 
-    async def stream(self, messages: Sequence[dict[str, str]], model: str) -> AsyncGenerator[str, None]:
-        """The pieces of text of a reply, as they come; leaving the iterator early cancels the upstream request."""
-        arguments: dict[str, Any] = {
-            "model": model,
-            "messages": list(messages),
-            "stream": True,
-            "temperature": TEMPERATURE,
-            "max_tokens": MAX_TOKENS,
-        }
-        async with await self._client.chat.completions.create(**arguments) as chunks:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        finished = False
+        async with await self._client.chat.completions.create(**self._arguments(prompt), stream=True) as chunks:
             async for chunk in chunks:
-                if chunk.choices and chunk.choices[0].delta.content:
-                    yield chunk.choices[0].delta.content
+                if not chunk.choices:
+                    continue
+                choice = chunk.choices[0]
+                if choice.delta.content:
+                    yield Delta(choice.delta.content)
+                if choice.delta.tool_calls:
+                    yield Delta(
+                        tool_calls=tuple(call.model_dump(exclude_none=True) for call in choice.delta.tool_calls)
+                    )
+                finished = finished or choice.finish_reason is not None
+        if not finished:
+            raise UpstreamCut
+
+    async def complete(self, prompt: Prompt) -> str:
+        completion = await self._client.chat.completions.create(**self._arguments(prompt))
+        return completion.choices[0].message.content or ""
+
+    async def validate(self) -> None:
+        """Ask for one token, so that a wrong URL or key shows at the start. Raises what the SDK raises."""
+        question = Prompt(({"role": "user", "content": "ping"},), max_tokens=1)
+        client = self._client.with_options(timeout=VALIDATION_S, max_retries=0)
+        await client.chat.completions.create(**self._arguments(question))
+
+    def _arguments(self, prompt: Prompt) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": prompt.model or self._model,
+            "messages": list(prompt.messages),
+            "temperature": TEMPERATURE,
+            "max_tokens": prompt.max_tokens,
+        }
+        return {**arguments, "tools": list(prompt.tools)} if prompt.tools else arguments
 
     async def close(self) -> None:
         await self._client.close()
+
+
+class InOnePiece:
+    """A provider's whole reply in the shape of a stream: the last resort where no stream can be had."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        yield Delta(await self._provider.complete(prompt))
+
+    async def complete(self, prompt: Prompt) -> str:
+        return await self._provider.complete(prompt)
+
+    async def close(self) -> None:
+        """Nothing: the provider is closed by who owns it."""
 
 
 def explain(error: Exception) -> str:
     """What a user is told when the upstream failed; internals stay in the log."""
     import openai
 
-    if isinstance(error, openai.RateLimitError):
+    status = getattr(error, "status_code", getattr(error, "code", None))  # OpenAI's and Gemini's name for it
+    if status == 429:
         return "The model is busy. Please try again in a moment."
-    if isinstance(error, openai.APIConnectionError):
+    if isinstance(status, int):
+        return f"The model answered with an error ({status})."
+    if isinstance(error, openai.APIConnectionError | ConnectionError):
         return "The model could not be reached."
-    if isinstance(error, openai.APIStatusError):
-        return f"The model answered with an error ({error.status_code})."
     return "The model's reply was interrupted."

@@ -1,21 +1,23 @@
-"""What the systems share: settings, users, the store, the provider, and the counters of what went wrong."""
+"""What the systems share: settings, users, the store, the providers, and the counters of what went wrong."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aiohttp import web
 
 from mock_openai.chat.auth import SEEDED_USERS, Users
-from mock_openai.chat.limits import HISTORY_MESSAGES, Caps, RateLimit, error, within_caps
+from mock_openai.chat.gemini import GeminiProvider
+from mock_openai.chat.limits import HISTORY_MESSAGES, Caps, RateLimit, error
+from mock_openai.chat.livekit import LiveKit
 from mock_openai.chat.modes import MODES
-from mock_openai.chat.provider import DEFAULT_MODEL, OpenAIProvider
-from mock_openai.chat.store import Store, StoreError
+from mock_openai.chat.provider import DEFAULT_MODEL, InOnePiece, OpenAIProvider, Provider
+from mock_openai.chat.reply import Question, Reply, ToolCallsSeen
+from mock_openai.chat.store import Message, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -26,35 +28,61 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """What the chat server is started with. `rate_limit_per_s` None: no limit."""
+    """What the chat server is started with.
+
+    `upstream` is the OpenAI service's URL without /v1; `gemini_upstream` None: the same, as for the fake one.
+    `rate_limit_per_s` None: no limit. `cors_origin` None: only pages of this server. `clearances`: what users may read
+    of stored documents, where it is not the default.
+    """
 
     upstream: str
     api_key: str = "sk-mock"
     model: str = DEFAULT_MODEL
+    gemini_upstream: str | None = None
+    gemini_api_key: str = "mock"
     streaming: str = DEFAULT_MODE
     db: str = ":memory:"
     users: dict[str, str] = field(default_factory=dict)
+    clearances: dict[str, str] = field(default_factory=dict)
     rate_limit_per_s: float | None = None
     cors_origin: str | None = None
     caps: Caps = field(default_factory=Caps)
+    livekit: LiveKit | None = None
+    defects: frozenset[str] = frozenset()
 
 
 class ChatServer:
-    """The shared parts of one running server."""
+    """The shared parts of one running server. `streams` counts the replies that are on their way now."""
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings = settings
         self.users = Users({**SEEDED_USERS, **settings.users})
-        self.store = Store(settings.db)
-        self.provider = OpenAIProvider(f"{settings.upstream.rstrip('/')}/v1", settings.api_key)
+        self.store = self.open_store()
+        self.openai = OpenAIProvider(f"{settings.upstream.rstrip('/')}/v1", settings.api_key, settings.model)
+        self.gemini = GeminiProvider(settings.gemini_upstream or settings.upstream, settings.gemini_api_key)
         self.rate_limit = RateLimit(settings.rate_limit_per_s)
         self.counters: Counter[str] = Counter()
+        self.streams = 0
+
+    def open_store(self) -> Store:
+        """Raises StoreError."""
+        return Store(self.settings.db)
+
+    @property
+    def in_turn(self) -> tuple[Provider, ...]:
+        """The providers for who falls back: OpenAI's stream, Gemini's, and at last a reply in one piece."""
+        return self.openai, self.gemini, InOnePiece(self.openai)
+
+    def user_of(self, request: web.Request) -> str | web.Response:
+        """The user of a request, or the refusal of somebody unknown."""
+        user = self.users.of_request(request)
+        return user if user is not None else error(401, "Sign in first.", **{"www-authenticate": "Bearer"})
 
     def admit(self, request: web.Request) -> str | web.Response:
         """The user of a request, or the refusal: nobody known (401), or too many requests (429)."""
-        user = self.users.of_request(request)
-        if user is None:
-            return error(401, "Sign in first.", **{"www-authenticate": "Bearer"})
+        user = self.user_of(request)
+        if isinstance(user, web.Response):
+            return user
         wait_s = self.rate_limit.wait_s(user)
         if wait_s > 0:
             return error(429, "Too many requests. Please slow down.", **{"retry-after": f"{max(1, round(wait_s))}"})
@@ -67,20 +95,28 @@ class ChatServer:
             return error(400, f"`streaming` is one of {', '.join(MODES)}.")
         return mode
 
-    async def reply(
-        self, messages: Sequence[dict[str, str]], *, mode: str, model: str | None
-    ) -> AsyncGenerator[str, None]:
-        """The pieces of a reply in `mode`. Leaving early, also by cancellation, cancels the upstream request."""
-        async with aclosing(self.provider.stream(messages, model or self.settings.model)) as upstream:
-            capped = within_caps(upstream, self.settings.caps)
-            async with aclosing(capped), aclosing(MODES[mode](capped)) as pieces:
-                async for piece in pieces:
-                    yield piece
+    def reply(
+        self,
+        question: Question,
+        *,
+        providers: Sequence[Provider] | None = None,
+        on_tool_calls: ToolCallsSeen | None = None,
+    ) -> Reply:
+        """A reply that has not begun yet, from OpenAI unless `providers` are given."""
+        return Reply(self, question, providers or (self.openai,), on_tool_calls)
 
-    def history(self, user: str, conversation_id: str) -> list[dict[str, str]]:
+    def history(self, owner: str, conversation_id: str) -> list[dict[str, str]]:
         """The last messages of a conversation, oldest first, as the upstream wants them."""
-        last = self.survive(lambda: self.store.last_messages(user, conversation_id, HISTORY_MESSAGES)) or []
+        last = self.survive(lambda: self.store.last_messages(owner, conversation_id, HISTORY_MESSAGES)) or []
         return [{"role": message.role, "content": message.content} for message in last]
+
+    def remember(self, owner: str, conversation_id: str, text: str) -> Message | None:
+        """Store what the user said; None where the store failed."""
+        return self.survive(lambda: self.store.add_message(owner, conversation_id, "user", text))
+
+    def is_missing(self, owner: str, conversation_id: str) -> bool:
+        """Whether there is no such conversation of this owner. While the store fails, nobody is turned away."""
+        return self.survive(lambda: [self.store.conversation(owner, conversation_id)]) == [None]
 
     def survive(self, action: Callable[[], T]) -> T | None:
         """The result of a store action, or None where the store failed: a failing store never ends a stream."""
@@ -92,5 +128,6 @@ class ChatServer:
             return None
 
     async def close(self) -> None:
-        await self.provider.close()
+        await self.openai.close()
+        await self.gemini.close()
         self.store.close()

@@ -7,18 +7,16 @@ data: {"error": "..."}       it failed after it had begun; nothing follows
 
 from __future__ import annotations
 
-import asyncio
-import logging
+from contextlib import aclosing
 
 from aiohttp import web
 
-from mock_openai.chat.limits import CapReached, error, message_problem, read_object
-from mock_openai.chat.provider import explain
+from mock_openai.chat.limits import error, message_problem, read_object, text_problem
+from mock_openai.chat.provider import Prompt
+from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
 from mock_openai.chat.sse import EventStream
 from mock_openai.chat.store import StoreError
-
-log = logging.getLogger(__name__)
 
 
 class ChatStream:
@@ -41,11 +39,11 @@ class ChatStream:
         data = await read_object(request) if request.can_read_body else {}
         if isinstance(data, web.Response):
             return data
-        title = data.get("title", "New conversation")
-        if not isinstance(title, str):
-            return error(400, "`title` must be a string.")
+        problem = text_problem(data, "title")
+        if problem is not None:
+            return error(400, problem)
         try:
-            conversation = self._server.store.create_conversation(user, title)
+            conversation = self._server.store.create_conversation(user, data.get("title") or "New conversation")
         except StoreError:
             return error(503, "The conversation could not be stored.")
         return web.json_response(conversation.to_json(), status=201)
@@ -73,51 +71,27 @@ class ChatStream:
         data = await read_object(request)
         if isinstance(data, web.Response):
             return data
-        problem = message_problem(data.get("message"))
+        problem = message_problem(data.get("message")) or text_problem(data, "conversationId", "model")
         if problem is not None:
             return error(400, problem)
-        conversation_id, model = data.get("conversationId"), data.get("model")
-        for name, value in (("conversationId", conversation_id), ("model", model)):
-            if value is not None and not isinstance(value, str):
-                return error(400, f"`{name}` must be a string.")
+        conversation_id = data.get("conversationId")
+        if conversation_id is not None and self._server.is_missing(user, conversation_id):
+            return error(404, "No such conversation.")
+        history = []
         if conversation_id is not None:
-            known = self._server.survive(lambda: [self._server.store.conversation(user, conversation_id)])
-            if known == [None]:
-                return error(404, "No such conversation.")
-        return await self._reply(request, user, data["message"], conversation_id, mode, model)
+            history = self._server.history(user, conversation_id)
+            self._server.remember(user, conversation_id, data["message"])
+        prompt = Prompt((*history, {"role": "user", "content": data["message"]}), data.get("model"))
+        conversation = (user, conversation_id) if conversation_id is not None else None
+        return await self._send(request, Question(prompt, mode, conversation))
 
-    async def _reply(
-        self, request: web.Request, user: str, message: str, conversation_id: str | None, mode: str, model: str | None
-    ) -> web.StreamResponse:
-        server = self._server
-        history: list[dict[str, str]] = []
-        if conversation_id is not None:
-            history = server.history(user, conversation_id)
-            server.survive(lambda: server.store.add_message(user, conversation_id, "user", message))
+    async def _send(self, request: web.Request, question: Question) -> web.StreamResponse:
         events = await EventStream.start(request)
-        sent: list[str] = []
-        complete = False
         try:
-            async for piece in server.reply([*history, {"role": "user", "content": message}], mode=mode, model=model):
-                sent.append(piece)
-                await events.send({"content": piece})
-            complete = True
+            async with aclosing(self._server.reply(question).pieces()) as pieces:
+                async for piece in pieces:
+                    await events.send({"content": piece})
             await events.send({"done": True})
-        except (asyncio.CancelledError, ConnectionResetError):
-            # The client is gone; leaving `reply` has cancelled the upstream request.
-            server.counters["clients_gone"] += 1
-            raise
-        except CapReached as reached:
-            await events.send({"error": str(reached)})
-        except Exception as failure:
-            log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
-            server.counters["upstream_failures"] += 1
-            await events.send({"error": explain(failure)})
-        finally:
-            if conversation_id is not None and sent:
-                server.survive(
-                    lambda: server.store.add_message(
-                        user, conversation_id, "assistant", "".join(sent), interrupted=not complete
-                    )
-                )
+        except ReplyFailed as failed:
+            await events.send({"error": str(failed)})
         return await events.end()

@@ -1,0 +1,1 @@
+DEFECTS: tuple[str, ...] = ()

@@ -1,0 +1,160 @@
+"""One reply on its way from a provider to a user: capped, in a streaming mode, and stored however it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mock_openai.chat.limits import CapReached, within_caps
+from mock_openai.chat.modes import MODES
+from mock_openai.chat.provider import Delta, Prompt, Provider, explain
+from mock_openai.chat.sentences import cut_sentences, first_sentences
+from mock_openai.chat.store import Message
+
+if TYPE_CHECKING:
+    from mock_openai.chat.server import ChatServer
+
+log = logging.getLogger(__name__)
+
+ToolCallsSeen = Callable[[tuple[dict[str, Any], ...]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, how the answer is to come, and where it is stored.
+
+    `conversation` is an owner and a conversation's id; None stores nothing. `message_id` is the stored reply's id;
+    None makes one up. `max_sentences` ends the reply, and the upstream's, after so many sentences.
+    """
+
+    prompt: Prompt
+    mode: str
+    conversation: tuple[str, str] | None = None
+    message_id: str | None = None
+    max_sentences: int | None = None
+
+
+class ReplyFailed(Exception):
+    """A reply did not come to its end; the text is for the user, the code for their program."""
+
+    def __init__(self, message: str, code: str = "upstream_error") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Reply:
+    """The reply to one question. `text` is what was handed out so far, `message` what was stored at the end."""
+
+    def __init__(
+        self,
+        server: ChatServer,
+        question: Question,
+        providers: Sequence[Provider],
+        on_tool_calls: ToolCallsSeen | None = None,
+    ) -> None:
+        self._server = server
+        self._question = question
+        self._providers = providers
+        self._on_tool_calls = on_tool_calls
+        self.text = ""
+        self.message: Message | None = None
+
+    async def pieces(self) -> AsyncGenerator[str, None]:
+        """The pieces for the user. Leaving early, also by cancellation, cancels the upstream request.
+
+        Raises ReplyFailed. The reply is stored before the last piece's consumer goes on; a partial one is marked.
+        """
+        counters, how = self._server.counters, "abandoned"
+        self._server.streams += 1
+        try:
+            async with aclosing(self._first_that_answers()) as pieces:
+                async for piece in pieces:
+                    self.text += piece
+                    yield piece
+            how = "complete"
+        except CapReached as reached:
+            how = "capped"
+            raise ReplyFailed(str(reached), "cap_reached") from None
+        except Exception as failure:
+            how = "failed"
+            log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
+            raise ReplyFailed(explain(failure)) from failure
+        finally:
+            self._server.streams -= 1
+            counters[f"replies_{how}"] += 1
+            self._store(interrupted=how != "complete")
+
+    async def whole(self) -> str:
+        """The reply by requests that do not stream. Raises ReplyFailed."""
+        for provider in self._providers:
+            try:
+                text = await provider.complete(self._question.prompt)
+            except Exception as failure:
+                self._server.counters["upstream_failures"] += 1
+                log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
+                if provider is self._providers[-1]:
+                    raise ReplyFailed(explain(failure)) from failure
+                continue
+            limit = self._question.max_sentences
+            self.text = text if limit is None else cut_sentences(text, limit)
+            break
+        self._store(interrupted=False)
+        return self.text
+
+    async def _first_that_answers(self) -> AsyncGenerator[str, None]:
+        """The reply of the first provider that gives one; after the first piece there is no other provider."""
+        for provider in self._providers:
+            try:
+                async with aclosing(self._from(provider)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            except CapReached:
+                raise
+            except Exception as failure:
+                self._server.counters["upstream_failures"] += 1
+                if provider is self._providers[-1] or not self._may_ask_another():
+                    raise
+                log.warning("trying the next provider: %s: %s", type(failure).__name__, failure)
+
+    def _may_ask_another(self) -> bool:
+        """Only while the user has no text, or it would come twice."""
+        return not self.text
+
+    async def _from(self, provider: Provider) -> AsyncGenerator[str, None]:
+        """The pieces from one provider: chunks, within the caps, their text, as many sentences as wanted, the mode."""
+        question = self._question
+        async with (
+            aclosing(provider.stream(question.prompt)) as chunks,
+            aclosing(within_caps(chunks, self._server.settings.caps)) as capped,
+            aclosing(self._texts(capped)) as texts,
+            aclosing(first_sentences(texts, question.max_sentences) if question.max_sentences else texts) as limited,
+            aclosing(MODES[question.mode](limited)) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+
+    async def _texts(self, deltas: AsyncIterator[Delta]) -> AsyncGenerator[str, None]:
+        async for delta in deltas:
+            if delta.tool_calls and self._on_tool_calls is not None:
+                await self._on_tool_calls(delta.tool_calls)
+            if delta.text:
+                yield delta.text
+
+    def _store(self, *, interrupted: bool) -> None:
+        if self._question.conversation is None or not self.text:
+            return
+        owner, conversation_id = self._question.conversation
+        self.message = self._server.survive(
+            lambda: self._server.store.add_message(
+                owner,
+                conversation_id,
+                "assistant",
+                self.text,
+                interrupted=interrupted,
+                message_id=self._question.message_id,
+            )
+        )

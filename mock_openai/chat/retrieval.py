@@ -1,0 +1,1 @@
+CLEARANCES = ("public", "internal", "confidential", "secret")
