@@ -87,6 +87,11 @@ class StampedConnection:
             self._loop.add_writer(self._sock.fileno(), self._write_rest)
         self._unsent += data
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the kernel has not taken yet; it grows where the peer does not read."""
+        return len(self._unsent)
+
     async def flushed(self) -> bool:
         """Return when everything written has been handed to the kernel, or the connection is gone.
 

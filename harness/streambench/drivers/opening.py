@@ -73,8 +73,13 @@ class _Silent:
         pass
 
 
-async def open_channel(spec: TargetSpec, where: Endpoint, alpn: tuple[str, ...] = ("http/1.1",)) -> Channel:
-    """A channel to `where`, ready to be written to. Raises ConnectFailure within the target's connect timeout."""
+async def open_channel(
+    spec: TargetSpec, where: Endpoint, alpn: tuple[str, ...] = ("http/1.1",), *, tunnel: bool = False
+) -> Channel:
+    """A channel to `where`, ready to be written to. Raises ConnectFailure within the target's connect timeout.
+
+    `tunnel` asks a proxy for a tunnel even without TLS, as a WebSocket needs it.
+    """
     proxy = urlsplit(spec.proxy) if spec.proxy else None
     connection: StampedConnection | None = None
     try:
@@ -82,7 +87,7 @@ async def open_channel(spec: TargetSpec, where: Endpoint, alpn: tuple[str, ...] 
             host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (where.host, where.port)
             connection = await StampedConnection.connect(host, port, _Silent(), spec.stamps)
             channel: Channel = connection
-            if proxy and where.secure:
+            if proxy and (tunnel or where.secure):
                 await _tunnel(connection, where, proxy)
             if where.secure:
                 tls = TlsChannel(channel, tls_context(spec.tls_verify, alpn), where.host)

@@ -20,6 +20,9 @@ class Channel(Protocol):
     @property
     def open(self) -> bool: ...
 
+    @property
+    def unsent_bytes(self) -> int: ...
+
     def write(self, data: bytes) -> None: ...
 
     async def flushed(self) -> bool: ...
@@ -53,6 +56,10 @@ class TlsChannel:
     @property
     def open(self) -> bool:
         return self._below.open
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._below.unsent_bytes
 
     @property
     def alpn(self) -> str | None:
