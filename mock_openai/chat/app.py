@@ -13,6 +13,7 @@ from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.chat.sse import STARTED
 from mock_openai.chat.systems.assistant_ws import AssistantWs
 from mock_openai.chat.systems.chat_stream import ChatStream
+from mock_openai.chat.systems.thread_events import ThreadEvents
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def create_app(settings: ChatSettings) -> web.Application:
     )
     app.on_response_prepare.append(allow_origin(settings.cors_origin))
     assistant = AssistantWs(server)
-    app.add_routes([*ChatStream(server).routes(), *assistant.routes()])
+    app.add_routes([*ChatStream(server).routes(), *assistant.routes(), *ThreadEvents(server).routes()])
     app.on_startup.append(assistant.start)
     app.on_shutdown.append(assistant.stop)
 

@@ -1,1 +1,70 @@
-CLEARANCES = ("public", "internal", "confidential", "secret")
+"""Finding what stored documents say about a question, for somebody who may not read everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+CLEARANCES = ("public", "internal", "confidential", "secret")  # each may read the ones before it
+DEFAULT_CLEARANCE = "internal"
+MAX_DOCUMENTS = 100  # a thread's
+MAX_PASSAGES = 3
+
+_WORD = re.compile(r"\w{3,}")
+_STOP_WORDS = frozenset(
+    {"and", "are", "but", "can", "for", "from", "has", "have", "how", "not", "our", "that", "the", "their", "this"}
+    | {"was", "what", "when", "who", "why", "with", "you", "your"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that is stored with a thread; `clearance` is what one needs in order to read it."""
+
+    id: str
+    title: str
+    content: str
+    clearance: str
+    created_at: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What lists show: everything but the text."""
+        return {"id": self.id, "title": self.title, "clearance": self.clearance, "created_at": self.created_at}
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A paragraph of a document that has words of the question in it."""
+
+    document: Document
+    text: str
+
+
+def may_read(clearance: str, document: Document) -> bool:
+    return CLEARANCES.index(document.clearance) <= CLEARANCES.index(clearance)
+
+
+def retrieve(documents: Iterable[Document], question: str, clearance: str) -> list[Passage]:
+    """The paragraphs with the most words of the question, best first.
+
+    What `clearance` does not allow is left out before anything is looked at, so neither its text nor the fact that it
+    exists can reach a prompt or an event.
+    """
+    asked = _words(question)
+    found: list[tuple[int, Passage]] = []
+    for document in documents:
+        if not may_read(clearance, document):
+            continue
+        title = _words(document.title)
+        for paragraph in re.split(r"\n\s*\n", document.content):
+            shared = asked & (_words(paragraph) | title)
+            if shared and paragraph.strip():
+                found.append((len(shared), Passage(document, paragraph.strip())))
+    found.sort(key=lambda item: -item[0])
+    return [passage for _, passage in found[:MAX_PASSAGES]]
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower())) - _STOP_WORDS
