@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from mock_openai.upstream import gemini, models
 from mock_openai.upstream.admin import Admin
 from mock_openai.upstream.asking import Refusal
 from mock_openai.upstream.chat_completions import ChatCompletions
+from mock_openai.upstream.completions import Completions
+from mock_openai.upstream.embeddings import Embeddings
 from mock_openai.upstream.errors import openai_refusal
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.plans import Plan, Plans
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, profile_from
+from mock_openai.upstream.responses import Responses
 from mock_openai.upstream.service import Api, Service, route_handler
 
 MAX_BODY_BYTES = 8 << 20
@@ -35,7 +39,14 @@ class UpstreamSettings:
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
-APIS: tuple[type[Api], ...] = (ChatCompletions,)
+APIS: tuple[type[Api], ...] = (
+    ChatCompletions,
+    Responses,
+    Completions,
+    Embeddings,
+    gemini.GenerateContent,
+    gemini.StreamGenerateContent,
+)
 
 
 def create_app(settings: UpstreamSettings) -> web.Application:
@@ -47,24 +58,59 @@ def create_app(settings: UpstreamSettings) -> web.Application:
     @web.middleware
     async def real_service_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            if not request.path.startswith("/_mock/"):
+                _check_key(request, settings.api_key)
             return await handler(request)
         except web.HTTPNotFound:
-            return openai_refusal(Refusal(f"Invalid URL ({request.method} {request.path})", status=404))
+            refusal = Refusal(f"Invalid URL ({request.method} {request.path})", status=404)
         except web.HTTPMethodNotAllowed:
-            return openai_refusal(Refusal(f"Not allowed to {request.method} on {request.path}", status=405))
+            refusal = Refusal(f"Not allowed to {request.method} on {request.path}", status=405)
         except web.HTTPRequestEntityTooLarge:
-            return openai_refusal(Refusal("Request body is too large.", status=413, code="request_too_large"))
+            refusal = Refusal("Request body is too large.", status=413, code="request_too_large")
+        except Refusal as raised:
+            refusal = raised
+        return (gemini.gemini_refusal if _is_gemini(request) else openai_refusal)(refusal)
 
-    @web.middleware
-    async def key_required(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if settings.api_key is not None and not request.path.startswith("/_mock/"):
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not secrets.compare_digest(given.encode(), settings.api_key.encode()):
-                return openai_refusal(Refusal("Incorrect API key provided.", status=401, code="invalid_api_key"))
-        return await handler(request)
-
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[real_service_errors, admin.guard, key_required])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[real_service_errors, admin.guard])
     app[SERVICE] = service
-    app.add_routes([web.post(api.route, route_handler(service, api())) for api in APIS])
+    for kind in APIS:
+        api = kind()
+        app.add_routes([web.post(path, route_handler(service, api)) for path in api.routes])
+    app.add_routes(
+        [
+            web.get("/v1/models", models.list_models),
+            web.get("/v1/models/{model:.+}", models.one_model),
+            web.get("/{version:v1beta1?}/models", gemini.list_models),
+            web.get("/{version:v1beta1?}/models/{model}", gemini.one_model),
+        ]
+    )
     app.add_routes(admin.routes())
     return app
+
+
+def _is_gemini(request: web.Request) -> bool:
+    return request.path.startswith(("/v1beta/", "/v1beta1/")) or request.path.endswith("enerateContent")
+
+
+def _check_key(request: web.Request, api_key: str | None) -> None:
+    """Refuse a request without the key of the server, where there is one. Raises Refusal."""
+    if api_key is None:
+        return
+    headers = request.headers
+    given = headers.get("authorization", "").removeprefix("Bearer ").strip()
+    given = given or headers.get("x-goog-api-key", "") or request.query.get("key", "")
+    if secrets.compare_digest(given.encode(errors="replace"), api_key.encode()):
+        return
+    if _is_gemini(request):
+        if not given:
+            raise Refusal("Method doesn't allow unregistered callers. Please use API Key.", status=403)
+        raise Refusal("API key not valid. Please pass a valid API key.", code="api_key_invalid")
+    if not given:
+        raise Refusal(
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+            "auth (i.e. Authorization: Bearer YOUR_KEY).",
+            status=401,
+        )
+    # Shown as the real service shows it: enough to recognise one's key, too little to use it.
+    shown = f"{given[:3]}***{given[-4:]}" if len(given) > 12 else "***"
+    raise Refusal(f"Incorrect API key provided: {shown}.", status=401, code="invalid_api_key")

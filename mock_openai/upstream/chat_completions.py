@@ -12,7 +12,7 @@ from mock_openai.upstream.errors import openai_refusal
 from mock_openai.upstream.models import known_model
 from mock_openai.upstream.reply import Choice
 from mock_openai.upstream.service import Exchange
-from mock_openai.upstream.stream import Frame
+from mock_openai.upstream.stream import Frame, in_turns
 
 SYSTEM_FINGERPRINT = "fp_mock"
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
@@ -25,6 +25,7 @@ class ChatCompletions:
     """The route."""
 
     route = "/v1/chat/completions"
+    routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
         model = known_model(body)
@@ -165,14 +166,7 @@ class Completion:
         choices = exchange.reply.choices
         first_ns, last_ns, left_out = exchange.first_ns, exchange.last_ns, exchange.left_out
         frames = [Frame(first_ns, self._chunk(index, _opening(choice))) for index, choice in enumerate(choices)]
-        content = [self._content_frames(index, choice) for index, choice in enumerate(choices)]
-        if len(content) == 1:
-            frames += content[0]
-        else:
-            # The tokens of several choices come in turns.
-            frames += sorted((frame for part in content for frame in part), key=lambda frame: frame.due_ns)
-        for position, frame in enumerate((frame for frame in frames if frame.number), start=1):
-            frame.number = position
+        frames += in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
         if "missing-finish" not in left_out:
             frames += [Frame(last_ns, self._chunk(index, {}, choice.finish)) for index, choice in enumerate(choices)]
         if exchange.ask.include_usage and "missing-usage" not in left_out:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aiohttp import web
+
 from mock_openai.upstream.asking import Refusal, required
+from mock_openai.upstream.errors import openai_refusal
 
 CATALOGUE = (
     "gpt-4o",
@@ -28,6 +31,8 @@ CATALOGUE = (
 """What `GET /v1/models` lists."""
 
 GEMINI_CATALOGUE = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.0-flash")
+
+CREATED = 1_715_367_049
 
 _FAMILIES = re.compile(
     r"(gpt-|chatgpt-|o\d|codex|davinci|babbage|text-embedding-|computer-use|ft:|gemini-|gemma-|mock)[\w.:/-]*\Z"
@@ -55,3 +60,21 @@ def unknown_model(model: str) -> Refusal:
         status=404,
         code="model_not_found",
     )
+
+
+def model_object(name: str) -> dict[str, Any]:
+    """A model as `GET /v1/models` shows it."""
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": "system"}
+
+
+async def list_models(request: web.Request) -> web.Response:
+    return web.json_response({"object": "list", "data": [model_object(name) for name in CATALOGUE]})
+
+
+async def one_model(request: web.Request) -> web.Response:
+    name = request.match_info["model"]
+    if not known(name):
+        return openai_refusal(
+            Refusal(f"The model '{name[:200]}' does not exist", status=404, param="model", code="model_not_found")
+        )
+    return web.json_response(model_object(name))

@@ -157,7 +157,7 @@ class Plans:
                 found = marks[-1]  # the last mark of a message is the newest
                 mark = found[0][5:-2]
                 return Order(self._plans.get(found[1], self.default), "mark", mark, found[2])
-        key = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        key = headers.get("authorization", "").removeprefix("Bearer ").strip() or headers.get("x-goog-api-key", "")
         candidates = (
             ("header", headers.get("x-mock-plan", "")),
             ("key", key.removeprefix("sk-mock-") if key.startswith("sk-mock-") else ""),

@@ -45,6 +45,7 @@ class Exchange:
     number: int
     ask: Ask
     body: dict[str, Any]
+    query: Mapping[str, str]
     reply: Reply
     due_ns: list[int]
     start_ns: int
@@ -74,9 +75,14 @@ class Speaker(Shapes, Protocol):
 
 
 class Api(Protocol):
-    """One route of the service."""
+    """One route of the service. `route` is how metrics call it."""
 
-    route: str
+    @property
+    def route(self) -> str: ...
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The paths it answers, as patterns of aiohttp."""
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
         """What is asked for. Raises Refusal."""
@@ -159,7 +165,7 @@ class Answer:
             plan=self.plan.id,
             rule=order.rule,
             attempt=attempt,
-            route=api.route,
+            route=request.path,
             model=ask.model,
             stream=ask.stream,
             profile=self.plan.profile.name,
@@ -243,7 +249,7 @@ class Answer:
         wide = any(fault.name == "split-utf8" for fault in self.faults)
         reply = compose(plan, ask, plan.draw(self.key, self.attempt, "text"), wide=wide)
         pace = plan.draw(self.key, self.attempt, "pace")
-        due_ns = plan.profile.schedule_ns(reply.longest, pace, prompt_tokens=ask.prompt_tokens, active=active)
+        due_ns = plan.profile.schedule_ns(max(1, reply.longest), pace, prompt_tokens=ask.prompt_tokens, active=active)
         if shift_ns:
             due_ns = [due + shift_ns for due in due_ns]
         entry.text = reply.text
@@ -255,6 +261,7 @@ class Answer:
             entry.seq,
             ask,
             self.body,
+            self.request.query,
             reply,
             due_ns,
             shift_ns,

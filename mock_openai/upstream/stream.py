@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -81,6 +81,15 @@ class Script:
     gzip: bool = False
     notes: tuple[Note, ...] = ()
     ignore_cancel_ns: int | None = 0
+
+
+def in_turns(parts: Sequence[list[Frame]]) -> list[Frame]:
+    """The content frames of several choices, a token of each at a time, numbered in this order."""
+    turns = [(frame.due_ns, turn, index) for index, part in enumerate(parts) for turn, frame in enumerate(part)]
+    frames = [parts[index][turn] for _, turn, index in sorted(turns)] if len(parts) > 1 else parts[0]
+    for position, frame in enumerate((frame for frame in frames if frame.number), start=1):
+        frame.number = position
+    return frames
 
 
 def joined(frames: Iterable[Frame]) -> list[Write]:
