@@ -31,6 +31,13 @@ def decode_data(message: WireMessage) -> tuple[Any, str | None]:
     return decode_text(message.data)
 
 
+def plain_data(message: WireMessage) -> tuple[Any, str | None]:
+    """The same for a protocol whose data is text: the text itself, or a Socket.IO event's arguments."""
+    if message.args is not None or message.binary is not None:
+        return decode_data(message)
+    return message.data, None
+
+
 def decode_text(text: str) -> tuple[Any, str | None]:
     """The JSON value in `text`, and in words what is wrong with it, or None."""
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from streambench.dialects.decoding import decode_data, plain_data
 from streambench.dialects.invariants import CheckFactory
 from streambench.dialects.templates import RenderedRequest, RequestTemplate, SetupStep
 from streambench.grammar import Automaton
@@ -62,10 +63,10 @@ class EventRule:
 class Dialect:
     """A loaded dialect file; one instance serves any number of streams.
 
-    `terminal` are the events after which a stream is complete; empty where the protocol ends by closing, and
-    `needs_terminal` says that no stream is complete without one. `path` is
-    the request's path below the target's URL, empty where the URL is the endpoint itself. `variables` are those that
-    the templates need, with their defaults; None where the target must give a value.
+    `is_json`: the data of a message is JSON, and not plain text. `terminal` are the events after which a stream is
+    complete; empty where the protocol ends by closing, and `needs_terminal` says that no stream is complete without
+    one. `path` is the request's path below the target's URL, empty where the URL is the endpoint itself. `variables`
+    are those that the templates need, with their defaults; None where the target must give a value.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Dialect:
     events: Mapping[str, EventRule]
     literals: Mapping[str, EventRule]
     classify: Classifier
+    is_json: bool
     grammar: str
     automaton: Automaton
     interrupt: str | None
@@ -120,17 +122,20 @@ class Dialect:
         defaults = {name: value for name, value in self.variables.items() if value is not None}
         return {"user": "1", **defaults, **variables}
 
+    @property
+    def decode(self) -> Callable[[WireMessage], tuple[Any, str | None]]:
+        """The function that decodes a message's data: the value, and in words what is wrong with it, or None."""
+        return decode_data if self.is_json else plain_data
+
     def identify(self, message: WireMessage) -> tuple[str, Any]:
         """The name of a message's event (`?` where the dialect has none) and its decoded data, outside any stream.
 
         It is how setup recognises the event that it waits for.
         """
-        from streambench.dialects.decoding import decode_data
-
         rule = self.literals.get(message.data) if self.literals else None
         if rule is not None:
             return rule.name, message.data
-        data, problem = decode_data(message)
+        data, problem = self.decode(message)
         if problem is not None:
             return UNKNOWN, message.data
         found = self.classify(message, data)

@@ -24,6 +24,7 @@ MAX_LITERAL_CHARS = 40
 
 # Names that fields have in the protocols of the field; the earlier, the likelier.
 NAME_FIELDS = ("type", "event", "kind", "action", "op", "name", "object", "status", "state")
+SURE_NAME_FIELDS = ("type", "event", "kind")
 TEXT_FIELDS = ("content", "delta", "text", "token", "chunk", "message", "response", "output", "answer", "value", "t")
 FAILURE_WORDS = ("error", "fail", "abort", "exception")
 
@@ -55,16 +56,28 @@ def draft_dialect(messages: Sequence[WireMessage], *, name: str, transport: str)
     if not dispatched:
         raise ValueError("there is no message to learn from")
     decoded = [(message, *decode_data(message)) for message in dispatched]
+    if _is_text(decoded):
+        return _write_text(name, transport, dispatched)
     objects = [(message, data) for message, data, problem in decoded if problem is None]
     source = _name_source(objects, transport)
     events: dict[str, _Seen] = {}
     order: list[str] = []
     for message, data, problem in decoded:
-        wire_name = _short(message.data) if problem is not None else _wire_name(source, message, data)
+        wire_name = message.data if problem is not None else _wire_name(source, message, data)
         seen = _event_of(events, wire_name, literal=problem is not None)
         seen.data.append(data)
         order.append(seen.name)
     return _write(name, transport, source, events, order)
+
+
+def _is_text(decoded: Sequence[tuple[WireMessage, Any, str | None]]) -> bool:
+    """Plain text instead of JSON: what is not JSON is more than a sentinel at the end."""
+    if any(message.args is not None for message, _, _ in decoded):
+        return False
+    strange = [message.data for message, _, problem in decoded if problem is not None]
+    return (
+        len(set(strange)) > 2 or any(len(text) > MAX_LITERAL_CHARS for text in strange) or len(strange) == len(decoded)
+    )
 
 
 def _event_of(events: dict[str, _Seen], wire_name: str, *, literal: bool) -> _Seen:
@@ -89,10 +102,6 @@ def _event_name(wire_name: str, taken: Mapping[str, _Seen]) -> str:
 
 def _words(text: str) -> list[str]:
     return "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in text).split()
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_LITERAL_CHARS else text[:MAX_LITERAL_CHARS]
 
 
 # Where the name of an event is
@@ -127,7 +136,8 @@ def _names_events(path: str, data: Sequence[Any]) -> bool:
     """A field names events where it has few values, all of them short words, and at least two."""
     get = compile_path(path)
     values = {get(item) for item in data}
-    few = 2 <= len(values) <= min(MAX_NAMES, max(2, (len(data) + 1) // 2 + 2))
+    most = MAX_NAMES if path in SURE_NAME_FIELDS else min(MAX_NAMES, max(2, (len(data) + 1) // 2 + 2))
+    few = 2 <= len(values) <= most
     short = all(0 < len(value) <= MAX_LITERAL_CHARS for value in values)
     return few and short and path.rpartition(".")[2] in NAME_FIELDS
 
@@ -190,14 +200,37 @@ def _write(name: str, transport: str, source: str | None, events: Mapping[str, _
             failures.append(seen.name)
     if not failures:
         lines += ["  # error: {error: error.message}   # no failure was captured: how does one look?"]
-    regular = [event for event in order if event not in failures] or list(order)
-    lines += ["", f"grammar: {_scalar(_grammar(regular))}"]
-    usable = [event for event in failures if event not in regular]
-    lines.append(f"interrupt: {' | '.join(usable)}" if usable else "# interrupt: error")
+    lines += ["", *_order(order, failures)]
     invariants = _invariants(events, order, source)
     if invariants:
         lines += ["", "# These held in the capture. Keep those that are promises.", "invariants:"]
         lines += [f"  - {invariant}" for invariant in invariants]
+    return "\n".join(lines) + "\n"
+
+
+def _order(order: Sequence[str], failures: Sequence[str]) -> list[str]:
+    """The lines of the grammar and of the interrupt: what came before the first failure, and what from there on."""
+    cut = next((at for at, event in enumerate(order) if event in failures), len(order))
+    if cut in (0, len(order)):
+        return [f"grammar: {_scalar(_grammar(order))}", "# interrupt: error"]
+    grammar = _grammar(order[:cut])
+    after = [f"{event}*" for event in dict.fromkeys(order[cut + 1 :])]
+    return [
+        "# The capture has a failure: what would have come after this, had all gone well, was not seen.",
+        f"grammar: {_scalar(grammar if grammar.endswith('+') else f'{grammar}+')}",
+        f"interrupt: {_scalar(' '.join((order[cut], *after)))}",
+    ]
+
+
+def _write_text(name: str, transport: str, messages: Sequence[WireMessage]) -> str:
+    """The dialect of a stream of plain text, with the sentinel that may stand at its end."""
+    last = messages[-1].data
+    sentinel = last if len(last) <= MAX_LITERAL_CHARS and last[:1] in "[<" and last[-1:] in "]>" and last else None
+    lines = [HEADER.rstrip("\n"), f"dialect: {_scalar(name)}", "version: 1", f"transport: {transport}"]
+    lines += [_request(transport), "", "data: text", "events:", "  chunk: {content: $}"]
+    if sentinel is not None:
+        lines.append(f"  DONE: {{literal: {json.dumps(sentinel, ensure_ascii=False)}}}")
+    lines += ["", "grammar: chunk* DONE" if sentinel is not None else "grammar: chunk*"]
     return "\n".join(lines) + "\n"
 
 
@@ -261,13 +294,14 @@ def _text_field(events: Mapping[str, _Seen]) -> tuple[str, str, bool] | None:
 
 
 def _texts(data: Sequence[Any]) -> dict[str, list[str]]:
-    """By path, the texts that the messages have there."""
-    found: dict[str, list[str]] = {}
-    for item in data:
-        for path, value in _leaves(item):
-            if isinstance(value, str):
-                found.setdefault(path, []).append(value)
-    return found
+    """By path, the texts that the messages have there, where they have nothing else."""
+    paths = dict.fromkeys(path for item in data for path, value in _leaves(item) if isinstance(value, str))
+    found = {path: [compile_path(path)(item) for item in data] for path in paths}
+    return {
+        path: [value for value in values if isinstance(value, str)]
+        for path, values in found.items()
+        if all(isinstance(value, str) or value is MISSING or value is None for value in values)
+    }
 
 
 def _looks_technical(values: Sequence[str]) -> bool:

@@ -39,6 +39,7 @@ TOP_KEYS = (
     "path",
     "variables",
     "setup",
+    "data",
     "name",
     "events",
     "grammar",
@@ -159,6 +160,7 @@ class _Loader:
             events=rules,
             literals={rule.literal: rule for rule in rules.values() if rule.literal is not None},
             classify=self._classifier(rules, event_nodes, transport),
+            is_json=self._choice("data", ("json", "text"), "json") == "json",
             grammar=main,
             automaton=automaton,
             interrupt=interrupt,
@@ -294,7 +296,7 @@ class _Loader:
         if not isinstance(schema, (dict, bool)):
             raise node.error("'schema' must be a JSON Schema, so a mapping")
         try:
-            return jsonschema_rs.validator_for(schema, retriever=_refuse_reference)
+            return jsonschema_rs.validator_for(_of_objects(schema), retriever=_refuse_reference)
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             place = _find(node, getattr(error, "instance_path", []))
             reason = str(error).split("\n", 1)[0]
@@ -562,6 +564,22 @@ def _located_grammar(node: Located, make: Callable[[], _T]) -> _T:
         return make()
     except GrammarError as error:
         raise node.error(error.reason, at=error.position) from None
+
+
+def _of_objects(schema: Any) -> Any:
+    """A JSON Schema in which whatever has members must be an object.
+
+    By the letter, `required` and `properties` say nothing of a value that is no object; whoever writes them in a
+    dialect means that it is one.
+    """
+    if isinstance(schema, list):
+        return [_of_objects(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: item if key in ("const", "enum", "required") else _of_objects(item) for key, item in schema.items()}
+    if "type" not in inner and isinstance(inner.get("required", inner.get("properties")), (list, dict)):
+        inner["type"] = "object"
+    return inner
 
 
 def _refuse_reference(uri: str) -> Any:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from streambench.dialects.decoding import decode_data
 from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule
 from streambench.dialects.invariants import Check, Observed
 from streambench.errors import nearest
@@ -58,6 +57,7 @@ class DialectStream:
         "_checks",
         "_checks_of",
         "_classify",
+        "_decode",
         "_dialect",
         "_half_pair",
         "_index",
@@ -75,6 +75,7 @@ class DialectStream:
         self._dialect = dialect
         self._checker = GrammarChecker(dialect.automaton, dialect.interrupt_automaton, dialect.getters)
         self._classify = dialect.classify
+        self._decode = dialect.decode
         self._literals = dialect.literals
         self._longest_literal = max(map(len, dialect.literals), default=-1)
         self._checks: list[Check] = [make() for make in dialect.checks]
@@ -112,7 +113,7 @@ class DialectStream:
             rule = self._literals[message.data]
             data = message.data
         else:
-            data, problem = decode_data(message)
+            data, problem = self._decode(message)
             if problem is not None:
                 return self._unreadable(index, message, problem)
             rule = self._classify(message, data)

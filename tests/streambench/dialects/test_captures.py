@@ -25,7 +25,7 @@ def files() -> Iterator[tuple[str, str]]:
             yield name, file
 
 
-@pytest.mark.parametrize(("name", "file"), files(), ids=str)
+@pytest.mark.parametrize(("name", "file"), list(files()), ids=str)
 def test_what_is_wrong_with_a_capture(name: str, file: str) -> None:
     dialect = load_dialect(name)
     decoder, stream = capture_decoder(dialect.transport), dialect.open()

@@ -1,0 +1,276 @@
+"""Streams: events named, their text gathered, and what is wrong with them said once, with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streambench.dialects import Dialect, DialectStream, Event, load_dialect
+from streambench.dialects.loading import parse_dialect
+from streambench.findings import Axis, Finding, Severity
+from streambench.wire.message import WireMessage
+from streambench.wire.sse import SseDecoder
+
+
+def dialect(body: str, transport: str = "sse") -> Dialect:
+    return parse_dialect(f"dialect: x\nversion: 1\ntransport: {transport}\n{body}", Path("x.yaml"))
+
+
+def feed(stream: DialectStream, *messages: Any) -> list[Event]:
+    """Feeds values as JSON messages, and texts as they are, ten bytes apart."""
+    return [
+        stream.feed(WireMessage(item if isinstance(item, str) else json.dumps(item), 10 * n))
+        for n, item in enumerate(messages)
+    ]
+
+
+def rules(*events: Event) -> list[str]:
+    return [finding.rule for event in events for finding in event.findings]
+
+
+TYPED = """
+name: type
+events:
+  start: {}
+  delta: {content: text}
+  stop: {tokens: usage.out}
+  error: {error: message}
+  ping: {}
+grammar: start delta* stop
+interrupt: error
+anywhere: [ping]
+"""
+
+
+def test_names_content_tokens_and_completion() -> None:
+    stream = dialect(TYPED).open()
+    events = feed(
+        stream,
+        {"type": "start"},
+        {"type": "delta", "text": "Hi"},
+        {"type": "ping"},
+        {"type": "stop", "usage": {"out": 3}},
+    )
+    assert [event.name for event in events] == ["start", "delta", "ping", "stop"]
+    assert [event.content for event in events] == ["", "Hi", "", ""]
+    assert (stream.complete, stream.interrupted, stream.tokens) == (True, False, 3)
+    assert rules(*events) == []
+    assert stream.finish("fin") == []
+
+
+def test_an_interrupt_completes_the_stream_and_gives_its_message() -> None:
+    stream = dialect(TYPED).open()
+    events = feed(stream, {"type": "start"}, {"type": "error", "message": "broken"})
+    assert events[1].error == "broken"
+    assert (stream.complete, stream.interrupted) == (True, True)
+    assert stream.finish("fin") == []
+
+
+def test_an_interrupt_without_its_message_is_an_error_all_the_same() -> None:
+    (event,) = feed(dialect(TYPED).open(), {"type": "error"})
+    assert event.error == "error without a message"
+
+
+def test_a_violation_says_index_offset_what_came_and_what_was_expected() -> None:
+    stream = dialect(TYPED).open()
+    events = feed(stream, {"type": "start"}, {"type": "start"})
+    assert events[1].findings == (
+        Finding(
+            Axis.GRAMMAR,
+            "grammar.unexpected-event",
+            "`start` came, but the protocol expects `delta` or `stop` here.",
+            event_index=1,
+            offset=10,
+            got="start",
+            expected=("delta", "stop"),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ending", "rule", "severity"),
+    [
+        ("fin", "grammar.premature-end", Severity.VIOLATION),
+        ("response_end", "grammar.premature-end", Severity.VIOLATION),
+        ("reset", "termination.reset", Severity.VIOLATION),
+        ("timeout", "termination.timeout", Severity.VIOLATION),
+        ("close_frame", "termination.close-frame", Severity.VIOLATION),
+    ],
+)
+def test_an_end_before_the_end(ending: str, rule: str, severity: Severity) -> None:
+    stream = dialect(TYPED).open()
+    feed(stream, {"type": "start"})
+    (finding,) = stream.finish(ending, at_offset=99)
+    assert (finding.axis, finding.rule, finding.severity) == (Axis.TERMINATION, rule, severity)
+    assert (finding.event_index, finding.offset, finding.expected) == (1, 99, ("delta", "stop"))
+    assert "missing: stop" in finding.message
+
+
+def test_a_client_that_leaves_breaks_no_rule() -> None:
+    stream = dialect(TYPED).open()
+    feed(stream, {"type": "start"})
+    assert stream.finish("client") == []
+    assert not stream.complete
+
+
+@pytest.mark.parametrize("ending", ["reset", "timeout"])
+def test_a_rough_ending_after_the_end_is_information(ending: str) -> None:
+    stream = dialect(TYPED).open()
+    feed(stream, {"type": "start"}, {"type": "stop"})
+    (finding,) = stream.finish(ending)
+    assert (finding.axis, finding.severity) == (Axis.TERMINATION, Severity.INFO)
+
+
+def test_no_event_at_all() -> None:
+    (finding,) = dialect(TYPED).open().finish("fin")
+    assert "no event came at all" in finding.message
+
+
+def test_unknown_events_are_violations_or_information() -> None:
+    (event,) = feed(dialect(TYPED).open(), {"type": "strange"})
+    assert (event.name, event.findings[0].severity) == ("?", Severity.VIOLATION)
+    (event,) = feed(dialect(TYPED + "unknown: info").open(), {"type": "strange"})
+    assert (event.name, event.findings[0].severity) == ("?", Severity.INFO)
+
+
+@pytest.mark.parametrize("data", ["", "{", "nope", "NaN", '{"a": Infinity}', '{"a": 1} x', "[" * 5000])
+def test_what_is_not_json_is_a_violation_with_its_place(data: str) -> None:
+    (event,) = feed(dialect(TYPED).open(), data)
+    assert rules(event) == ["data.not-json"]
+    assert event.findings[0].offset == 0
+
+
+def test_json_with_space_around_it_is_json() -> None:
+    (event,) = feed(dialect(TYPED).open(), ' \n{"type": "start"}\t')
+    assert rules(event) == []
+
+
+@pytest.mark.parametrize("data", ["null", "1", '"text"', "[]", "{}", '{"type": 1}', '{"type": null}'])
+def test_json_of_another_form_is_an_unknown_event(data: str) -> None:
+    assert rules(*feed(dialect(TYPED).open(), data)) == ["grammar.unknown-event"]
+
+
+def test_snapshots_give_what_is_new() -> None:
+    stream = dialect("events:\n  all: {content: text, mode: snapshot}\ngrammar: all*\n").open()
+    events = feed(stream, {"text": "He"}, {"text": "Hello"}, {"text": "Hello"}, {"text": "Hello!"})
+    assert [event.content for event in events] == ["He", "llo", "", "!"]
+    assert rules(*events) == []
+
+
+def test_a_snapshot_that_rewrites_the_text() -> None:
+    stream = dialect("events:\n  all: {content: text, mode: snapshot}\ngrammar: all*\n").open()
+    events = feed(stream, {"text": "Hello"}, {"text": "Hallo!"})
+    (finding,) = events[1].findings
+    assert (finding.axis, finding.rule, finding.got, finding.expected) == (
+        Axis.CONTENT,
+        "content.snapshot",
+        "allo!",
+        ("ello",),
+    )
+    assert events[1].content == "!"
+
+
+def test_content_of_a_star_path_is_joined() -> None:
+    stream = dialect("events:\n  part: {content: parts.*.text}\ngrammar: part*\n").open()
+    (event,) = feed(stream, {"parts": [{"text": "a"}, {"call": 1}, {"text": "b"}]})
+    assert event.content == "ab"
+
+
+def test_a_character_in_two_halves_is_joined_and_noted() -> None:
+    stream = dialect("events:\n  part: {content: text}\ngrammar: part*\n").open()
+    events = feed(stream, '{"text": "a\\ud83c"}', '{"text": "\\udfb2b"}')
+    assert "".join(event.content for event in events) == "a🎲b"
+    assert rules(*events) == ["content.split-pair"]
+    assert events[1].findings[0].axis is Axis.INTEROP
+
+
+def test_half_a_character_that_stays_alone() -> None:
+    stream = dialect("events:\n  part: {content: text}\ngrammar: part*\n").open()
+    feed(stream, '{"text": "a\\ud83c"}')
+    assert [finding.rule for finding in stream.finish("fin")] == ["content.lone-surrogate"]
+
+
+def test_a_schema_says_where_it_is_broken() -> None:
+    stream = dialect("events:\n  part: {schema: {properties: {a: {type: string}}}}\ngrammar: part*\n").open()
+    (event,) = feed(stream, {"a": 1})
+    assert rules(event) == ["schema.part"]
+    assert "at a" in event.findings[0].message
+
+
+def test_a_protocol_that_ends_by_closing() -> None:
+    stream = dialect("events:\n  part: {content: text}\ngrammar: part+\n").open()
+    feed(stream, {"text": "a"})
+    assert not stream.complete
+    assert stream.finish("fin") == []
+    assert stream.complete
+
+
+def test_a_tolerated_event_is_noted_once() -> None:
+    stream = load_dialect("openai-chat").open()
+    role = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    chunk = {**role, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]}
+    events = feed(stream, chunk, chunk, chunk, chunk)
+    assert [(finding.rule, finding.severity) for event in events for finding in event.findings] == [
+        ("grammar.tolerated", Severity.INFO)
+    ]
+
+
+def test_a_block_without_data_is_no_event_unless_the_dialect_takes_it() -> None:
+    wire = b'event: data\ndata: "Hi"\n\nevent: end\n\n'
+    stream = load_dialect("langserve").open()
+    decoder = SseDecoder()
+    names = [stream.feed(message).name for message in [*decoder.feed(wire), *decoder.finish()]]
+    assert names == ["data_text", "end"]
+    assert stream.complete
+    plain = load_dialect("chat-stream").open()
+    event = plain.feed(WireMessage("", 0, event="done", dispatched=False))
+    assert event.name == "(undispatched)"
+    assert not plain.complete
+
+
+def test_names_by_prefix() -> None:
+    stream = load_dialect("ai-sdk-ui").open()
+    events = feed(stream, {"type": "start"}, {"type": "data-weather", "data": 1}, {"type": "data", "data": 1})
+    assert [event.name for event in events] == ["start", "data", "?"]
+
+
+def test_two_events_in_one_object_are_neither() -> None:
+    (event,) = feed(load_dialect("chat-stream").open(), {"content": "a", "done": True})
+    assert event.name == "?"
+    assert "both" in event.findings[0].message
+
+
+def test_the_events_of_others_in_a_room_are_not_this_reply() -> None:
+    stream = load_dialect("room-chat").open()
+    other = {"content": "x", "isComplete": False, "timestamp": "t", "fullResponse": "x", "participantName": "bob"}
+    event = stream.feed(WireMessage("", 0, event="stream-chunk", args=[other]))
+    assert (event.name, event.content, event.findings) == ("other-chunk", "", ())
+    failed = {"error": "x", "timestamp": "t", "participantName": "bob"}
+    event = stream.feed(WireMessage("", 0, event="stream-error", args=[failed]))
+    assert (event.name, event.error) == ("other-error", None)
+    assert not stream.complete
+
+
+def test_a_socket_goes_on_after_a_reply_and_its_pings_are_legal() -> None:
+    stream = load_dialect("assistant-ws").open()
+    reply = {"conversation_id": "c", "message_id": "m", "content": "x", "done": True}
+    events = feed(
+        stream,
+        {"type": "assistant_response", "data": reply, "timestamp": 1},
+        {"type": "pong", "data": {}, "timestamp": 2},
+    )
+    assert rules(*events) == []
+    assert stream.finish("close_frame") == []
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "room-chat", "thread-events", "ag-ui", "gemini-sse"])
+@pytest.mark.parametrize("data", ["null", "[]", "{}", "[null]", '{"type":[]}', '{"choices":7}', '{"choices":[7]}', "0"])
+def test_no_message_can_break_the_stream(name: str, data: str) -> None:
+    stream = load_dialect(name).open()
+    for args in (None, json.loads(data) if data.startswith("[") else [json.loads(data)]):
+        event = stream.feed(WireMessage(data, 0, event="stream-chunk", args=args))
+        assert event.findings
+    stream.finish("fin")
