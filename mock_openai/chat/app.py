@@ -13,6 +13,8 @@ from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.chat.sse import STARTED
 from mock_openai.chat.systems.assistant_ws import AssistantWs
 from mock_openai.chat.systems.chat_stream import ChatStream
+from mock_openai.chat.systems.room_chat import RoomChat
+from mock_openai.chat.systems.room_chat_rest import RoomChatRest
 from mock_openai.chat.systems.thread_events import ThreadEvents
 
 log = logging.getLogger(__name__)
@@ -26,9 +28,12 @@ def create_app(settings: ChatSettings) -> web.Application:
     )
     app.on_response_prepare.append(allow_origin(settings.cors_origin))
     assistant = AssistantWs(server)
-    app.add_routes([*ChatStream(server).routes(), *assistant.routes(), *ThreadEvents(server).routes()])
+    rooms = RoomChat(server)
+    for system in (ChatStream(server), assistant, ThreadEvents(server), RoomChatRest(server)):
+        app.add_routes(system.routes())
+    rooms.attach(app)
     app.on_startup.append(assistant.start)
-    app.on_shutdown.append(assistant.stop)
+    app.on_shutdown.extend([assistant.stop, rooms.stop])
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response(
