@@ -112,7 +112,7 @@ class ResponseReader:
         """The response is over."""
         recorder = self.recorder
         if self._excerpt is not None:
-            excerpt = _excerpt(bytes(self._excerpt))
+            excerpt = answer_excerpt(bytes(self._excerpt))
             if self._unwelcome_type is None:
                 recorder.fail_status(self._status, excerpt)
             else:
@@ -323,7 +323,7 @@ def request_bytes(spec: TargetSpec, where: Endpoint, request: RenderedRequest, c
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + request.body
 
 
-def _excerpt(body: bytes) -> str:
+def answer_excerpt(body: bytes) -> str:
     """The beginning of an answer for a message: an error object's own message where there is one."""
     text = body.decode("utf-8", "replace").strip()
     try:

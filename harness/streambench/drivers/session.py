@@ -45,6 +45,12 @@ class UserSession(Protocol):
 def open_session(spec: TargetSpec, variables: Mapping[str, str] | None = None) -> UserSession:
     """A new user of a target, not connected yet. `variables` are the user's own values for the placeholders."""
     merged = {**spec.variables, **(variables or {})}
+    match spec.dialect.transport:
+        case "websocket":
+            from streambench.drivers.conversation import SocketUser
+            from streambench.drivers.websocket import WebSocketLink
+
+            return SocketUser(spec, merged, WebSocketLink)
     return HttpSession(spec, merged)
 
 

@@ -1,0 +1,352 @@
+"""A simulated user on a socket: setup on it once, then one reply after the other over the same connection.
+
+A socket outlives a reply, so a reply ends with its terminal event and not with the connection. What comes between two
+replies belongs to none and is dropped. After a failure the connection may still bring the rest of the old reply;
+so it is closed, and the next prompt finds a new one, set up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from streambench.clock import MonotonicClock
+from streambench.dialects import RenderedRequest
+from streambench.dialects.templates import SetupStep
+from streambench.drivers.deadlines import Deadlines
+from streambench.drivers.session import SetupError, http_setup
+from streambench.drivers.target import TargetSpec
+from streambench.findings import Finding
+from streambench.record.model import Ending, ErrorClass
+from streambench.record.recorder import Recorder
+from streambench.units import NS_PER_S, format_duration
+from streambench.wire.message import WireMessage
+
+MAX_KEPT_MESSAGES = 1000  # of those that nobody has awaited in setup
+AFTER_ERROR_S = 0.1  # an error event may be followed by the protocol's own closing event
+
+_clock = MonotonicClock()
+
+
+@dataclass(slots=True, frozen=True)
+class Loss:
+    """Why a link is of no more use. `error` is None where the server left in order; then the ending says how."""
+
+    ending: Ending
+    close_code: int | None = None
+    error: str | None = None
+    message: str = ""
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        code = f" (close code {self.close_code})" if self.close_code is not None else ""
+        return f"the server ended the connection{code}"
+
+
+class Receiver(Protocol):
+    """Who takes what a link brings, in the callback that read it."""
+
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
+        """The socket brought `size` bytes at `at_ns`; the messages that they complete follow."""
+        ...
+
+    def message(self, message: WireMessage, at_ns: int) -> None: ...
+
+    def read_ended(self) -> None:
+        """All messages of that read have been given."""
+        ...
+
+    def lost(self, loss: Loss, at_ns: int) -> None:
+        """Nothing more will come. Called once."""
+        ...
+
+
+class Link(Protocol):
+    """A socket to the server. `offset` counts the bytes of messages that came so far."""
+
+    receiver: Receiver
+
+    @property
+    def open(self) -> bool: ...
+
+    async def start(self) -> None:
+        """Connect. Raises SetupError."""
+        ...
+
+    def send(self, request: RenderedRequest) -> None: ...
+
+    async def flushed(self) -> bool:
+        """Return when what was sent is with the kernel; says whether that had to be waited for."""
+        ...
+
+    def take_findings(self) -> list[Finding]: ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+    async def close(self) -> None:
+        """Close as the protocol asks for it."""
+        ...
+
+
+class Unattended:
+    """The receiver between two replies."""
+
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
+        pass
+
+    def message(self, message: WireMessage, at_ns: int) -> None:
+        pass
+
+    def read_ended(self) -> None:
+        pass
+
+    def lost(self, loss: Loss, at_ns: int) -> None:
+        pass
+
+
+class Inbox(Unattended):
+    """The receiver during setup: keeps the messages until a step has taken them."""
+
+    def __init__(self) -> None:
+        self._messages: list[WireMessage] = []
+        self._loss: Loss | None = None
+        self._changed = asyncio.Event()
+
+    def message(self, message: WireMessage, at_ns: int) -> None:
+        if len(self._messages) < MAX_KEPT_MESSAGES:
+            self._messages.append(message)
+        self._changed.set()
+
+    def lost(self, loss: Loss, at_ns: int) -> None:
+        self._loss = loss
+        self._changed.set()
+
+    async def take(self, wanted: Callable[[WireMessage], bool]) -> WireMessage:
+        """The first message that `wanted` says yes to; it is asked once for each. Raises SetupError at a loss."""
+        looked_at = 0
+        while True:
+            for i in range(looked_at, len(self._messages)):
+                if wanted(self._messages[i]):
+                    return self._messages.pop(i)
+            looked_at = len(self._messages)
+            if self._loss is not None:
+                raise SetupError(self._loss.error or ErrorClass.SETUP, str(self._loss))
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class Reply:
+    """The receiver of one reply. `finished` resolves when it is over; `usable` says whether the link still is."""
+
+    def __init__(self, link: Link, spec: TargetSpec, recorder: Recorder) -> None:
+        self._link = link
+        self._recorder = recorder
+        self._first_offset: int | None = None
+        self._messages_in_read = 0
+        self._complete_ns: int | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self.usable = False
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.deadlines = Deadlines(spec.timeouts, recorder, self._expired)
+
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
+        self._messages_in_read = 0
+        if not self.finished.done():
+            self._recorder.read(at_ns, size, kernel=kernel)
+
+    def message(self, message: WireMessage, at_ns: int) -> None:
+        if self.finished.done() or self._failed:
+            return
+        # Only messages count as life: a server may go on with its heartbeat long after the reply has died.
+        self.deadlines.last_read_ns = at_ns
+        self._messages_in_read += 1
+        if self._first_offset is None:
+            self._first_offset = message.offset
+        message.offset -= self._first_offset
+        self._recorder.message(message, at_ns)
+        if self._recorder.done and self._complete_ns is None:
+            self._complete_ns = at_ns
+
+    def read_ended(self) -> None:
+        recorder = self._recorder
+        if self._messages_in_read > 1:
+            recorder.coalesced()
+        self._take_findings()
+        if not recorder.done or self._closing is not None or self.finished.done():
+            return
+        assert self._complete_ns is not None
+        error = recorder.record.error
+        if error is None:
+            self._finish(Ending.RESPONSE_END, self._complete_ns, usable=True)
+        elif error == ErrorClass.ERROR_EVENT:
+            self._closing = asyncio.get_running_loop().call_later(AFTER_ERROR_S, self._after_error)
+        else:
+            self._finish(Ending.CLIENT, self._complete_ns)
+
+    @property
+    def _failed(self) -> bool:
+        return self._recorder.record.error not in (None, ErrorClass.ERROR_EVENT)
+
+    def lost(self, loss: Loss, at_ns: int) -> None:
+        self._take_findings()
+        if loss.error is not None:
+            self._recorder.fail(loss.error, str(loss))
+        self._finish(loss.ending, at_ns, close_code=loss.close_code)
+
+    def _take_findings(self) -> None:
+        first = self._first_offset or 0
+        for finding in self._link.take_findings():
+            offset = finding.offset
+            within = None if offset is None or offset < first else offset - first
+            self._recorder.findings([replace(finding, offset=within)])
+
+    def _after_error(self) -> None:
+        assert self._complete_ns is not None
+        self._finish(Ending.RESPONSE_END, self._complete_ns, usable=True)
+
+    def _expired(self) -> None:
+        self._finish(Ending.TIMEOUT, _clock.now_ns())
+
+    def _finish(self, ending: Ending, at_ns: int, *, close_code: int | None = None, usable: bool = False) -> None:
+        if self.finished.done():
+            return
+        self.stop()
+        self._recorder.end(ending, self._complete_ns if self._complete_ns is not None else at_ns, close_code)
+        self.usable = usable
+        self.finished.set_result(None)
+
+    def stop(self) -> None:
+        """Let no timer of this reply fire any more."""
+        self.deadlines.stop()
+        if self._closing is not None:
+            self._closing.cancel()
+
+
+class SocketUser:
+    """A user of a WebSocket or Socket.IO endpoint. `open_link` makes a link that is not connected yet."""
+
+    def __init__(
+        self,
+        spec: TargetSpec,
+        variables: dict[str, str],
+        open_link: Callable[[TargetSpec, Mapping[str, str], dict[str, str], Receiver], Link],
+    ) -> None:
+        self._spec = spec
+        self.variables = variables
+        self._cookies: dict[str, str] = {}
+        self._open_link = open_link
+        self._link: Link | None = None
+
+    async def prepare(self) -> None:
+        """Do the setup beside the socket, connect, do the setup on it. Raises SetupError."""
+        captured, cookies = await http_setup(self._spec, self.variables)
+        self.variables.update(captured)
+        self._cookies.update(cookies)
+        await self._connect()
+
+    async def stream(self, prompt: str, recorder: Recorder) -> None:
+        """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        try:
+            link = await self._connected(recorder)
+        except SetupError as failure:
+            recorder.fail(failure.error, str(failure))
+            recorder.end(Ending.NOT_CONNECTED, _clock.now_ns())
+            return
+        except asyncio.CancelledError:
+            recorder.censor(_clock.now_ns())
+            raise
+        request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
+        link.take_findings()  # those of setup, and of what came between the replies
+        reply = Reply(link, self._spec, recorder)
+        link.receiver = reply
+        try:
+            # Taken before the call: on loopback the answer may be here before the call returns.
+            recorder.sent(_clock.now_ns())
+            link.send(request)
+            if await link.flushed():
+                recorder.sent(_clock.now_ns())
+            await reply.finished
+        except asyncio.CancelledError:
+            reply.stop()
+            link.abort()
+            recorder.censor(_clock.now_ns())
+            raise
+        if reply.usable:
+            link.receiver = Unattended()
+        else:
+            link.abort()
+
+    async def close(self) -> None:
+        if self._link is not None:
+            await self._link.close()
+
+    async def _connected(self, recorder: Recorder) -> Link:
+        if self._link is not None and self._link.open:
+            recorder.connected(_clock.now_ns(), reused=True)
+            return self._link
+        link = await self._connect()
+        recorder.connected(_clock.now_ns())
+        return link
+
+    async def _connect(self) -> Link:
+        inbox = Inbox()
+        variables = self._spec.dialect.with_defaults(self.variables)
+        link = self._open_link(self._spec, variables, self._cookies, inbox)
+        connect_s = self._spec.timeouts.connect_ns / NS_PER_S
+        try:
+            try:
+                async with asyncio.timeout(connect_s):
+                    await link.start()
+            except TimeoutError:
+                raise SetupError(ErrorClass.TIMEOUT_CONNECT, f"no connection within {connect_s:g} s") from None
+            for step in self._spec.setup_steps:
+                if not step.is_http:
+                    await self._do(step, link, inbox)
+        except BaseException:
+            link.abort()
+            raise
+        link.receiver = Unattended()
+        self._link = link
+        return link
+
+    async def _do(self, step: SetupStep, link: Link, inbox: Inbox) -> None:
+        if step.request.send or (step.request.emit is not None and not is_connect(step)):
+            link.send(step.render(self._spec.dialect.with_defaults(self.variables)))
+        if step.wait_for is None:
+            return
+        dialect = self._spec.dialect
+        data: Any = None
+
+        def is_awaited(message: WireMessage) -> bool:
+            nonlocal data
+            name, data = dialect.identify(message)
+            if name == step.wait_for:
+                return True
+            rule = dialect.events.get(name)
+            if rule is not None and rule.interrupts:
+                said = rule.error(data) if rule.error is not None else data
+                raise SetupError(ErrorClass.SETUP, f"instead of {step.wait_for!r} came {name!r}: {str(said)[:200]}")
+            return False
+
+        wait_ns = self._spec.timeouts.first_chunk_ns
+        try:
+            async with asyncio.timeout(wait_ns / NS_PER_S):
+                await inbox.take(is_awaited)
+        except TimeoutError:
+            waited = format_duration(wait_ns)
+            raise SetupError(ErrorClass.SETUP, f"{step.wait_for!r} did not come within {waited}") from None
+        if step.capture:
+            try:
+                self.variables.update(step.capture_from(data))
+            except LookupError as error:
+                raise SetupError(ErrorClass.SETUP, str(error)) from error
+
+
+def is_connect(step: SetupStep) -> bool:
+    """Whether a step is the payload of Socket.IO's own CONNECT: no client can emit an event of that name."""
+    return step.request.emit is not None and step.request.emit[0] == "connect"
