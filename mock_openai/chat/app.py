@@ -13,6 +13,7 @@ from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.chat.sse import STARTED
 from mock_openai.chat.systems.assistant_ws import AssistantWs
 from mock_openai.chat.systems.chat_stream import ChatStream
+from mock_openai.chat.systems.conversation_stream import ConversationStream
 from mock_openai.chat.systems.room_chat import RoomChat
 from mock_openai.chat.systems.room_chat_rest import RoomChatRest
 from mock_openai.chat.systems.thread_events import ThreadEvents
@@ -29,7 +30,13 @@ def create_app(settings: ChatSettings) -> web.Application:
     app.on_response_prepare.append(allow_origin(settings.cors_origin))
     assistant = AssistantWs(server)
     rooms = RoomChat(server)
-    for system in (ChatStream(server), assistant, ThreadEvents(server), RoomChatRest(server)):
+    for system in (
+        ChatStream(server),
+        assistant,
+        ThreadEvents(server),
+        RoomChatRest(server),
+        ConversationStream(server),
+    ):
         app.add_routes(system.routes())
     rooms.attach(app)
     app.on_startup.append(assistant.start)

@@ -13,6 +13,7 @@ TEMPERATURE = 0.7
 MAX_TOKENS = 2000
 DEFAULT_MODEL = "gpt-4o-mini"
 VALIDATION_S = 10.0
+INTERRUPTED = "The model's reply was interrupted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +128,4 @@ def explain(error: Exception) -> str:
         return f"The model answered with an error ({status})."
     if isinstance(error, openai.APIConnectionError | ConnectionError):
         return "The model could not be reached."
-    return "The model's reply was interrupted."
+    return INTERRUPTED

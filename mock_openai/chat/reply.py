@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mock_openai.chat.limits import CapReached, within_caps
 from mock_openai.chat.modes import MODES
-from mock_openai.chat.provider import Delta, Prompt, Provider, explain
+from mock_openai.chat.provider import INTERRUPTED, Delta, Prompt, Provider, explain
 from mock_openai.chat.sentences import cut_sentences, first_sentences
 from mock_openai.chat.store import Message
 
@@ -81,7 +81,7 @@ class Reply:
         except Exception as failure:
             how = "failed"
             log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
-            raise ReplyFailed(explain(failure)) from failure
+            raise ReplyFailed(explain(failure) if not self.text else INTERRUPTED) from failure
         finally:
             self._server.streams -= 1
             counters[f"replies_{how}"] += 1
