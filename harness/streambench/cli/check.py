@@ -6,12 +6,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from streambench.errors import ConfigurationError, ExitCode
-from streambench.findings import Finding, Severity
+from streambench.findings import Axis, Finding, Severity
+
+if TYPE_CHECKING:
+    from streambench.cli.har import HarStream
+    from streambench.dialects import Dialect, Event
+    from streambench.wire.message import WireMessage
 
 WIRES = ("sse", "ndjson", "websocket", "socketio")
 BLOCK_BYTES = 1 << 16
@@ -20,35 +25,55 @@ KEPT_FINDINGS = 50
 
 @dataclass(slots=True)
 class CheckResult:
-    """What a capture held. `kept` are the first findings, `counts` all of them by rule."""
+    """What a capture held. `kept` are the first findings, `counts` all of them by severity, axis and rule.
+
+    `times` are the figures that a capture with times gives, in milliseconds.
+    """
 
     dialect: str | None
+    url: str | None = None
+    replies: int = 0
     events: int = 0
     characters: int = 0
     names: Counter[str] = field(default_factory=Counter)
     kept: list[Finding] = field(default_factory=list)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: Counter[tuple[Severity, Axis, str]] = field(default_factory=Counter)
+    times: dict[str, float] = field(default_factory=dict)
 
     def add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self.counts[finding.severity, finding.rule] += 1
+            self.counts[finding.severity, finding.axis, finding.rule] += 1
             if len(self.kept) < KEPT_FINDINGS:
                 self.kept.append(finding)
 
     @property
     def violations(self) -> int:
-        return sum(count for (severity, _), count in self.counts.items() if severity == Severity.VIOLATION)
+        return sum(count for (severity, _, _), count in self.counts.items() if severity is Severity.VIOLATION)
+
+    def by_axis(self) -> dict[str, int]:
+        """The violations on each of the four axes."""
+        axes = {axis.value: 0 for axis in Axis if axis is not Axis.INTEROP}
+        for (severity, axis, _), count in self.counts.items():
+            if severity is Severity.VIOLATION:
+                axes[axis] = axes.get(axis, 0) + count
+        return axes
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "verdict": "failed" if self.violations else "passed",
-            "dialect": self.dialect,
+        out: dict[str, Any] = {"verdict": "failed" if self.violations else "passed", "dialect": self.dialect}
+        if self.url is not None:
+            out["url"] = self.url
+        out |= {
+            "replies": self.replies,
             "events": self.events,
             "characters": self.characters,
             "names": dict(self.names),
             "violations": self.violations,
+            "axes": self.by_axis(),
             "findings": [finding.to_json() for finding in self.kept],
         }
+        if self.times:
+            out["times_ms"] = {name: round(value, 3) for name, value in self.times.items()}
+        return out
 
 
 @click.command("check")
@@ -57,76 +82,221 @@ class CheckResult:
 @click.option("--wire", type=click.Choice(WIRES), help="The framing, where no dialect says it.")
 @click.option("--events", "show_events", is_flag=True, help="Print the decoded events as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def command(file: IO[bytes], dialect: str | None, wire: str | None, show_events: bool, as_json: bool) -> int:
+@click.option("--har", is_flag=True, help="FILE is a HAR file; every stream in it is checked.")
+@click.option("--session", is_flag=True, help="FILE holds several replies of one socket, one after another.")
+def command(
+    file: IO[bytes],
+    dialect: str | None,
+    wire: str | None,
+    show_events: bool,
+    as_json: bool,
+    har: bool,
+    session: bool,
+) -> int:
     """Check FILE, a captured stream, against its protocol; `-` reads standard input.
 
     \b
     Example:
       curl -sN -d '{"message": "Hello"}' http://localhost:4000/api/chat/stream > reply.sse
       streambench check reply.sse --dialect chat-stream
+      streambench check browser.har --har --dialect ai-sdk-ui
     """
     if dialect is None and not (wire and show_events):
         raise click.UsageError(
             "name the protocol with --dialect, or print what is on the wire with --wire and --events"
         )
-    result = check_capture(
-        iter(lambda: file.read(BLOCK_BYTES), b""), dialect_name=dialect, wire=wire, show_events=show_events
-    )
+    if har:
+        results = check_har(file, dialect_name=dialect, wire=wire, show_events=show_events)
+    else:
+        blocks = iter(lambda: file.read(BLOCK_BYTES), b"")
+        results = [check_capture(blocks, dialect_name=dialect, wire=wire, show_events=show_events, session=session)]
+    failed = any(result.violations for result in results)
     if as_json:
-        click.echo(json.dumps(result.to_json(), ensure_ascii=False), err=show_events)
+        found: dict[str, Any] = results[0].to_json()
+        if har:
+            found = {"verdict": "failed" if failed else "passed", "streams": [result.to_json() for result in results]}
+        click.echo(json.dumps(found, ensure_ascii=False), err=show_events)
     elif dialect is not None:
-        click.echo(describe(result, file.name), err=show_events, nl=False)
-    return ExitCode.CONFORMANCE if result.violations else ExitCode.PASSED
+        source = "standard input" if file.name in ("-", "<stdin>") else file.name
+        for result in results:
+            click.echo(describe(result, result.url or source), err=show_events, nl=False)
+    return ExitCode.CONFORMANCE if failed else ExitCode.PASSED
 
 
 def check_capture(
-    blocks: Iterator[bytes], *, dialect_name: str | None, wire: str | None, show_events: bool
+    blocks: Iterator[bytes], *, dialect_name: str | None, wire: str | None, show_events: bool, session: bool = False
 ) -> CheckResult:
     """Decode `blocks` and check them, in constant memory whatever the capture's length.
 
-    Raises ConfigurationError where the dialect is unknown or its wire is not the one named.
+    With `session` a reply that is complete may be followed by another one. Raises ConfigurationError where the dialect
+    is unknown or its wire is not the one named.
     """
+    dialect, chosen_wire = _protocol(dialect_name, wire)
+    check = _Check(dialect, dialect_name, chosen_wire, show_events=show_events)
+    for block in blocks:
+        if not check.feed(block, session=session):
+            break
+    return check.finish()
+
+
+def check_har(file: IO[bytes], *, dialect_name: str | None, wire: str | None, show_events: bool) -> list[CheckResult]:
+    """Check every stream of a HAR file that came over the dialect's wire.
+
+    Raises ConfigurationError where it is no HAR file or holds no such stream.
+    """
+    from streambench.cli.har import MAX_FILE_BYTES, read_har
+
+    dialect, chosen_wire = _protocol(dialect_name, wire)
+    data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigurationError(f"the HAR file is larger than {MAX_FILE_BYTES:,} bytes", path=file.name)
+    return [
+        _check_har_stream(stream, _Check(dialect, dialect_name, chosen_wire, show_events=show_events))
+        for stream in read_har(data, file.name, chosen_wire)
+    ]
+
+
+def _check_har_stream(stream: HarStream, check: _Check) -> CheckResult:
+    check.result.url = stream.url
+    if stream.ttfb_ms is not None:
+        check.result.times["ttfb"] = stream.ttfb_ms
+    if stream.duration_ms is not None:
+        check.result.times["duration"] = stream.duration_ms
+    if stream.problem is not None:
+        check.result.add([Finding(Axis.INTEROP, "har.no-body", f"Not checked: {stream.problem}.", Severity.INFO)])
+        return check.result
+    for piece in stream.pieces:
+        if piece.sent:
+            check.prompted(piece.at_ms)
+        elif not check.feed(piece.data, at_ms=piece.at_ms):
+            break
+    return check.finish()
+
+
+def _protocol(dialect_name: str | None, wire: str | None) -> tuple[Dialect | None, str]:
     from streambench.dialects import load_dialect
-    from streambench.wire.captures import capture_decoder
-    from streambench.wire.limits import WireError
 
     dialect = load_dialect(dialect_name) if dialect_name is not None else None
     if dialect is not None and wire is not None and wire != dialect.transport:
         raise ConfigurationError(
             f"dialect {dialect.name!r} speaks {dialect.transport}, not {wire}: leave --wire out", text=wire
         )
-    chosen_wire = dialect.transport if dialect is not None else wire
-    assert chosen_wire is not None
-    decoder = capture_decoder(chosen_wire)
-    stream = dialect.open() if dialect is not None else None
-    result = CheckResult(dialect_name)
+    chosen = dialect.transport if dialect is not None else wire
+    assert chosen is not None
+    return dialect, chosen
 
-    def take(messages: Iterable[Any]) -> None:
+
+class _Check:
+    """The check of one capture, fed with its bytes."""
+
+    def __init__(self, dialect: Dialect | None, name: str | None, wire: str, *, show_events: bool) -> None:
+        from streambench.wire.captures import capture_decoder
+
+        self.result = CheckResult(name)
+        self._dialect = dialect
+        self._decoder = capture_decoder(wire)
+        self._stream = dialect.open() if dialect is not None else None
+        self._show_events = show_events
+        self._bytes = 0
+        self._failed = False
+        self._begun = False  # this reply has had an event of its own
+        self._prompt_ms: float | None = None
+        self._content_ms: float | None = None  # when the last content came
+
+    def feed(self, data: bytes, *, at_ms: float | None = None, session: bool = False) -> bool:
+        """Take bytes that came at `at_ms`, where that is known; False where nothing more can be read."""
+        from streambench.wire.limits import WireError
+
+        self._bytes += len(data)
+        try:
+            self._take(self._decoder.feed(data), at_ms, session=session)
+        except WireError as error:
+            self._fail(error)
+        self.result.add(self._decoder.take_findings())
+        return not self._failed
+
+    def prompted(self, at_ms: float | None) -> None:
+        """The client sent something: after a complete reply, what follows is another one."""
+        if self._stream is not None and self._stream.complete:
+            self._next_reply()
+        self._prompt_ms, self._content_ms = at_ms, None
+
+    def finish(self) -> CheckResult:
+        """The capture is over."""
+        from streambench.wire.limits import WireError
+
+        if not self._failed:
+            try:
+                self._take(self._decoder.finish(), None, session=False)
+            except WireError as error:
+                self._fail(error)
+            self.result.add(self._decoder.take_findings())
+        self._end_reply("client" if self._failed else "response_end")
+        return self.result
+
+    def _take(self, messages: Iterable[WireMessage], at_ms: float | None, *, session: bool) -> None:
         for message in messages:
             event = None
-            if stream is not None and message.dispatched:
-                event = stream.feed(message)
-                result.characters += len(event.content)
-                result.names[event.name] += 1
-                result.add(event.findings)
-            result.events += message.dispatched
-            if show_events:
-                click.echo(json.dumps(event_line(message, event), ensure_ascii=False))
+            if self._stream is not None:
+                event = self._step(message, session=session)
+                self._time(event, at_ms)
+            self.result.events += message.dispatched or _is_event(event)
+            if self._show_events:
+                line = event_line(message, event)
+                if at_ms is not None:
+                    line["at_ms"] = round(at_ms, 3)
+                click.echo(json.dumps(line, ensure_ascii=False))
 
-    try:
-        for block in blocks:
-            take(decoder.feed(block))
-            result.add(decoder.take_findings())
-        take(decoder.finish())
-    except WireError as error:
-        result.add([error.finding])
-    result.add(decoder.take_findings())
-    if stream is not None:
-        result.add(stream.finish("response_end"))
-    return result
+    def _step(self, message: WireMessage, *, session: bool) -> Event:
+        assert self._stream is not None
+        assert self._dialect is not None
+        if session and self._stream.complete and self._dialect.identify(message)[0] not in self._dialect.anywhere:
+            self._next_reply()
+        event = self._stream.feed(message)
+        if _is_event(event):
+            self._begun = self._begun or event.name not in self._dialect.anywhere
+            self.result.characters += len(event.content)
+            self.result.names[event.name] += 1
+            self.result.add(event.findings)
+        return event
+
+    def _time(self, event: Event, at_ms: float | None) -> None:
+        """The first content after the prompt, and the longest wait for more of it; the worst of several replies."""
+        if at_ms is None or not event.content:
+            return
+        times = self.result.times
+        if self._content_ms is None:
+            if self._prompt_ms is not None:
+                times["ttfc"] = max(times.get("ttfc", 0.0), at_ms - self._prompt_ms)
+        else:
+            times["gap_max"] = max(times.get("gap_max", 0.0), at_ms - self._content_ms)
+        self._content_ms = at_ms
+
+    def _next_reply(self) -> None:
+        self._end_reply("response_end")
+        assert self._dialect is not None
+        self._stream = self._dialect.open()
+        self._begun = False
+
+    def _end_reply(self, ending: str) -> None:
+        """What is wrong with the reply as a whole. A connection may end after a reply before the next has begun."""
+        if self._stream is not None and (self._begun or self.result.replies == 0):
+            self.result.replies += 1
+            self.result.add(self._stream.finish(ending, at_offset=self._bytes))
+
+    def _fail(self, error: Any) -> None:
+        self._failed = True
+        self.result.add([error.finding])
 
 
-def event_line(message: Any, event: Any) -> dict[str, Any]:
+def _is_event(event: Event | None) -> bool:
+    """Whether the dialect took a message for an event; a block that is not dispatched mostly is none."""
+    from streambench.dialects.stream import UNDISPATCHED
+
+    return event is not None and event.name != UNDISPATCHED
+
+
+def event_line(message: WireMessage, event: Event | None) -> dict[str, Any]:
     """One decoded event as `--events` prints it; the names are those of the event-stream specification."""
     line: dict[str, Any] = {
         "type": message.event or "message",
@@ -137,21 +307,25 @@ def event_line(message: Any, event: Any) -> dict[str, Any]:
     }
     if message.retry_ms is not None:
         line["retry"] = message.retry_ms
-    if event is not None:
+    if event is not None and _is_event(event):
         line["name"] = event.name
         line["content"] = event.content
     return line
 
 
-def describe(result: CheckResult, filename: str) -> str:
+def describe(result: CheckResult, source: str) -> str:
     """The result for a terminal: the verdict first, then each finding with what came and what was expected."""
-    source = "standard input" if filename in ("-", "<stdin>") else filename
-    events = f"{result.events} event{'' if result.events == 1 else 's'}, {result.characters} characters of text"
+    events = f"{_count(result.events, 'event')}, {result.characters} characters of text"
+    if result.replies > 1:
+        events = f"{result.replies} replies, {events}"
     if not result.violations:
         lines = [f"PASSED  {source} speaks {result.dialect}: {events}."]
     else:
-        plural = "" if result.violations == 1 else "s"
-        lines = [f"FAILED  {source} breaks {result.dialect} in {result.violations} place{plural}: {events}."]
+        places = _count(result.violations, "place")
+        axes = ", ".join(f"{axis} {count}" for axis, count in result.by_axis().items() if count)
+        lines = [f"FAILED  {source} breaks {result.dialect} in {places} ({axes}): {events}."]
+    if result.times:
+        lines.append("        " + ", ".join(f"{name} {value:.1f} ms" for name, value in result.times.items()))
     for finding in result.kept:
         where = "whole stream" if finding.event_index is None else f"event {finding.event_index}"
         if finding.offset is not None:
@@ -165,5 +339,9 @@ def describe(result: CheckResult, filename: str) -> str:
     left_out = sum(result.counts.values()) - len(result.kept)
     if left_out:
         lines += ["", f"  {left_out} more findings are not shown; by rule:"]
-        lines += [f"    {count:>6}  {rule}" for (_, rule), count in result.counts.most_common()]
+        lines += [f"    {count:>6}  {rule}" for (_, _, rule), count in result.counts.most_common()]
     return "\n".join(lines) + "\n"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,109 @@
+"""`check` on every wire, from a file and from standard input."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from streambench.cli import cli, run_command
+from streambench.cli.check import check_capture
+from streambench.dialects import bundled_dialects, load_dialect
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+FILES = [
+    (name, path)
+    for name in bundled_dialects()
+    for path in sorted((CAPTURES / name).iterdir())
+    if path.suffix != ".yaml"
+]
+
+
+@pytest.mark.parametrize(("name", "path"), FILES, ids=lambda value: getattr(value, "stem", value))
+def test_the_exit_code_of_every_capture(name: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run_command(["check", str(path), "--dialect", name])
+    out = capsys.readouterr().out
+    if path.stem.startswith("valid"):
+        assert (code, out.startswith("PASSED")) == (0, True), out
+    else:
+        assert (code, out.startswith("FAILED")) == (3, True), out
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_the_size_of_the_reads_changes_nothing(block: int) -> None:
+    path = CAPTURES / "thread-events/accumulated-differs.sse"
+    data = path.read_bytes()
+    whole = check_capture(iter([data]), dialect_name="thread-events", wire=None, show_events=False)
+    stream = io.BytesIO(data)
+    split = check_capture(
+        iter(lambda: stream.read(block), b""), dialect_name="thread-events", wire=None, show_events=False
+    )
+    assert split == whole
+
+
+def test_standard_input(capsys: pytest.CaptureFixture[str]) -> None:
+    data = (CAPTURES / "chainlit/valid.txt").read_bytes()
+    result = CliRunner().invoke(cli, ["check", "-", "-d", "chainlit", "--json"], input=data, standalone_mode=False)
+    assert result.return_value == 0
+    assert json.loads(result.output)["names"]["stream_token"] == 2
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "ollama", "assistant-ws", "room-chat"])
+def test_the_events_of_every_wire(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next((CAPTURES / name).glob("valid.*"))
+    wire = load_dialect(name).transport
+    assert run_command(["check", str(path), "--wire", wire, "--events"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) > 2
+    assert all({"type", "data", "offset", "dispatched"} <= set(line) for line in lines)
+
+
+def test_several_replies_of_a_socket_need_to_be_announced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "two.jsonl"
+    path.write_bytes((CAPTURES / "assistant-ws/valid.jsonl").read_bytes() * 2)
+    assert run_command(["check", str(path), "-d", "assistant-ws"]) == 3
+    assert "after-terminal" in capsys.readouterr().out
+    assert run_command(["check", str(path), "-d", "assistant-ws", "--session"]) == 0
+    assert "2 replies" in capsys.readouterr().out
+
+
+def test_an_attack_becomes_one_finding() -> None:
+    blocks = iter([b"data: "] + [b"x" * (1 << 20)] * 8)
+    result = check_capture(blocks, dialect_name="chat-stream", wire=None, show_events=False)
+    assert [finding.rule for finding in result.kept] == ["wire.oversize"]
+
+
+def test_interop_findings_are_shown_and_break_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.sse"
+    path.write_bytes(b'\xef\xbb\xbfdata:{"content":"Hi"}\r\n\r\ndata: {"done":true}\r\n\r\n')
+    assert run_command(["check", str(path), "-d", "chat-stream"]) == 0
+    out = capsys.readouterr().out
+    assert "sse.bom  (info)" in out
+    assert "sse.no-space  (info)" in out
+
+
+def test_the_wire_must_be_the_dialects(capsys: pytest.CaptureFixture[str]) -> None:
+    path = CAPTURES / "ollama/valid.ndjson"
+    assert run_command(["check", str(path), "-d", "ollama", "--wire", "sse"]) == 2
+    assert run_command(["check", str(path)]) == 2
+    assert run_command(["check", str(path), "-d", "olama"]) == 2
+    assert "Did you mean 'ollama'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", bundled_dialects())
+def test_dialects_shows_and_draws(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["dialects", name]) == 0
+    assert f"dialect: {name}\n" in capsys.readouterr().out
+    assert run_command(["dialects", name, "--diagram"]) == 0
+    assert capsys.readouterr().out.startswith("stateDiagram-v2\n")
+
+
+def test_a_draft_from_the_command_line_checks_its_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = str(CAPTURES / "conversation-stream/valid.sse")
+    assert run_command(["dialects", "new", capture, "--name", "ours"]) == 0
+    draft = tmp_path / "ours.yaml"
+    draft.write_text(capsys.readouterr().out)
+    assert run_command(["check", capture, "-d", str(draft)]) == 0
