@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from streambench.findings import Axis, Finding, Severity
@@ -26,21 +26,36 @@ class Alignment:
     """The two time lines of a stream, on one clock in ns.
 
     `arrived_ns`, `written_ns` and `chars` are parallel, one row for each client chunk with content: when it arrived,
-    when the upstream had written its last character, and how many characters it brought. Chunks whose text the
-    upstream never wrote are left out. `upstream` is the exchange that the reply came from.
+    when the upstream had written its last character, and how many characters it brought; `ends` is the place of that
+    last character in the upstream's text. Chunks whose text the upstream never wrote are left out. `upstream` is the
+    exchange that the reply came from.
     """
 
     upstream: UpstreamExchange
     arrived_ns: Sequence[int]
     written_ns: Sequence[int]
     chars: Sequence[int]
+    ends: Sequence[int]
     findings: tuple[Finding, ...] = ()
-    reads: Sequence[int] = field(default=())
 
     @property
     def lag_ns(self) -> list[int]:
         """What the system between added to each chunk."""
         return [arrived - written for arrived, written in zip(self.arrived_ns, self.written_ns, strict=True)]
+
+    def deliveries(self) -> list[tuple[int, int]]:
+        """Each write of the upstream with the moment when the client had all of its text; a write that never reached
+        the client whole is left out.
+        """
+        out: list[tuple[int, int]] = []
+        chunk = 0
+        for written_ns, offset in zip(self.upstream.written_ns, self.upstream.offset, strict=True):
+            while chunk < len(self.ends) and self.ends[chunk] < offset - 1:
+                chunk += 1
+            if chunk == len(self.ends):
+                break
+            out.append((written_ns, self.arrived_ns[chunk]))
+        return out
 
 
 def align(record: StreamRecord) -> Alignment | None:
@@ -53,7 +68,7 @@ def align(record: StreamRecord) -> Alignment | None:
     arrived: list[int] = []
     written: list[int] = []
     chars: list[int] = []
-    reads: list[int] = []
+    ends: list[int] = []
     position = 0
     for row in record.content_rows():
         count = record.events.chars[row]
@@ -67,8 +82,8 @@ def align(record: StreamRecord) -> Alignment | None:
         arrived.append(record.events.at_ns[row])
         written.append(upstream.written_ns[write])
         chars.append(count)
-        reads.append(record.events.read[row])
-    return Alignment(upstream, arrived, written, chars, tuple(findings), reads)
+        ends.append(origin)
+    return Alignment(upstream, arrived, written, chars, ends, tuple(findings))
 
 
 def serving_exchange(record: StreamRecord) -> UpstreamExchange | None:
@@ -112,7 +127,9 @@ def compare(sent: str, got: str, *, complete: bool, stopped: bool) -> tuple[list
     return blocks, _findings(changes, sent, complete=complete, stopped=stopped)
 
 
-def _findings(changes: Sequence[tuple[str, str, str, int]], sent: str, *, complete: bool, stopped: bool) -> list[Finding]:
+def _findings(
+    changes: Sequence[tuple[str, str, str, int]], sent: str, *, complete: bool, stopped: bool
+) -> list[Finding]:
     lost = {missing.strip() for kind, missing, _, _ in changes if kind == "delete"}
     added = {extra.strip() for kind, _, extra, _ in changes if kind == "insert"}
     moved = lost & added

@@ -186,12 +186,11 @@ def _evidence(found: Authenticity) -> str:
     match found.verdict:
         case Verdict.FORWARDED:
             return (
-                f"{overlap} of the text that could be there arrived while the upstream was still writing, "
-                f"{lag} behind it at the median"
+                f"its text arrives while the upstream is still writing (overlap {overlap}), {lag} behind at the median"
             )
         case Verdict.BATCHED:
             return (
-                f"{overlap} of the text arrived while the upstream was still writing, but in bursts that each gather "
+                f"text arrives while the upstream is still writing (overlap {overlap}), but in bursts that each gather "
                 f"about {coarse} of the upstream's"
             )
         case Verdict.BUFFERED:

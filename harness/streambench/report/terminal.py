@@ -1,6 +1,94 @@
+"""The verdict for a terminal or a CI log: the finding first, then the evidence. No colour where nobody sees it."""
+
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import click
+
+from streambench.analysis.gates import Result
 from streambench.analysis.summary import Summary
-def describe_run(summary: Summary, written: dict[str, Path], *, brief: bool) -> str:
-    import json
-    return json.dumps({k: {'auth': v.authenticity.to_json(), 'counts': v.counts,'err':v.errors,'ex':v.error_examples,'rules':[(r.rule,r.count,r.example.message) for r in v.rules]} for k, v in summary.targets.items()}, indent=1)+ "\n".join(f"{g.result} {g.target} {g.gate.expr} {g.observed} n={g.n}" for g in summary.gates)+str(summary.generator)+"\n"
+from streambench.report.wording import (
+    NOTHING,
+    bare,
+    findings_in_words,
+    gate_sentence,
+    gate_title,
+    headline,
+)
+
+COLOURS = {"passed": "green", "failed": "red", "invalid": "yellow", "inconclusive": "yellow"}
+MAX_FINDINGS = 12
+# What fits beside each other on a terminal; the report has all metrics.
+COLUMNS = (
+    ("ttfc", "p50", 0.5),
+    ("ttfc", "p95", 0.95),
+    ("gap_max", "p95", 0.95),
+    ("e2e", "p50", 0.5),
+    ("forward_lag", "p50", 0.5),
+)
+
+
+def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool) -> str:
+    """What is printed at the end of a run; `brief` is the verdict and what led to it."""
+    verdict = summary.verdict
+    lines = [f"{_coloured(verdict.upper(), verdict)}  {summary.header['scenario']['name']}  {headline(summary)}", ""]
+    findings = findings_in_words(summary)
+    lines += [f"  {finding}" for finding in findings[:MAX_FINDINGS]]
+    if len(findings) > MAX_FINDINGS:
+        lines.append(f"  … and {len(findings) - MAX_FINDINGS} more findings, see the report")
+    if not brief:
+        lines += ["", *_table(*_target_rows(summary)), "  times in ms", "", *_gates(summary)]
+    if "html" in written:
+        lines += ["", f"  report  {written['html']}"]
+    return "\n".join(lines) + "\n"
+
+
+def _target_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    targets = summary.targets.values()
+    shown = [column for column in COLUMNS if any(len(target.distributions[column[0]]) for target in targets)]
+    headings = ["target", "verdict", "done", "failed", *(f"{name} {statistic}" for name, statistic, _ in shown)]
+    rows = [
+        [
+            target.name,
+            str(target.authenticity.verdict),
+            f"{target.counts['completed']:,}",
+            f"{target.counts['failed']:,}",
+            *(
+                bare(values.quantile(q), values.unit) if len(values := target.distributions[name]) else NOTHING
+                for name, _, q in shown
+            ),
+        ]
+        for target in targets
+    ]
+    return headings, rows
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
+
+    def line(cells: Sequence[str]) -> str:
+        # Two columns of words, then numbers.
+        padded = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"  {'  '.join(padded)}".rstrip()
+
+    return [line(headings), *(line(row) for row in rows)]
+
+
+def _gates(summary: Summary) -> list[str]:
+    several = len(summary.targets) > 1
+    written = [gate for gate in summary.gates if not gate.gate.implied or gate.result is not Result.PASSED]
+    titles = [gate_title(gate, several=several) for gate in written]
+    width = max((len(title) for title in titles), default=0)
+    return [
+        f"  {_coloured(f'{gate.result:<12}', str(gate.result))}  {title:<{width}}  {gate_sentence(gate)}"
+        for gate, title in zip(written, titles, strict=True)
+    ]
+
+
+def _coloured(text: str, verdict: str) -> str:
+    return click.style(text, fg=COLOURS[verdict], bold=True)

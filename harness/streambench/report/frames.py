@@ -1,0 +1,84 @@
+"""The run as data frames, for those who want to look for themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streambench.analysis.summary import Summary
+from streambench.errors import MissingDependency
+from streambench.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def stream_frame(summary: Summary) -> DataFrame:
+    """One row a judged stream: what it was, how it ended, and its metrics in their units."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for target in summary.targets.values():
+        for stream in target.streams:
+            record = stream.record
+            row: dict[str, Any] = {
+                "stream": record.id,
+                "target": target.name,
+                "phase": record.phase,
+                "user": record.user,
+                "intended_ms": (record.intended_ns - summary.header["start_ns"]) / NS_PER_MS,
+                "outcome": str(record.outcome),
+                "error": record.error,
+                "status": record.status,
+                "violations": len(stream.violations),
+                "authenticity": None if stream.authenticity is None else str(stream.authenticity.verdict),
+            }
+            rows.append(row | stream.figures.stream)
+    return pd.DataFrame(rows)
+
+
+def chunk_frame(summary: Summary) -> DataFrame:
+    """One row a chunk with content: when it arrived and, seen from both sides, when the upstream had written it."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for target in summary.targets.values():
+        for stream in target.streams:
+            record, alignment = stream.record, stream.alignment
+            written: dict[int, int] = {}
+            if alignment is not None:
+                written = dict(zip(alignment.arrived_ns, alignment.written_ns, strict=True))
+            for row in record.content_rows():
+                at_ns = record.events.at_ns[row]
+                wrote_ns = written.get(at_ns)
+                rows.append(
+                    {
+                        "stream": record.id,
+                        "target": target.name,
+                        "event": row,
+                        "arrived_ms": (at_ns - record.start_ns) / NS_PER_MS,
+                        "written_ms": None if wrote_ns is None else (wrote_ns - record.start_ns) / NS_PER_MS,
+                        "chars": record.events.chars[row],
+                        "read": record.events.read[row],
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def write_csv(summary: Summary, folder: Path) -> list[Path]:
+    """`streams.csv` and `chunks.csv`."""
+    paths = [folder / "streams.csv", folder / "chunks.csv"]
+    for frame, path in zip((stream_frame(summary), chunk_frame(summary)), paths, strict=True):
+        frame.to_csv(path, index=False)
+    return paths
+
+
+def write_parquet(summary: Summary, folder: Path) -> list[Path]:
+    """`streams.parquet` and `chunks.parquet`. Raises MissingDependency without pyarrow."""
+    paths = [folder / "streams.parquet", folder / "chunks.parquet"]
+    try:
+        for frame, path in zip((stream_frame(summary), chunk_frame(summary)), paths, strict=True):
+            frame.to_parquet(path, index=False)
+    except ImportError as error:
+        raise MissingDependency("parquet", "parquet") from error
+    return paths

@@ -1,0 +1,93 @@
+"""`report.html`: one file that needs no network, no script, and no second look to find the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streambench.analysis.claims import claim_tables
+from streambench.analysis.metrics import METRICS
+from streambench.analysis.summary import Summary
+from streambench.findings import Severity
+from streambench.report.plots import Plot
+from streambench.report.style import css_variables
+from streambench.report.wording import (
+    bare,
+    figure,
+    findings_in_words,
+    gate_title,
+    headline,
+    interval,
+    metric_heading,
+    plural,
+)
+
+
+def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
+    """The page. Everything that came from a server or a scenario is escaped by the template."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("streambench.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    several = len(summary.targets) > 1
+    return template.render(
+        summary=summary,
+        header=summary.header,
+        verdict=summary.verdict,
+        headline=headline(summary),
+        findings=findings_in_words(summary),
+        plots=[(plot, Markup(plot.svg)) for plot in plots],  # noqa: S704 - drawn by us, its texts escaped by matplotlib
+        colours=Markup(css_variables()),  # noqa: S704 - constants
+        gates=[(gate, gate_title(gate, several=several)) for gate in summary.gates],
+        figure=figure,
+        interval=interval,
+        plural=plural,
+        metrics=_metric_rows(summary),
+        violations=[
+            (target.name, rule)
+            for target in summary.targets.values()
+            for rule in target.rules
+            if rule.severity is Severity.VIOLATION
+        ],
+        notes=[
+            (target.name, rule)
+            for target in summary.targets.values()
+            for rule in target.rules
+            if rule.severity is not Severity.VIOLATION
+        ],
+        errors=[
+            (target.name, error, count, target.error_examples.get(error, ""))
+            for target in summary.targets.values()
+            for error, count in target.errors.items()
+        ],
+        claims=claim_tables(summary),
+        several=several,
+    )
+
+
+def _metric_rows(summary: Summary) -> list[tuple[str, str, list[tuple[str, ...]]]]:
+    """Per metric: its heading, its description, and a row of cells for each target that has values."""
+    out: list[tuple[str, str, list[tuple[str, ...]]]] = []
+    for name, metric in METRICS.items():
+        rows: list[tuple[str, ...]] = []
+        for target in summary.targets.values():
+            values = target.distributions[name]
+            if not len(values):
+                continue
+            cells: list[Any] = [target.name, f"{len(values):,}"]
+            cells += [bare(values.quantile(q), metric.unit) for q in (0.5, 0.9, 0.95, 0.99)]
+            cells.append(bare(float(values.values[-1]), metric.unit))
+            ci = values.interval(0.95)
+            cells.append("–" if ci is None else f"{bare(ci[0], metric.unit)} to {bare(ci[1], metric.unit)}")
+            cells.append(bare(values.adjusted(0.95), metric.unit))
+            rows.append(tuple(cells))
+        if rows:
+            out.append((metric_heading(name), metric.description, rows))
+    return out

@@ -1,0 +1,88 @@
+"""`summary.md`: a step summary for a CI service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streambench.analysis.claims import claim_tables
+from streambench.analysis.summary import Summary
+from streambench.report.wording import (
+    HEADLINE,
+    bare,
+    figure,
+    findings_in_words,
+    gate_sentence,
+    gate_title,
+    headline,
+    metric_heading,
+)
+
+MARKS = {"passed": "✅", "failed": "❌", "inconclusive": "⚠️", "invalid": "⚠️"}
+
+
+def render_markdown(summary: Summary) -> str:
+    """The run as Markdown: verdict, findings, gates, figures."""
+    several = len(summary.targets) > 1
+    parts = [
+        f"## {MARKS[summary.verdict]} streambench: {_escape(summary.header['scenario']['name'])} {summary.verdict}",
+        f"{_escape(headline(summary))}.",
+        "\n".join(f"- {_escape(finding)}" for finding in findings_in_words(summary)),
+        "### Gates",
+        _table(
+            ("", "gate", "result"),
+            [
+                (MARKS[gate.result], f"`{_escape(gate_title(gate, several=several))}`", _escape(gate_sentence(gate)))
+                for gate in summary.gates
+            ],
+        ),
+        "### Figures",
+        _figures(summary),
+    ]
+    for table in claim_tables(summary):
+        parts += [
+            f"### Claimed for `{table.system}`",
+            _escape(table.claim),
+            _table(("target", *table.columns), [(name, *cells) for name, cells in table.rows]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(summary: Summary) -> str:
+    rows: list[tuple[str, ...]] = []
+    for name, target in summary.targets.items():
+        rows += [
+            (
+                _escape(name),
+                metric_heading(metric),
+                f"{len(values):,}",
+                *(bare(values.quantile(q), values.unit) for q in (0.5, 0.95, 0.99)),
+                bare(float(values.values[-1]), values.unit),
+            )
+            for metric in HEADLINE
+            if len(values := target.distributions[metric])
+        ]
+        rows.append(
+            (
+                _escape(name),
+                "error rate",
+                f"{target.counts['started']:,}",
+                figure(target.error_rate, "ratio"),
+                "",
+                "",
+                "",
+            )
+        )
+    return _table(("target", "metric", "n", "p50", "p95", "p99", "max"), rows)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    """Text that stays text: no markup, no table cell, no line break, no HTML."""
+    for character in "\\`*_[]|":
+        text = text.replace(character, "\\" + character) if character != "`" else text.replace("`", "ˋ")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())

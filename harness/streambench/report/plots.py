@@ -1,0 +1,371 @@
+"""The pictures of a report, as SVG. Each shows one thing, says in its title what, and has its units on the axes."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streambench.analysis.experience import reading_speed
+from streambench.analysis.summary import AnalysedStream, Summary, TargetSummary
+from streambench.record.model import Outcome
+from streambench.report.style import DASHES, GRID, INK, MUTED, SERIES, css_variables, with_css_colours
+from streambench.units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_STREAMS = 15  # drawn faintly behind the typical one
+MAX_POINTS = 1500
+MAX_PANELS = 24
+FONT = "DejaVu Sans"
+FONT_STACK = "Verdana, 'DejaVu Sans', Geneva, sans-serif"  # of the same widths as the one that was measured with
+_ID = re.compile(r'(id="|href="#|url\(#)')
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture. `svg` uses the page's colour variables; `description` says in words what it shows."""
+
+    name: str
+    title: str
+    description: str
+    svg: str
+
+    def standalone(self) -> str:
+        """The picture as a file of its own, with its colours."""
+        start = self.svg.index(">", self.svg.index("<svg")) + 1
+        return f"{self.svg[:start]}<style>{css_variables()}</style>{self.svg[start:]}"
+
+
+def draw_plots(summary: Summary) -> list[Plot]:
+    """The pictures that the run has data for, the telling one first."""
+    import matplotlib as mpl
+
+    makers: tuple[Callable[[Summary], Plot | None], ...] = (_both_sides, _growth, _first_text, _cadence, _over_time)
+    with mpl.rc_context(_RC):  # type: ignore[arg-type]
+        return [plot for make in makers if (plot := make(summary)) is not None]
+
+
+_RC: dict[str, Any] = {
+    "font.family": FONT,
+    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "streambench",
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "text.parse_math": False,
+}
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(h_pad=0.1, w_pad=0.1)
+    return figure
+
+
+def _plot(name: str, title: str, description: str, figure: Figure) -> Plot:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Several pictures stand in one page: their ids must not meet.
+    svg = _ID.sub(rf"\g<1>{name}-", svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", rf"font: \1 {FONT_STACK}", svg)
+    svg = svg.replace("font-family: 'DejaVu Sans'", f"font-family: {FONT_STACK}")
+    svg = svg.replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1)
+    start = svg.index(">", svg.index("<svg")) + 1
+    svg = f'{svg[:start]}<title id="{name}-title">{title}. {description}</title>{svg[start:]}'
+    return Plot(name, title, description, with_css_colours(svg))
+
+
+def _legend(axis: Axes) -> None:
+    """Beside the axes, where no line can run through it."""
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), markerscale=2, handlelength=2.6)
+
+
+def _colour(index: int) -> str:
+    return SERIES[index % len(SERIES)]
+
+
+def _completed(target: TargetSummary) -> list[AnalysedStream]:
+    return [stream for stream in target.streams if stream.record.outcome is Outcome.COMPLETED]
+
+
+def _typical(streams: Sequence[AnalysedStream], size: Callable[[AnalysedStream], float]) -> AnalysedStream:
+    """The stream whose size is the median of all."""
+    return sorted(streams, key=size)[(len(streams) - 1) // 2]
+
+
+def _sample(items: Sequence[Any], most: int) -> list[Any]:
+    """Evenly spread items, at most so many."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
+
+
+# Client arrival against upstream write
+
+
+def _both_sides(summary: Summary) -> Plot | None:
+    shown = [
+        (target, streams)
+        for target in summary.targets.values()
+        if (streams := [s for s in _completed(target) if s.alignment is not None and s.alignment.deliveries()])
+    ][:MAX_PANELS]
+    if not shown:
+        return None
+    columns = min(len(shown), 2 if len(shown) <= 4 else 4)
+    rows = math.ceil(len(shown) / columns)
+    figure = _figure(9.6, 3.4 * rows if columns <= 2 else 2.5 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for index, (target, streams) in enumerate(shown):
+        axis = axes[index // columns][index % columns]
+        typical = _typical(streams, _written_span)
+        for stream in _sample(streams, MAX_STREAMS):
+            x, y = _time_lines(stream)
+            axis.plot(x, y, color=_colour(index), linewidth=0.8, alpha=0.25)
+        x, y = _time_lines(typical)
+        axis.plot(x, y, color=_colour(index), linewidth=1.4, marker="o", markersize=2.6)
+        reach = max(x[-1], 1.0)
+        axis.plot([0, reach], [0, reach], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axis.set_title(f"{target.name}: {target.authenticity.verdict}", fontweight="bold")
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("upstream wrote it (ms)")
+        axis.set_ylabel("client got it (ms)")
+    for index in range(len(shown), rows * columns):
+        axes[index // columns][index % columns].set_visible(False)
+    shapes = "; ".join(f"{target.name} shows {_shape(target)}" for target, _ in shown)
+    return _plot(
+        "both-sides",
+        "When the client got each piece of text, against when the upstream wrote it",
+        "Times count from the upstream's first write. The dashed line is text that arrives as it is written; "
+        f"{shapes}. Points mark the stream of median length, thin lines others.",
+        figure,
+    )
+
+
+def _shape(target: TargetSummary) -> str:
+    match str(target.authenticity.verdict):
+        case "forwarded":
+            return "a diagonal (forwarded)"
+        case "buffered":
+            return "a horizontal line (buffered)"
+        case "batched":
+            return "a staircase (batched)"
+        case "paced":
+            return "a second slope above it (paced)"
+    return f"no single shape ({target.authenticity.verdict})"
+
+
+def _time_lines(stream: AnalysedStream) -> tuple[list[float], list[float]]:
+    """Upstream writes and the arrival of their text, in ms from the first write."""
+    assert stream.alignment is not None
+    origin_ns = stream.alignment.upstream.written_ns[0]
+    deliveries = stream.alignment.deliveries()
+    return (
+        [(written_ns - origin_ns) / NS_PER_MS for written_ns, _ in deliveries],
+        [(arrived_ns - origin_ns) / NS_PER_MS for _, arrived_ns in deliveries],
+    )
+
+
+def _written_span(stream: AnalysedStream) -> float:
+    assert stream.alignment is not None
+    written = stream.alignment.upstream.written_ns
+    return float(written[-1] - written[0])
+
+
+# How a reply grows
+
+
+def _growth(summary: Summary) -> Plot | None:
+    shown = [(target, streams) for target in summary.targets.values() if (streams := _with_text(target))]
+    if not shown:
+        return None
+    figure = _figure(9.6, 3.9)
+    axis = figure.subplots()
+    longest = 0
+    for index, (target, streams) in enumerate(shown[: len(SERIES)]):
+        typical = _typical(streams, _duration)
+        x, y = _arrivals(typical)
+        longest = max(longest, y[-1])
+        axis.step(
+            x, y, where="post", color=_colour(index), dashes=DASHES[index] or (), linewidth=1.8, label=target.name
+        )
+    first_s = min(_arrivals(_typical(streams, _duration))[0][1] for _, streams in shown)
+    last_s = max(_arrivals(_typical(streams, _duration))[0][-1] for _, streams in shown)
+    read_s = longest / (reading_speed(summary.settings.reading_wpm) * NS_PER_S)
+    axis.plot(
+        [first_s, first_s + read_s],
+        [0, longest],
+        color=MUTED,
+        linewidth=1,
+        linestyle=(0, (4, 3)),
+        label=f"reader, {summary.settings.reading_wpm:g} words/min",
+    )
+    axis.set_xlim(0, last_s * 1.1)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("time since the question (s)")
+    axis.set_ylabel("text received (characters)")
+    _legend(axis)
+    return _plot(
+        "growth",
+        "How a reply grows for the reader",
+        "One line a target, its stream of median duration. Where a line runs below the reader's, the reader waits.",
+        figure,
+    )
+
+
+def _duration(stream: AnalysedStream) -> float:
+    return stream.figures.stream["e2e"]
+
+
+def _with_text(target: TargetSummary) -> list[AnalysedStream]:
+    return [stream for stream in _completed(target) if "ttfc" in stream.figures.stream]
+
+
+def _arrivals(stream: AnalysedStream) -> tuple[list[float], list[int]]:
+    """Seconds since the question, and characters received; begins with nothing at 0."""
+    record = stream.record
+    x, y = [0.0], [0]
+    for row in record.content_rows():
+        x.append((record.events.at_ns[row] - record.intended_ns) / NS_PER_S)
+        y.append(y[-1] + record.events.chars[row])
+    return x, y
+
+
+# Distributions
+
+
+def _first_text(summary: Summary) -> Plot | None:
+    return _distribution(
+        summary,
+        "ttfc",
+        name="first-text",
+        title="How soon the first text comes",
+        label="time to first chunk (ms)",
+        description="The share of streams whose first text has come by then; further left is sooner.",
+        logarithmic=False,
+    )
+
+
+def _cadence(summary: Summary) -> Plot | None:
+    return _distribution(
+        summary,
+        "burst_gap",
+        name="cadence",
+        title="How evenly text follows",
+        label="gap between reads with text (ms, logarithmic)",
+        description="The share of gaps that are no longer; a vertical line is an artificial cadence.",
+        logarithmic=True,
+    )
+
+
+def _distribution(
+    summary: Summary, metric: str, *, name: str, title: str, label: str, description: str, logarithmic: bool
+) -> Plot | None:
+    shown = [target for target in summary.targets.values() if len(target.distributions[metric]) > 1]
+    if not shown:
+        return None
+    figure = _figure(9.6, 3.6)
+    axis = figure.subplots()
+    for index, target in enumerate(shown[: len(SERIES)]):
+        values = target.distributions[metric].values
+        share = np.arange(1, len(values) + 1) / len(values)
+        keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_POINTS)).round().astype(int))
+        shown_values = np.maximum(values[keep], 0.01) if logarithmic else values[keep]
+        axis.step(
+            shown_values,
+            share[keep] * 100,
+            where="post",
+            color=_colour(index),
+            dashes=DASHES[index] or (),
+            linewidth=1.8,
+            label=f"{target.name} (n {len(values):,})",
+        )
+    if logarithmic:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    else:
+        axis.set_xlim(left=0)
+    axis.set_ylim(0, 100)
+    axis.set_xlabel(label)
+    axis.set_ylabel("share (%)")
+    _legend(axis)
+    return _plot(name, title, description, figure)
+
+
+# Over the run
+
+
+def _over_time(summary: Summary) -> Plot | None:
+    start_ns = summary.header["start_ns"]
+    shown = [(target, streams) for target in summary.targets.values() if len(streams := _with_text(target)) > 1]
+    if not shown:
+        return None
+    figure = _figure(9.6, 3.4)
+    axis = figure.subplots()
+    markers = "osD^vPX*"
+    for index, (target, streams) in enumerate(shown[: len(SERIES)]):
+        picked = _sample(streams, MAX_POINTS // len(shown))
+        axis.plot(
+            [(stream.record.intended_ns - start_ns) / NS_PER_S for stream in picked],
+            [stream.figures.stream["ttfc"] for stream in picked],
+            linestyle="none",
+            marker=markers[index],
+            markersize=3,
+            markeredgewidth=0,
+            alpha=0.7,
+            color=_colour(index),
+            label=target.name,
+        )
+    failed = [
+        (stream.record.intended_ns - start_ns) / NS_PER_S
+        for target in summary.targets.values()
+        for stream in target.streams
+        if stream.record.outcome is Outcome.FAILED
+    ]
+    if failed:
+        axis.plot(_sample(failed, MAX_POINTS), [0] * min(len(failed), MAX_POINTS), "x", color=INK, label="failed")
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("time in the run (s)")
+    axis.set_ylabel("time to first chunk (ms)")
+    _legend(axis)
+    middle = statistics.median(stream.figures.stream["ttfc"] for _, streams in shown for stream in streams)
+    return _plot(
+        "over-time",
+        "Whether the wait for the first text changed during the run",
+        f"One point a stream, at the moment when it was due; the median of all is {middle:,.0f} ms.",
+        figure,
+    )

@@ -1,0 +1,181 @@
+"""How figures and findings are said, the same on a terminal, in HTML, in Markdown and in JUnit."""
+
+from __future__ import annotations
+
+import math
+
+from streambench.analysis.authenticity import Verdict
+from streambench.analysis.gates import GateResult, Result
+from streambench.analysis.metrics import METRICS
+from streambench.analysis.summary import RuleCount, Summary, TargetSummary
+from streambench.findings import Severity
+
+# Of each target, what is shown first.
+HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
+NOTHING = "–"
+
+
+def figure(value: float | str | None, unit: str) -> str:
+    """A value with its unit: `812.4 ms`, `1.2%`, `37.5 per s`, `3`."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, str):
+        return value
+    if math.isinf(value):
+        return "∞"
+    match unit:
+        case "ms":
+            return f"{value:,.1f} ms" if abs(value) >= 0.05 or value == 0 else f"{value:.2g} ms"
+        case "ratio":
+            return f"{value:.2%}" if abs(value) < 0.1 else f"{value:.1%}"
+        case "per s":
+            return f"{value:,.1f} per s"
+        case "count":
+            return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+    return f"{value:g}"
+
+
+def bare(value: float | None, unit: str) -> str:
+    """A value for a table whose heading names the unit."""
+    return NOTHING if value is None else figure(value, unit).removesuffix(" ms").removesuffix(" per s")
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def interval(result: GateResult) -> str:
+    """The 95% interval of an observation, or nothing."""
+    if result.ci95 is None:
+        return ""
+    low, high = result.ci95
+    unit = result.gate.unit
+    return f"{bare(low, unit)} to {figure(high, unit)}"
+
+
+def gate_sentence(result: GateResult) -> str:
+    """What came of a gate: the observation, the limit and n, and the reason where it could not be decided."""
+    gate = result.gate
+    parts = [f"observed {figure(result.observed, gate.unit)}"]
+    if gate.metric != "authenticity":
+        parts.append(f"limit {figure(gate.limit, gate.unit)}")
+    parts.append(f"n {result.n:,}")
+    if result.ci95 is not None:
+        parts.append(f"95% within {interval(result)}")
+    if result.reason is not None and (result.result is not Result.PASSED):
+        parts.append(result.reason)
+    return ", ".join(parts)
+
+
+def gate_title(result: GateResult, *, several: bool) -> str:
+    """The gate as its author wrote it; with the target where it is meant for several."""
+    prefix = f"{result.target}: " if several and result.gate.target is None else ""
+    if result.gate.implied:
+        prefix = f"{result.target}: " if several else ""
+    return prefix + result.gate.expr
+
+
+def headline(summary: Summary) -> str:
+    """The run in one sentence."""
+    targets = summary.targets.values()
+    streams = sum(target.counts["started"] for target in targets)
+    text = f"{plural(streams, 'stream')} on {plural(len(summary.targets), 'target')} in {summary.duration_s:.0f} s"
+    failed = sum(gate.result is Result.FAILED for gate in summary.gates)
+    undecided = sum(gate.result is Result.INCONCLUSIVE for gate in summary.gates)
+    if failed:
+        text += f", {failed} of {plural(len(summary.gates), 'gate')} failed"
+    elif undecided:
+        text += f", {undecided} of {plural(len(summary.gates), 'gate')} undecided"
+    elif summary.gates:
+        text += f", all {plural(len(summary.gates), 'gate')} passed"
+    if summary.interrupted:
+        text += "; the run was interrupted"
+    return text
+
+
+def verdict_sentence(target: TargetSummary) -> str:
+    """What a target does with its upstream's stream, and how that shows."""
+    found = target.authenticity
+    match found.verdict:
+        case Verdict.UNKNOWN:
+            return f"Whether {target.name} streams could not be told: {found.evidence}."
+        case Verdict.LIKELY_BUFFERED | Verdict.LIKELY_PACED | Verdict.LIKELY_STREAMED:
+            what = found.verdict.removeprefix("likely-")
+            return f"{target.name} is probably {what}: {found.evidence}."
+    return f"{target.name} is {found.verdict}: {found.evidence}."
+
+
+def findings_in_words(summary: Summary) -> list[str]:
+    """What a reader must know, the worst first: why the run did not pass, then what each target does."""
+    out = [f"The measurement is not valid: {reason}." for reason in _reasons(summary) if not summary.generator["valid"]]
+    several = len(summary.targets) > 1
+    for target in summary.targets.values():
+        if target.unreachable:
+            out.append(f"{target.name} could not be reached: {_first_example(target)}.")
+        elif target.counts["failed"]:
+            finished = target.counts["completed"] + target.counts["failed"]
+            classes = ", ".join(f"{error} {count}" for error, count in target.errors.items())
+            out.append(
+                f"{target.counts['failed']:,} of {plural(finished, 'stream')} of {target.name} failed ({classes}): "
+                f"{_first_example(target)}."
+            )
+        out += [rule_sentence(target, rule) for rule in target.rules if rule.severity is Severity.VIOLATION]
+    out += [
+        f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."
+        for gate in summary.gates
+        if gate.result is not Result.PASSED and gate.gate.metric not in ("violations", "streams.completed")
+    ]
+    out += [verdict_sentence(target) for target in summary.targets.values() if target.counts["completed"]]
+    slow = first_text_comparison(summary)
+    if slow is not None:
+        out.append(slow)
+    if summary.interrupted:
+        out.append("The run was interrupted: it is judged by what had been measured until then.")
+    if summary.run.skipped_lines:
+        out.append(f"{plural(summary.run.skipped_lines, 'line')} of the records could not be read.")
+    return out
+
+
+def rule_sentence(target: TargetSummary, rule: RuleCount) -> str:
+    """A broken rule, with one example: where it was, what came and what was expected."""
+    example = rule.example
+    where = "" if example.event_index is None else f" at event {example.event_index}"
+    where += "" if example.offset is None else f", byte {example.offset}"
+    came = f" It sent {example.got}." if example.got else ""
+    wanted = f" Expected: {' | '.join(example.expected)}." if example.expected else ""
+    times = "" if rule.count == rule.streams else f", {plural(rule.count, 'time')} in all"
+    return (
+        f"{target.name} broke {rule.rule} in {plural(rule.streams, 'stream')}{times}; in {rule.example_stream}{where}: "
+        f"{example.message}{came}{wanted}"
+    )
+
+
+def first_text_comparison(summary: Summary) -> str | None:
+    """How much longer readers of a simulated stream wait than those of a forwarded one."""
+    median: dict[str, float] = {}
+    for name, target in summary.targets.items():
+        ttfc = target.distributions["ttfc"]
+        if len(ttfc):
+            median[name] = ttfc.quantile(0.5)
+    real = [n for n in median if summary.targets[n].authenticity.verdict is Verdict.FORWARDED]
+    simulated = [n for n in median if summary.targets[n].authenticity.verdict in (Verdict.BUFFERED, Verdict.PACED)]
+    if not real or not simulated:
+        return None
+    best, worst = min(real, key=median.__getitem__), max(simulated, key=median.__getitem__)
+    return (
+        f"Half of the readers of {best} see text within {median[best] / 1000:.2f} s; of {worst}, within "
+        f"{median[worst] / 1000:.2f} s, {median[worst] / median[best]:.1f} times as long."
+    )
+
+
+def metric_heading(name: str) -> str:
+    unit = METRICS[name].unit
+    return name if unit in ("ratio", "count") or name.endswith(("_ms", "_per_s")) else f"{name} ({unit})"
+
+
+def _first_example(target: TargetSummary) -> str:
+    return next(iter(target.error_examples.values()), "no reason was given").rstrip(".")
+
+
+def _reasons(summary: Summary) -> list[str]:
+    return [str(reason) for reason in summary.generator["reasons"]]
