@@ -8,8 +8,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mock_openai.chat.cors import allow_origin, same_origin_or
+from mock_openai.chat.defects import server_with, spoil_responses
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
-from mock_openai.chat.server import ChatServer, ChatSettings
+from mock_openai.chat.server import ChatSettings
 from mock_openai.chat.sse import STARTED
 from mock_openai.chat.systems.assistant_ws import AssistantWs
 from mock_openai.chat.systems.chat_stream import ChatStream
@@ -23,11 +24,13 @@ log = logging.getLogger(__name__)
 
 def create_app(settings: ChatSettings) -> web.Application:
     """The application with every system on it. Raises StoreError when the database cannot be opened."""
-    server = ChatServer(settings)
+    server = server_with(settings)
     app = web.Application(
         client_max_size=MAX_BODY_BYTES, middlewares=[json_errors, same_origin_or(settings.cors_origin)]
     )
     app.on_response_prepare.append(allow_origin(settings.cors_origin))
+    if settings.defects:
+        app.on_response_prepare.append(spoil_responses(settings.defects))
     assistant = AssistantWs(server)
     rooms = RoomChat(server)
     for system in (
