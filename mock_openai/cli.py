@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
+import gc
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
 from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
 from mock_openai.upstream.listening import Listener
-from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILES
+from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILE_NAMES
+from mock_openai.upstream.quotas import Limits
+from mock_openai.upstream.traces import load_traces
 
-SHUTDOWN_S = 1.0
+SHUTDOWN_S = 0.5
+MAX_WINDOW_S = 3600.0
+NS_PER_S = 1_000_000_000
+PR_SET_PDEATHSIG = 1
+GC_THRESHOLDS = (50_000, 20, 50)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,12 +40,26 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--json", action="store_true", help="print the URLs as one JSON line when ready")
     out.add_argument(
-        "--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="latency profile (default: %(default)s)"
+        "--profile",
+        default=DEFAULT_PROFILE,
+        metavar="NAME|JSON",
+        help=f"latency profile: {', '.join(PROFILE_NAMES)}, or an object with its parameters (default: %(default)s)",
     )
     out.add_argument("--seed", type=int, default=0, help="seed of texts and latencies (default: %(default)s)")
     out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="length of a reply (default: %(default)s)")
     out.add_argument("--api-key", help="let only this key in")
     out.add_argument("--admin-token", help="admin routes ask for this token, and answer beyond loopback")
+    limits = out.add_argument_group("rate limits of each key")
+    limits.add_argument("--limit-requests", type=_count, metavar="N", help="so many requests in each window")
+    limits.add_argument("--limit-tokens", type=_count, metavar="N", help="so many tokens in each window")
+    limits.add_argument(
+        "--limit-window", type=float, default=60.0, metavar="S", help="the window in seconds (default: %(default)g)"
+    )
+    traces = out.add_argument_group("traces")
+    traces.add_argument("--traces", type=Path, metavar="DIR", help="recorded streams, for the profile `trace`")
+    traces.add_argument(
+        "--record", metavar="URL", help="pass everything on to this service and record its replies in --traces"
+    )
     chat = out.add_argument_group("reference chat server")
     chat.add_argument("--no-chat", action="store_true", help="only the upstream")
     chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
@@ -46,21 +69,53 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("a number of at least 1")
+    return value
+
+
 def main() -> None:
-    """Entry point; exits 0 after SIGTERM or SIGINT."""
+    """Entry point; exits 0 after SIGTERM or SIGINT, 2 for wrong options."""
     options = parser().parse_args()
-    sys.exit(asyncio.run(serve(options)))
+    try:
+        settings = _settings(options)
+        app = create_app(settings)
+    except ValueError as error:
+        parser().error(str(error))
+    sys.exit(asyncio.run(serve(options, app)))
 
 
-async def serve(options: argparse.Namespace) -> int:
+def _settings(options: argparse.Namespace) -> UpstreamSettings:
+    """What the options say. Raises ValueError."""
+    if not 0 < options.limit_window <= MAX_WINDOW_S:
+        raise ValueError(f"--limit-window is more than 0 and at most {MAX_WINDOW_S:g} seconds")
+    if options.record is not None:
+        if options.traces is None:
+            raise ValueError("--record needs --traces DIR, where the replies are kept")
+        if not options.record.startswith(("http://", "https://")):
+            raise ValueError("--record is the http or https URL of a service, such as https://api.openai.com")
+        options.traces.mkdir(parents=True, exist_ok=True)
+    return UpstreamSettings(
+        options.profile,
+        options.seed,
+        options.tokens,
+        options.api_key,
+        options.admin_token,
+        Limits(options.limit_requests, options.limit_tokens, round(options.limit_window * NS_PER_S)),
+        {} if options.traces is None else load_traces(options.traces),
+        options.record,
+        options.traces,
+    )
+
+
+async def serve(options: argparse.Namespace, app: web.Application) -> int:
     """Run until a signal; returns the exit code."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    app = create_app(
-        UpstreamSettings(options.profile, options.seed, options.tokens, options.api_key, options.admin_token)
-    )
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     listener = Listener(runner, options.host, options.port)
@@ -85,7 +140,9 @@ async def serve(options: argparse.Namespace) -> int:
         print(json.dumps({"openai": url, "chat": chat_url, "pid": os.getpid()}), flush=True)
     else:
         print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\nCtrl-C ends it.", flush=True)
+    _calm_garbage_collection()
     await stop.wait()
+    app[SERVICE].shut_down()
     if child is not None and child.returncode is None:
         child.terminate()
     listener.stop()
@@ -103,5 +160,21 @@ async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.sub
     for user in options.user:
         arguments += ["--user", user]
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mock_openai.chat", *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "mock_openai.chat",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent is gone, however that ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _calm_garbage_collection() -> None:
+    """A full collection over the objects of a thousand streams would make all of them late."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

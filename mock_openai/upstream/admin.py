@@ -16,6 +16,7 @@ from aiohttp import web
 import mock_openai
 from mock_openai.upstream.errors import admin_error
 from mock_openai.upstream.journal import Journal
+from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.plans import PlanError, Plans
 
 PING_S = 5.0
@@ -24,9 +25,10 @@ PING_S = 5.0
 class Admin:
     """The admin routes of a server."""
 
-    def __init__(self, plans: Plans, journal: Journal, token: str | None) -> None:
+    def __init__(self, plans: Plans, journal: Journal, metrics: Metrics, token: str | None) -> None:
         self._plans = plans
         self._journal = journal
+        self._metrics = metrics
         self._token = token
         # Two processes with the same boot id share CLOCK_MONOTONIC.
         boot_id = Path("/proc/sys/kernel/random/boot_id")
@@ -41,6 +43,8 @@ class Admin:
             web.delete("/_mock/journal", self.clear_journal),
             web.get("/_mock/journal/stream", self.follow_journal),
             web.get("/_mock/health", self.health),
+            web.get("/_mock/metrics", self.metrics),
+            web.get("/_mock/traces", self.list_traces),
         ]
 
     @web.middleware
@@ -110,6 +114,8 @@ class Admin:
                     wrote = True
                 if not wrote:
                     await response.write(_line({"event": "ping", "now_ns": time.monotonic_ns(), "lost": follower.lost}))
+                if self._journal.ended:
+                    return response
                 await follower.wait(PING_S)
         except ConnectionResetError:
             return response
@@ -125,6 +131,23 @@ class Admin:
                 "pid": os.getpid(),
                 "version": mock_openai.__version__,
             }
+        )
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        gauges = {
+            "plans": ("Plans that are stored.", len(self._plans)),
+            "journal_entries": ("Entries of the journal.", len(self._journal)),
+            "journal_bytes": ("Memory of the journal, roughly.", self._journal.bytes),
+        }
+        return web.Response(
+            body=self._metrics.text(gauges).encode(),
+            headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def list_traces(self, request: web.Request) -> web.Response:
+        traces = self._plans.traces
+        return web.json_response(
+            {"traces": [{"name": name, "chunks": len(trace.chunks)} for name, trace in sorted(traces.items())]}
         )
 
 

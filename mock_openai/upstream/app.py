@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -17,7 +20,9 @@ from mock_openai.upstream.embeddings import Embeddings
 from mock_openai.upstream.errors import openai_refusal
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.plans import Plan, Plans
-from mock_openai.upstream.profiles import DEFAULT_PROFILE, profile_from
+from mock_openai.upstream.profiles import DEFAULT_PROFILE, Trace, profile_from
+from mock_openai.upstream.quotas import Limits
+from mock_openai.upstream.recording import Recorder
 from mock_openai.upstream.responses import Responses
 from mock_openai.upstream.service import Api, Service, route_handler
 
@@ -29,13 +34,22 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """What a server is started with. `api_key`: the only key that is let in; None lets everybody in."""
+    """What a server is started with.
+
+    `profile`: a name, or a JSON object with parameters. `api_key`: the only key that is let in; None lets everybody
+    in. `limits`: rate limits of each key. `traces`: recorded streams by name. `record`: the URL of a real service to
+    pass everything on to, and `traces_folder` where its replies are kept.
+    """
 
     profile: str = DEFAULT_PROFILE
     seed: int = 0
     tokens: int = DEFAULT_TOKENS
     api_key: str | None = None
     admin_token: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    record: str | None = None
+    traces_folder: Path | None = None
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
@@ -50,10 +64,11 @@ APIS: tuple[type[Api], ...] = (
 
 
 def create_app(settings: UpstreamSettings) -> web.Application:
-    """The application; raises ValueError for an unknown profile."""
-    plans = Plans(Plan(None, profile_from(settings.profile), settings.seed, settings.tokens))
-    service = Service(plans, Journal())
-    admin = Admin(plans, service.journal, settings.admin_token)
+    """The application. Raises ValueError for a profile that is not valid."""
+    profile = profile_from(_name_or_object(settings.profile), settings.traces)
+    plans = Plans(Plan(None, profile, settings.seed, settings.tokens), settings.traces)
+    service = Service(plans, Journal(), limits=settings.limits)
+    admin = Admin(plans, service.journal, service.metrics, settings.admin_token)
 
     @web.middleware
     async def real_service_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -73,6 +88,13 @@ def create_app(settings: UpstreamSettings) -> web.Application:
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[real_service_errors, admin.guard])
     app[SERVICE] = service
+    app.add_routes(admin.routes())
+    if settings.record is not None:
+        assert settings.traces_folder is not None
+        recorder = Recorder(settings.record, settings.traces_folder, settings.traces)
+        app.add_routes([web.route("*", "/{path:.*}", recorder.pass_on)])
+        app.on_cleanup.append(lambda _: recorder.close())
+        return app
     for kind in APIS:
         api = kind()
         app.add_routes([web.post(path, route_handler(service, api)) for path in api.routes])
@@ -84,8 +106,12 @@ def create_app(settings: UpstreamSettings) -> web.Application:
             web.get("/{version:v1beta1?}/models/{model}", gemini.one_model),
         ]
     )
-    app.add_routes(admin.routes())
     return app
+
+
+def _name_or_object(profile: str) -> Any:
+    """A profile as an option gives it. Raises ValueError."""
+    return json.loads(profile) if profile.lstrip().startswith("{") else profile
 
 
 def _is_gemini(request: web.Request) -> bool:

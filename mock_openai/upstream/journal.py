@@ -6,13 +6,25 @@ All times are CLOCK_MONOTONIC nanoseconds, which every process of a Linux host s
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 MAX_ENTRIES = 20_000
-MAX_FOLLOWER_LINES = 50_000
+MAX_BYTES = 256 << 20
+MAX_FOLLOWER_BYTES = 64 << 20
+ENTRY_BYTES = 2_000
+OPENED_BYTES = 1_000
+
+
+def _times() -> array[int]:
+    return array("q")
+
+
+HIDDEN = frozenset({"scheduled_ns", "written_ns", "offset", "request_bytes"})
 
 
 @dataclass(slots=True)
@@ -35,66 +47,85 @@ class Entry:
     text: str = ""
     status: int = 200
     headers_ns: int | None = None
-    scheduled_ns: list[int] = field(default_factory=list)
-    written_ns: list[int] = field(default_factory=list)
-    offset: list[int] = field(default_factory=list)
+    scheduled_ns: array[int] = field(default_factory=_times)
+    written_ns: array[int] = field(default_factory=_times)
+    offset: array[int] = field(default_factory=_times)
     finish: str | None = None
     ended: str = "open"
     ended_ns: int | None = None
     cancelled_ns: int | None = None
     written_after_cancel: int = 0
     faults: list[dict[str, Any]] = field(default_factory=list)
+    request_bytes: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Roughly how many bytes of memory it takes."""
+        return ENTRY_BYTES + 4 * self.request_bytes + 2 * len(self.text) + 24 * len(self.written_ns)
 
     def to_json(self, *, chunks: bool = True) -> dict[str, Any]:
         """The entry as the admin API shows it; an entry that has just opened is shown without its chunks."""
-        shown: dict[str, Any] = {
-            name: getattr(self, name) for name in self.__slots__ if name not in ("scheduled_ns", "written_ns", "offset")
-        }
+        shown: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name not in HIDDEN}
         if chunks:
             shown["chunks"] = {
-                "scheduled_ns": self.scheduled_ns,
-                "written_ns": self.written_ns,
-                "offset": self.offset,
+                "scheduled_ns": self.scheduled_ns.tolist(),
+                "written_ns": self.written_ns.tolist(),
+                "offset": self.offset.tolist(),
             }
         return shown
 
 
 class Journal:
-    """The newest entries, and the readers who follow them live. Old entries make room for new ones."""
+    """The newest entries, and the readers who follow them live.
+
+    Old entries make room for new ones when there are too many of them, or when they take too much memory.
+    """
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
+        self._entries: deque[Entry] = deque()
+        self._weights: dict[int, int] = {}
+        self.bytes = 0
         self._attempts: dict[str, int] = {}
         self._next_seq = 1
         self._followers: set[Follower] = set()
+        self.ended = False
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def attempt_of(self, mark: str | None) -> int:
-        """Count a request for `mark` and return which attempt it is, from 1."""
-        if mark is None:
-            return 1
-        if mark not in self._attempts and len(self._attempts) >= MAX_ENTRIES:
+    def attempt_of(self, key: str) -> int:
+        """Count a request for a mark, or what else tells requests apart, and return which attempt it is, from 1."""
+        if key not in self._attempts and len(self._attempts) >= MAX_ENTRIES:
             self._attempts.pop(next(iter(self._attempts)))
-        self._attempts[mark] = self._attempts.get(mark, 0) + 1
-        return self._attempts[mark]
+        self._attempts[key] = self._attempts.get(key, 0) + 1
+        return self._attempts[key]
 
     def open(self, entry: Entry) -> None:
         entry.seq = self._next_seq
         self._next_seq += 1
         self._entries.append(entry)
+        self._weigh(entry)
         self._tell("opened", entry)
 
-    def close(self, entry: Entry, *, ended: str, now_ns: int) -> None:
-        """The entry is over; closing it again changes nothing."""
+    def close(self, entry: Entry, *, ended: str, now_ns: int) -> bool:
+        """The entry is over, and returns True; closing it again changes nothing."""
         if entry.ended != "open":
-            return
+            return False
         entry.ended = ended
         entry.ended_ns = now_ns
-        if ended == "cancelled":
+        if ended == "cancelled" and entry.cancelled_ns is None:
             entry.cancelled_ns = now_ns
+        if entry.seq in self._weights:
+            self._weigh(entry)
         self._tell("closed", entry)
+        return True
+
+    def _weigh(self, entry: Entry) -> None:
+        weight = entry.weight
+        self.bytes += weight - self._weights.get(entry.seq, 0)
+        self._weights[entry.seq] = weight
+        while self._entries and (len(self._entries) > MAX_ENTRIES or self.bytes > MAX_BYTES):
+            self.bytes -= self._weights.pop(self._entries.popleft().seq)
 
     def find(
         self, *, mark: str | None = None, plan: str | None = None, since: int = 0, limit: int = 1000
@@ -105,13 +136,16 @@ class Journal:
             for entry in self._entries
             if entry.seq > since and mark in (None, entry.mark) and plan in (None, entry.plan)
         )
-        return [entry for entry, _ in zip(found, range(limit), strict=False)]
+        return list(islice(found, limit))
 
     def clear(self, plan: str | None = None) -> None:
-        kept = [] if plan is None else [entry for entry in self._entries if entry.plan != plan]
-        self._entries = deque(kept, maxlen=MAX_ENTRIES)
+        """Forget the entries and the counted attempts, of one plan where named."""
+        self._entries = deque(entry for entry in self._entries if plan is not None and entry.plan != plan)
+        kept = {entry.seq for entry in self._entries}
+        self._weights = {seq: weight for seq, weight in self._weights.items() if seq in kept}
+        self.bytes = sum(self._weights.values())
         self._attempts = {
-            mark: count for mark, count in self._attempts.items() if plan is not None and mark.split(".")[0] != plan
+            key: count for key, count in self._attempts.items() if plan is not None and key.split(".")[0] != plan
         }
 
     def follow(self, plan: str | None) -> Follower:
@@ -125,6 +159,12 @@ class Journal:
     def forget(self, follower: Follower) -> None:
         self._followers.discard(follower)
 
+    def end(self) -> None:
+        """Nothing more will come; followers may go when they have read everything."""
+        self.ended = True
+        for follower in self._followers:
+            follower.wake()
+
     def _tell(self, event: str, entry: Entry) -> None:
         for follower in self._followers:
             follower.take(event, entry)
@@ -136,17 +176,26 @@ class Follower:
     def __init__(self, journal: Journal, plan: str | None) -> None:
         self._journal = journal
         self._plan = plan
-        self._changes: deque[dict[str, Any]] = deque()
+        # An opened entry is kept as it was then; a closed one does not change any more.
+        self._changes: deque[tuple[int, dict[str, Any] | Entry]] = deque()
+        self._bytes = 0
         self._wake = asyncio.Event()
         self.lost = 0
 
     def take(self, event: str, entry: Entry) -> None:
         if self._plan not in (None, entry.plan):
             return
-        if len(self._changes) >= MAX_FOLLOWER_LINES:
-            self._changes.popleft()
+        if event == "opened":
+            self._changes.append((OPENED_BYTES, entry.to_json(chunks=False)))
+        else:
+            self._changes.append((entry.weight, entry))
+        self._bytes += self._changes[-1][0]
+        while self._bytes > MAX_FOLLOWER_BYTES:
+            self._bytes -= self._changes.popleft()[0]
             self.lost += 1
-        self._changes.append({"event": event, "entry": entry.to_json(chunks=event == "closed")})
+        self._wake.set()
+
+    def wake(self) -> None:
         self._wake.set()
 
     async def wait(self, timeout_s: float) -> None:
@@ -160,7 +209,12 @@ class Follower:
     def read(self) -> Iterator[dict[str, Any]]:
         self._wake.clear()
         while self._changes:
-            yield self._changes.popleft()
+            weight, change = self._changes.popleft()
+            self._bytes -= weight
+            if isinstance(change, Entry):
+                yield {"event": "closed", "entry": change.to_json()}
+            else:
+                yield {"event": "opened", "entry": change}
 
     def stop(self) -> None:
         self._journal.forget(self)

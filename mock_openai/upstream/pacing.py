@@ -13,6 +13,8 @@ from collections.abc import Callable
 from itertools import count
 
 NS_PER_S = 1_000_000_000
+STEPS_PER_PASS = 256
+"""After so many steps, requests, closed connections and signals get their turn."""
 
 
 class Pacer:
@@ -21,7 +23,7 @@ class Pacer:
     def __init__(self) -> None:
         self._due: list[tuple[int, int, Callable[[], int | None]]] = []
         self._order = count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._timer_ns = 0
 
     def start(self, first_ns: int, step: Callable[[], int | None]) -> None:
@@ -38,18 +40,25 @@ class Pacer:
                 return
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        # The loop's clock is CLOCK_MONOTONIC in seconds.
-        self._timer = loop.call_at(next_ns / NS_PER_S, self._run)
+        if next_ns <= time.monotonic_ns():
+            self._timer = loop.call_soon(self._run)
+        else:
+            # The loop's clock is CLOCK_MONOTONIC in seconds.
+            self._timer = loop.call_at(next_ns / NS_PER_S, self._run)
         self._timer_ns = next_ns
 
     def _run(self) -> None:
         self._timer = None
         due = self._due
         now_ns = time.monotonic_ns()
-        while due and due[0][0] <= now_ns:
-            step = heapq.heappop(due)[2]
+        left = STEPS_PER_PASS
+        while due and due[0][0] <= now_ns and left:
+            step = due[0][2]
             next_ns = step()
-            if next_ns is not None:
-                heapq.heappush(due, (next_ns, next(self._order), step))
+            if next_ns is None:
+                heapq.heappop(due)
+            else:
+                heapq.heapreplace(due, (next_ns, next(self._order), step))
             now_ns = time.monotonic_ns()
+            left -= 1
         self._arm()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mock_openai.upstream.faults import Fault, FaultError, parse_faults
-from mock_openai.upstream.profiles import Profile, profile_from
+from mock_openai.upstream.profiles import Profile, Trace, profile_from
 
 MARK = re.compile(r"\[\[sb:([A-Za-z0-9_-]+)(?:\.([A-Za-z0-9_-]+))?\]\]")
 PLAN_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -80,8 +80,9 @@ class Order:
 class Plans:
     """The plans of a server, and which one a request means."""
 
-    def __init__(self, default: Plan) -> None:
+    def __init__(self, default: Plan, traces: Mapping[str, Trace]) -> None:
         self.default = default
+        self.traces = traces
         self._plans: dict[str, Plan] = {}
 
     def __len__(self) -> int:
@@ -126,7 +127,7 @@ class Plans:
         if unknown:
             raise PlanError(f"unknown keys: {', '.join(sorted(map(str, unknown)))}")
         if "profile" in data:
-            plan = replace(plan, profile=profile_from(data["profile"]))
+            plan = replace(plan, profile=profile_from(data["profile"], self.traces))
         if "seed" in data:
             plan = replace(plan, seed=_integer(data, "seed", 0, 2**63))
         if "tokens" in data:

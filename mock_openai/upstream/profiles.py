@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 NS_PER_MS = 1_000_000
@@ -137,10 +138,10 @@ _FIXED = {"ttft_ms": (200, 0), "gap_ms": (20, 0), "burst": (1, 1)}
 _SLOTS = {"slots": (8, 1), "prefill_tokens_per_s": (5000, 1e-3), "slowdown": (0, 0), **_FIXED}
 
 
-def profile_from(spec: Any) -> Profile:
+def profile_from(spec: Any, traces: Mapping[str, Trace] = MappingProxyType({})) -> Profile:
     """The profile of a name, or of an object with `name` and the parameters that `fixed`, `slots` and `trace` take.
 
-    Raises ValueError that lists what is valid.
+    `traces` are those that a profile can name. Raises ValueError that lists what is valid.
     """
     options = {"name": spec} if isinstance(spec, str) else spec
     name = options.get("name") if isinstance(options, dict) else None
@@ -148,7 +149,7 @@ def profile_from(spec: Any) -> Profile:
         raise ValueError(f"unknown profile {spec!r}: one of {', '.join(PROFILE_NAMES)}")
     given = {key: value for key, value in options.items() if key != "name"}
     if name == "trace":
-        return Profile("trace", constant(0), constant(0), trace=_trace_from(given))
+        return Profile("trace", constant(0), constant(0), trace=_trace_from(given, traces))
     if name == "slots":
         pool = given.pop("pool", "default")
         if not isinstance(pool, str):
@@ -181,17 +182,31 @@ def _numbers(name: str, given: dict[str, Any], spec: Mapping[str, tuple[float, f
     return out
 
 
-def _trace_from(given: dict[str, Any]) -> Trace:
-    chunks, speed = given.get("chunks"), given.get("speed", 1)
-    if given.keys() - {"chunks", "speed"} or not isinstance(chunks, list) or not 0 < len(chunks) <= MAX_TRACE_CHUNKS:
-        raise ValueError("profile `trace` takes `chunks`, a list of [ms, text], and `speed`")
+def _trace_from(given: Mapping[str, Any], traces: Mapping[str, Trace]) -> Trace:
+    """The trace that a profile names or spells out."""
+    unknown = given.keys() - {"trace", "chunks", "speed"}
+    if unknown or ("trace" in given) == ("chunks" in given):
+        raise ValueError("profile `trace` takes `trace`, a name, or `chunks`, a list of [ms, text]; and `speed`")
+    speed = given.get("speed", 1)
+    if "chunks" in given:
+        return trace_of(given["chunks"], speed)
+    name = given["trace"]
+    if not isinstance(name, str) or name not in traces:
+        raise ValueError(f"unknown trace {name!r}: {', '.join(sorted(traces)) or 'none'} loaded (--traces DIR)")
+    return trace_of(traces[name].chunks, speed)
+
+
+def trace_of(chunks: Any, speed: Any) -> Trace:
+    """A trace from data. Raises ValueError."""
+    if not isinstance(chunks, list | tuple) or not 0 < len(chunks) <= MAX_TRACE_CHUNKS:
+        raise ValueError(f"`chunks` of a trace is a list of 1 to {MAX_TRACE_CHUNKS:,} pairs [ms, text]")
     if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0.001 <= speed <= 1000:
-        raise ValueError("`speed` of profile `trace` is a number from 0.001 to 1000")
+        raise ValueError("`speed` of a trace is a number from 0.001 to 1000")
     before_ms = 0.0
     for chunk in chunks:
         match chunk:
             case [int() | float() as at_ms, str()] if before_ms <= at_ms <= 3_600_000:
                 before_ms = at_ms
             case _:
-                raise ValueError("a chunk of profile `trace` is [ms, text], and the times never go back")
-    return Trace(tuple((at_ms, text) for at_ms, text in chunks), float(speed))
+                raise ValueError("a chunk of a trace is [ms, text], and the times never go back")
+    return Trace(tuple((float(at_ms), text) for at_ms, text in chunks), float(speed))

@@ -22,6 +22,7 @@ from mock_openai.upstream.damage import Shapes, damaged
 from mock_openai.upstream.faults import Fault, Stage, drawn
 from mock_openai.upstream.journal import Entry, Journal
 from mock_openai.upstream.listening import Listener
+from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.pacing import Pacer
 from mock_openai.upstream.plans import Order, Plan, Plans
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
@@ -104,7 +105,9 @@ class Service:
     pools: Pools = field(default_factory=Pools)
     quotas: Quotas = field(default_factory=Quotas)
     limits: Limits = field(default_factory=Limits)
+    metrics: Metrics = field(default_factory=Metrics)
     listener: Listener | None = None
+    answers: set[Answer] = field(default_factory=set)
 
     async def answer(self, api: Api, request: web.Request) -> web.StreamResponse:
         """Serve one request of a route."""
@@ -114,6 +117,7 @@ class Service:
             body = parse_json(raw)
             ask = api.read(request, body)
         except Refusal as refusal:
+            self.metrics.refused(api.route, refusal.status)
             return api.refuse(refusal)
         order = self.plans.order_for(ask.texts, request.headers, ask.model)
         return await Answer(self, api, request, body, ask, order, arrived_ns, len(raw)).run()
@@ -122,6 +126,14 @@ class Service:
         """Count a request of `key` against its limits."""
         tokens = ask.prompt_tokens + (ask.limit or 0)
         return self.quotas.ask(key, limits, tokens, time.monotonic_ns())
+
+    def shut_down(self) -> None:
+        """End the open streams at once, and say so in the journal."""
+        for answer in list(self.answers):
+            answer.close("shutdown")
+            if answer.request.transport is not None:
+                answer.request.transport.close()
+        self.journal.end()
 
     async def wait_until(self, due_ns: int) -> None:
         """Return at a moment of CLOCK_MONOTONIC."""
@@ -173,6 +185,7 @@ class Answer:
             arrived_ns=arrived_ns,
             body_ns=time.monotonic_ns(),
             request=body if size <= MAX_REQUEST_KEPT_BYTES else {"omitted_bytes": size},
+            request_bytes=min(size, MAX_REQUEST_KEPT_BYTES),
         )
         self.limits_headers: Mapping[str, str] = {}
         # The client has left, and the entry is closed by the player that goes on.
@@ -182,8 +195,10 @@ class Answer:
 
     async def run(self) -> web.StreamResponse:
         """Answer, and close the journal's entry however it ends."""
-        entry, journal = self.entry, self.service.journal
-        journal.open(entry)
+        service = self.service
+        service.journal.open(self.entry)
+        service.metrics.opened(self.api.route)
+        service.answers.add(self)
         try:
             return await self._answered()
         except asyncio.CancelledError:
@@ -199,7 +214,10 @@ class Answer:
 
     def close(self, ended: str) -> None:
         """The reply is over; what comes later changes nothing."""
-        self.service.journal.close(self.entry, ended=ended, now_ns=time.monotonic_ns())
+        service = self.service
+        if service.journal.close(self.entry, ended=ended, now_ns=time.monotonic_ns()):
+            service.metrics.closed(self.api.route, self.entry)
+            service.answers.discard(self)
 
     async def _answered(self) -> web.StreamResponse:
         key = self.request.headers.get("authorization", "")

@@ -237,6 +237,7 @@ class Player:
         self._entry.cancelled_ns = now_ns
         if patience_ns == 0 or self.finished:
             self._closed("cancelled")
+            self._script = Script([])  # a step that is still scheduled, maybe for long, shall not keep it in memory
             return
         # The player goes on to be called by the pacer, and counts what it generates for nobody.
         self._left_ns = now_ns
