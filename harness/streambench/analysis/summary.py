@@ -230,7 +230,7 @@ def _summarize_target(
     name: str, facts: dict[str, Any], records: Sequence[StreamRecord], settings: Settings
 ) -> TargetSummary:
     judged = sorted((record for record in records if not record.warmup), key=lambda record: record.intended_ns)
-    streams = [_analyse(record, settings) for record in judged]
+    streams = [analyse(record, settings) for record in judged]
     counts = Counter(record.outcome for record in judged)
     failed = [record for record in judged if record.outcome is Outcome.FAILED]
     completed = [stream for stream in streams if stream.record.outcome is Outcome.COMPLETED]
@@ -261,7 +261,8 @@ def _summarize_target(
     )
 
 
-def _analyse(record: StreamRecord, settings: Settings) -> AnalysedStream:
+def analyse(record: StreamRecord, settings: Settings) -> AnalysedStream:
+    """Everything that is said of one stream by itself."""
     alignment = align(record)
     found = None
     if record.outcome is Outcome.COMPLETED:

@@ -34,9 +34,7 @@ async def _show_live(progress: Progress, name: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(
-        live_table(progress, name), console=Console(stderr=True), auto_refresh=False, transient=True
-    ) as live:
+    with Live(live_table(progress, name), console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:
             await asyncio.sleep(REFRESH_S)
             live.update(live_table(progress, name), refresh=True)

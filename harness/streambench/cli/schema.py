@@ -16,6 +16,6 @@ def command() -> None:
       streambench schema > scenario.schema.json
       # yaml-language-server: $schema=scenario.schema.json
     """
-    from streambench.load.loading import scenario_schema
+    from streambench.load.schema import scenario_schema
 
     click.echo(json.dumps(scenario_schema(), indent=2))

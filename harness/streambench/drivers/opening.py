@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import ssl
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -107,7 +108,8 @@ async def open_channel(
                 reason = getattr(error, "verify_message", "") or error.reason or str(error)
                 raise ConnectFailure(ErrorClass.TLS, f"TLS with {where.authority} failed: {reason}") from error
             case OSError():
-                reason = error.strerror or str(error)
+                # asyncio puts its own words into strerror; the errno says it better.
+                reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
                 raise ConnectFailure(ErrorClass.CONNECT, f"cannot connect to {where.authority}: {reason}") from error
         raise
 

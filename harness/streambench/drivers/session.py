@@ -51,6 +51,11 @@ def open_session(spec: TargetSpec, variables: Mapping[str, str] | None = None) -
             from streambench.drivers.websocket import WebSocketLink
 
             return SocketUser(spec, merged, WebSocketLink)
+        case "socketio":
+            from streambench.drivers.conversation import SocketUser
+            from streambench.drivers.socketio import SocketIoLink
+
+            return SocketUser(spec, merged, SocketIoLink)
     return HttpSession(spec, merged)
 
 

@@ -27,6 +27,7 @@ from streambench.dialects.templates import fill
 from streambench.drivers.conversation import Loss, Receiver
 from streambench.drivers.http1 import USER_AGENT, answer_excerpt
 from streambench.drivers.opening import ConnectFailure, Endpoint, endpoint, open_channel
+from streambench.drivers.requests import remember_cookies
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
@@ -71,7 +72,7 @@ class WebSocketWire:
 
     def __init__(self, spec: TargetSpec, sink: FrameSink) -> None:
         self._spec = spec
-        self._sink = sink
+        self.sink = sink
         self._channel: Channel | None = None
         self._protocol: ClientProtocol | None = None
         self._opened: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -149,7 +150,7 @@ class WebSocketWire:
         assert protocol is not None
         if self._ended.is_set():
             return
-        self._sink.read(at_ns, len(data), kernel=kernel)
+        self.sink.read(at_ns, len(data), kernel=kernel)
         protocol.receive_data(data)
         for event in protocol.events_received():
             if isinstance(event, Response):
@@ -166,7 +167,7 @@ class WebSocketWire:
                 Loss(Ending.CLIENT, None, ErrorClass.OVERSIZE, "the server does not read what it asks for"), at_ns
             )
         if not self._ended.is_set():
-            self._sink.read_ended()
+            self.sink.read_ended()
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
         if not self._opened.done():
@@ -203,7 +204,7 @@ class WebSocketWire:
 
     def _message(self, opcode: Opcode, data: bytes, at_ns: int) -> None:
         if opcode is Opcode.BINARY:
-            self._sink.frame(data, len(data), at_ns)
+            self.sink.frame(data, len(data), at_ns)
             return
         try:
             text = data.decode()
@@ -215,7 +216,7 @@ class WebSocketWire:
             finding = Finding(Axis.CONTENT, "websocket.invalid-utf8", message, got=bad)
             self._lose(Loss(Ending.CLIENT, CloseCode.INVALID_DATA, ErrorClass.PROTOCOL, message), at_ns, finding)
         else:
-            self._sink.frame(text, len(data), at_ns)
+            self.sink.frame(text, len(data), at_ns)
 
     # Endings
 
@@ -252,7 +253,7 @@ class WebSocketWire:
         self._flush()
         if self._channel is not None:
             self._channel.close()
-        self._sink.lost(loss, at_ns, finding)
+        self.sink.lost(loss, at_ns, finding)
 
     def _flush(self) -> None:
         if self._protocol is not None and self._channel is not None:
@@ -341,11 +342,3 @@ def destination(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[Endpoin
     path = fill(template.path, {name: quote(value, safe="") for name, value in variables.items()})
     headers = fill(dict(template.headers), variables)
     return endpoint(spec.url, path), [*headers.items(), *spec.headers]
-
-
-def remember_cookies(cookies: dict[str, str], set_cookie: Iterable[str]) -> None:
-    """Add the cookies of `Set-Cookie` headers; a load balancer's affinity may depend on them."""
-    for header in set_cookie:
-        name, equals, value = header.partition(";")[0].partition("=")
-        if equals and name.strip():
-            cookies[name.strip()] = value.strip()

@@ -103,6 +103,12 @@ def load_scenario(
     return _Loader(root, path, environ).load(digest, gates)
 
 
+def read_scenario(text: str, name: str, *, environ: Mapping[str, str]) -> Scenario:
+    """The scenario in `text`, which stands in no file; `name` is what errors call it."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return _Loader(read_yaml(text, name), Path(name), environ).load(digest, ())
+
+
 def _path_of(source: str) -> Path:
     path = Path(source)
     if path.is_file():

@@ -7,8 +7,9 @@ import os
 import platform
 import secrets as tokens
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from streambench import __version__
 from streambench.clock import MonotonicClock
 from streambench.drivers.opening import ConnectFailure, endpoint, open_channel
+from streambench.drivers.session import SetupError, open_session
 from streambench.errors import ConfigurationError, TargetUnreachable
 from streambench.load.engine import Engine
 from streambench.load.progress import Progress
@@ -24,9 +26,10 @@ from streambench.load.serve import BundledServers
 from streambench.load.validity import GeneratorFacts, Watch, judge_generator
 from streambench.record.journal import RecordWriter
 from streambench.record.model import StreamRecord
+from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_MS, NS_PER_S
 from streambench.upstream.journal import JournalFeed
-from streambench.upstream.plans import Plan, delete_plans, post_plans
+from streambench.upstream.plans import Plan, delete_plans, marked, post_plans
 
 JOIN_TIMEOUT_S = 2.0
 SPARE_DESCRIPTORS = 64
@@ -87,6 +90,49 @@ async def _run_recorded(
         return finished
     finally:
         writer.close()
+
+
+Begin = Callable[[int], tuple[StreamRecord, Awaitable[None]]]
+
+
+@asynccontextmanager
+async def open_probe(scenario: Scenario) -> AsyncIterator[Begin]:
+    """One user of the scenario's first target, connected and set up.
+
+    Yields a function that begins a stream by its number: it returns the record, which fills while the second value is
+    awaited. Raises TargetUnreachable, and ConfigurationError for what only the servers can know.
+    """
+    async with BundledServers(scenario.serve) as servers:
+        scenario = replace(scenario, targets=scenario.targets[:1]).served_by(servers.urls)
+        await preflight(scenario)
+        plans = plans_of(scenario, run_token=tokens.token_hex(4))
+        async with _upstreams(scenario, plans) as feeds:
+            (target,) = scenario.targets
+            spec = target.spec
+            session = open_session(spec, {"user": "user-0"})
+            try:
+                await session.prepare()
+            except SetupError as failure:
+                raise TargetUnreachable(f"the setup failed: {failure}") from failure
+
+            def begin(number: int) -> tuple[StreamRecord, Awaitable[None]]:
+                prompt = scenario.prompts.of_stream(number)
+                plan = plans.get(target.name, {}).get(prompt.tokens)
+                mark = None if plan is None else plan.mark_of(number)
+                now_ns = _clock.now_ns()
+                record = StreamRecord(f"{spec.name}/{number}", spec.name, spec.dialect.name, now_ns, now_ns, mark=mark)
+                recorder = Recorder(record, spec.dialect, keep_text=True)
+                return record, stream(record, recorder, prompt.text if mark is None else marked(prompt.text, mark))
+
+            async def stream(record: StreamRecord, recorder: Recorder, prompt: str) -> None:
+                await session.stream(prompt, recorder)
+                if record.mark is not None and record.sent_ns is not None:
+                    record.upstream = await feeds[target.name].exchanges(record.mark, JOIN_TIMEOUT_S)
+
+            try:
+                yield begin
+            finally:
+                await session.close()
 
 
 async def preflight(scenario: Scenario) -> None:

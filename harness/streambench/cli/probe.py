@@ -1,0 +1,185 @@
+"""`streambench probe`: one stream, drawn while it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streambench.cli.waterfall import waterfall
+from streambench.errors import ConfigurationError, ExitCode
+
+if TYPE_CHECKING:
+    from streambench.analysis.summary import AnalysedStream
+    from streambench.load.scenario import Scenario
+    from streambench.record.model import StreamRecord
+
+REFRESH_S = 0.1
+
+
+@click.command("probe")
+@click.argument("url")
+@click.option("--dialect", "-d", metavar="NAME|FILE", help="The protocol; not needed for a bundled scenario's name.")
+@click.option("--prompt", metavar="TEXT", help="What to say.")
+@click.option("-n", "count", type=click.IntRange(1, 1000), default=1, show_default=True, help="Streams, one by one.")
+@click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
+@click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
+@click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint: judge from both sides.")
+@click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines, and nothing else there.")
+def command(
+    url: str,
+    dialect: str | None,
+    prompt: str | None,
+    count: int,
+    headers: tuple[str, ...],
+    bearer_env: str | None,
+    upstream: str | None,
+    timeout: str,
+    as_json: bool,
+) -> int:
+    """Send a prompt to URL, or to a bundled scenario's first target, and show the stream as it arrives.
+
+    \b
+    Example:
+      streambench probe http://127.0.0.1:4010/v1/chat/completions --dialect openai-chat
+      streambench probe quickstart -n 3
+    """
+    scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, timeout)
+    streams, interrupted = asyncio.run(_probe(scenario, count, as_json=as_json))
+    return ExitCode.INTERRUPTED if interrupted else exit_code(streams)
+
+
+def exit_code(streams: list[AnalysedStream]) -> ExitCode:
+    """5 where nothing could be connected to, 3 for a broken protocol, 1 for a failed stream."""
+    from streambench.analysis.summary import UNREACHABLE_ERRORS
+
+    codes = [ExitCode.PASSED]
+    if all(stream.record.error in UNREACHABLE_ERRORS for stream in streams):
+        codes.append(ExitCode.UNREACHABLE)
+    for stream in streams:
+        if stream.violations:
+            codes.append(ExitCode.CONFORMANCE)
+        elif stream.record.error is not None:
+            codes.append(ExitCode.PERFORMANCE)
+    return ExitCode.worst(codes)
+
+
+def _scenario(
+    url: str,
+    dialect: str | None,
+    prompt: str | None,
+    headers: tuple[str, ...],
+    bearer_env: str | None,
+    upstream: str | None,
+    timeout: str,
+) -> Scenario:
+    """A scenario of one target: that of a bundled name, or one made of the options."""
+    from streambench.load.loading import bundled_scenarios, load_scenario, read_scenario
+
+    if "://" not in url:
+        if url not in bundled_scenarios():
+            raise ConfigurationError(
+                f"{url!r} is neither a URL, which begins with http:// or ws://, nor a bundled scenario: "
+                + ", ".join(bundled_scenarios()),
+                text=url,
+            )
+        overrides = [] if prompt is None else [f"prompts.text={json.dumps(prompt)}"]
+        return load_scenario(url, overrides=overrides, environ=os.environ)
+    if dialect is None:
+        raise click.UsageError("name the protocol with --dialect; `streambench dialects` lists them")
+    target: dict[str, Any] = {"dialect": dialect, "url": url.replace("${", "$ {")}
+    pairs = dict(_header(text) for text in headers)
+    if pairs:
+        target["headers"] = pairs
+    if bearer_env is not None:
+        target["auth"] = {"bearer": f"${{{bearer_env}}}"}
+    if upstream is not None:
+        target["upstream"] = upstream
+    document: dict[str, Any] = {"name": "probe", "target": target, "timeouts": {"total": timeout}}
+    if prompt is not None:
+        document["prompts"] = {"text": prompt}
+    # JSON is YAML: the loader's checks and errors are those of a scenario file.
+    return read_scenario(json.dumps(document), "probe", environ=os.environ)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise click.UsageError(f"--header {text!r}: write it as NAME:VALUE")
+    return name.strip(), value.strip()
+
+
+async def _probe(scenario: Scenario, count: int, *, as_json: bool) -> tuple[list[AnalysedStream], bool]:
+    """Stream one after the other; returns what was seen, and whether Ctrl-C ended it."""
+    from streambench.analysis.metrics import Settings
+    from streambench.analysis.summary import analyse
+    from streambench.load.run import open_probe
+
+    settings = Settings(scenario.stall_after_ns, scenario.reading_wpm)
+    streams: list[AnalysedStream] = []
+    me = asyncio.current_task()
+    assert me is not None
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, me.cancel)
+    try:
+        async with open_probe(scenario) as begin:
+            for number in range(count):
+                record, work = begin(number)
+                try:
+                    await _watched(work, record, live=not as_json)
+                finally:
+                    streams.append(analyse(record, settings))
+                    click.echo(scenario.secrets(_line(record) if as_json else describe(streams[-1])), nl=False)
+    except asyncio.CancelledError:
+        return streams, True
+    return streams, False
+
+
+async def _watched(work: Awaitable[None], record: StreamRecord, *, live: bool) -> None:
+    """Await `work`, which fills `record`; on a terminal the waterfall grows meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        if live and sys.stdout.isatty():
+            from rich.live import Live
+            from rich.text import Text
+
+            with Live(auto_refresh=False, transient=True) as display:
+                while not task.done():
+                    await asyncio.wait({task}, timeout=REFRESH_S)
+                    display.update(Text("\n".join(waterfall(record))), refresh=True)
+        await task
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def describe(stream: AnalysedStream) -> str:
+    """One stream for a terminal: what it was, its waterfall, its verdict, what was wrong with it."""
+    record, figures = stream.record, stream.figures.stream
+    shown = [f"{name} {figures[name]:,.1f} ms" for name in ("ttfb", "ttfc", "gap_max", "e2e") if name in figures]
+    if "cadence" in figures:
+        shown.append(f"{figures['cadence']:,.1f} chunks/s")
+    verdict = f"  {stream.authenticity.verdict}" if stream.authenticity is not None else ""
+    lines = [f"{record.outcome.upper()}{verdict}  {', '.join(shown)}", "", *waterfall(record)]
+    if record.error is not None:
+        lines += ["", f"  {record.error}: {record.error_message}"]
+    for finding in stream.findings:
+        where = "" if finding.event_index is None else f" at event {finding.event_index}"
+        lines += ["", f"  {finding.severity}{where}: {finding.rule}", f"    {finding.message}"]
+        if finding.got is not None:
+            lines.append(f"    came      {finding.got}")
+        if finding.expected:
+            lines.append(f"    expected  {' | '.join(finding.expected)}")
+    return "\n".join(lines) + "\n\n"
+
+
+def _line(record: StreamRecord) -> str:
+    return json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"

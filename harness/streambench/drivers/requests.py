@@ -1,0 +1,247 @@
+"""Plain HTTP/1.1 requests, one after the other, on a stamped connection that stays open between them.
+
+For protocols that send messages by many requests (Engine.IO's long-polling). What a response brings goes to its sink
+in the callback that read it, so that a message keeps the stamp of its arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import httptools
+
+from streambench.dialects import RenderedRequest
+from streambench.drivers.decompress import Decompressor
+from streambench.drivers.http1 import MAX_EXCERPT_BYTES, MAX_HEADER_BYTES, answer_excerpt, request_bytes
+from streambench.drivers.opening import ConnectFailure, Endpoint, open_channel
+from streambench.drivers.session import SetupError
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.tls import Channel
+from streambench.record.model import ErrorClass, http_error_class
+from streambench.wire.limits import WireError
+
+
+class AnswerSink(Protocol):
+    """Who takes the body of a response whose status is 200. What it raises is the fate of the request."""
+
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None: ...
+
+    def body(self, data: bytes, at_ns: int) -> None:
+        """A piece of the body, transfer and content coding removed."""
+        ...
+
+    def ended(self, at_ns: int) -> None:
+        """The body is complete."""
+        ...
+
+
+class IgnoredBody:
+    """The sink of a response whose status says all."""
+
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
+        pass
+
+    def body(self, data: bytes, at_ns: int) -> None:
+        pass
+
+    def ended(self, at_ns: int) -> None:
+        pass
+
+
+class RequestFailed(Exception):
+    """A request that brought no answer to go on with. `error` is the error class.
+
+    `closed_idle`: the kept connection turned out to be closed before anything of the answer came; `reset`: by a reset.
+    """
+
+    def __init__(self, error: str, message: str, *, closed_idle: bool = False, reset: bool = False) -> None:
+        super().__init__(message)
+        self.error = error
+        self.closed_idle = closed_idle
+        self.reset = reset
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    excerpt: bytearray = field(default_factory=bytearray)
+
+
+class _Exchange:
+    """The layer that reads one response, by llhttp."""
+
+    def __init__(self, channel: Channel, sink: AnswerSink, spec: TargetSpec) -> None:
+        self._channel = channel
+        self._sink = sink
+        self._max_bytes = spec.limits.max_decompressed_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self._decompressor: Decompressor | None = None
+        self._answer = _Answer()
+        self._header_bytes = 0
+        self._at_ns = 0
+        self._complete = False
+        self._failure: Exception | None = None
+        self.finished: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        if self.finished.done():
+            self._channel.close()  # bytes after the response: nothing that follows could be trusted
+            return
+        self._at_ns = at_ns
+        self._sink.read(at_ns, len(data), kernel=kernel)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(RequestFailed(ErrorClass.PROTOCOL, "the server answered with a protocol upgrade"))
+        except httptools.HttpParserError as error:
+            # Where one of our callbacks raised, its own exception says more than llhttp's.
+            self._fail(self._failure or RequestFailed(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}"))
+        if self._complete and not self.finished.done():
+            if not self._parser.should_keep_alive():
+                self._channel.close()
+            self.finished.set_result(self._answer)
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        if self.finished.done():
+            return
+        nothing_came = self._at_ns == 0
+        how = "reset" if reset else "closed"
+        self._fail(
+            RequestFailed(
+                ErrorClass.RESET if reset else ErrorClass.DISCONNECT,
+                f"the connection was {how} before the response was complete",
+                closed_idle=nothing_came,
+                reset=reset,
+            )
+        )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._raise(RequestFailed(ErrorClass.OVERSIZE, f"the headers exceed {MAX_HEADER_BYTES:,} bytes"))
+        self._answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self._answer.status = self._parser.get_status_code()
+        encoding = dict(self._answer.headers).get("content-encoding")
+        if encoding:
+            try:
+                self._decompressor = Decompressor(encoding, self._max_bytes)
+            except WireError as error:
+                self._raise(error)
+
+    def on_body(self, data: bytes) -> None:
+        try:
+            if self._decompressor is not None:
+                data = self._decompressor.feed(data)
+            if self._answer.status == 200:
+                self._sink.body(data, self._at_ns)
+            else:
+                self._answer.excerpt += data[: MAX_EXCERPT_BYTES - len(self._answer.excerpt)]
+        except Exception as error:
+            self._raise(error)
+
+    def on_message_complete(self) -> None:
+        if self._answer.status < 200:  # informational: the answer is still to come
+            self._answer = _Answer()
+            return
+        self._complete = True
+        if self._answer.status == 200:
+            try:
+                self._sink.ended(self._at_ns)
+            except Exception as error:
+                self._raise(error)
+
+    def _raise(self, error: Exception) -> None:
+        """Raise through llhttp, which would hide the exception."""
+        self._failure = error
+        raise error
+
+    def _fail(self, error: Exception) -> None:
+        self._channel.close()
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+
+class RequestConnection:
+    """One user's kept connection for requests to one endpoint, opened when it is needed."""
+
+    def __init__(
+        self, spec: TargetSpec, where: Endpoint, headers: Iterable[tuple[str, str]], cookies: dict[str, str]
+    ) -> None:
+        self._spec = spec
+        self._where = where
+        self._headers = tuple(headers)
+        self._cookies = cookies
+        self._channel: Channel | None = None
+
+    async def ask(
+        self,
+        where: Endpoint,
+        body: bytes | None = None,
+        sink: AnswerSink | None = None,
+        sent: asyncio.Event | None = None,
+    ) -> None:
+        """GET, or POST with a `body`, and read the answer into `sink`; cookies that it sets are kept.
+
+        `sent` is set when the request is with the kernel. Raises RequestFailed for whatever is not a whole response
+        with status 200, and what the sink raised.
+        """
+        while True:
+            reused = self._channel is not None and self._channel.open
+            try:
+                await self._ask_once(where, body, sink or IgnoredBody(), sent)
+            except RequestFailed as failure:
+                # A server may close a kept connection at the moment in which we use it; then it has read nothing.
+                if reused and failure.closed_idle:
+                    continue
+                raise
+            return
+
+    def abort(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    async def _ask_once(
+        self, where: Endpoint, body: bytes | None, sink: AnswerSink, sent: asyncio.Event | None
+    ) -> None:
+        if self._channel is None or not self._channel.open:
+            try:
+                self._channel = await open_channel(self._spec, where)
+            except ConnectFailure as failure:
+                raise RequestFailed(failure.error, str(failure)) from failure
+        channel = self._channel
+        exchange = _Exchange(channel, sink, self._spec)
+        channel.layer = exchange
+        request = RenderedRequest("GET" if body is None else "POST", headers=self._headers, body=body or b"")
+        try:
+            channel.write(request_bytes(self._spec, where, request, self._cookies))
+            await channel.flushed()
+            if sent is not None:
+                sent.set()
+            answer = await exchange.finished
+        except BaseException:
+            channel.close()
+            raise
+        remember_cookies(self._cookies, (value for name, value in answer.headers if name == "set-cookie"))
+        if answer.status != 200:
+            said = answer_excerpt(bytes(answer.excerpt))
+            message = f"the server answered {answer.status}" + (f": {said}" if said else "")
+            raise RequestFailed(http_error_class(answer.status), message)
+
+
+def as_setup_error(failure: RequestFailed) -> SetupError:
+    """The same failure, where it keeps a user from being set up."""
+    return SetupError(failure.error, str(failure))
+
+
+def remember_cookies(cookies: dict[str, str], set_cookie: Iterable[str]) -> None:
+    """Add the cookies of `Set-Cookie` headers; a load balancer's affinity may depend on them."""
+    for header in set_cookie:
+        name, equals, value = header.partition(";")[0].partition("=")
+        if equals and name.strip():
+            cookies[name.strip()] = value.strip()
