@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from streambench.dialects.located import Located
-from streambench.grammar.paths import MISSING, ROOT, compile_path, parse_path
+from streambench.grammar.paths import MISSING, ROOT, Getter, compile_path, parse_path
 
 TESTS = ("not", "in", "exists", "empty", "text", "starts")
 
@@ -83,13 +83,15 @@ class Condition:
 
     def compile(self) -> Predicate:
         """A function of the decoded message; the tests run in the order of the file."""
-        pairs = [(compile_path(path), _compile_test(test)) for path, test in self.tests.items()]
-        match pairs:
-            case [(get, holds)]:
-                return lambda data: holds(get(data))
-            case [(get, holds), (get_next, next_holds)]:
-                return lambda data: holds(get(data)) and next_holds(get_next(data))
-        return lambda data: all(holds(get(data)) for get, holds in pairs)
+        tests = [_compile_test(test, compile_path(path)) for path, test in self.tests.items()]
+        match tests:
+            case [only]:
+                return only
+            case [first, second]:
+                return lambda data: first(data) and second(data)
+            case [first, second, third]:
+                return lambda data: first(data) and second(data) and third(data)
+        return lambda data: all(holds(data) for holds in tests)
 
     def excludes(self, other: Condition) -> bool:
         """Whether no message can satisfy both; that is how two events are kept apart."""
@@ -151,23 +153,24 @@ def _read_test(item: Located, path: str) -> Test:
     return Test(kind, value)
 
 
-def _compile_test(test: Test) -> Predicate:
-    """The test as a closure; the common kinds without the dispatch of `Test.__call__`."""
+def _compile_test(test: Test, get: Getter) -> Predicate:
+    """The test of a field as one closure; the common kinds without the dispatch of `Test.__call__`."""
     operand = test.operand
     match test.kind:
         case "is" if isinstance(operand, str):
-            return lambda value: bool(value == operand)
+            return lambda data: bool(get(data) == operand)
         case "is" if operand is None or isinstance(operand, bool):
-            return lambda value: value is operand
-        case "not" if operand is None:
-            return lambda value: value is not None and value is not MISSING
+            return lambda data: get(data) is operand
+        case "not" if operand is None or isinstance(operand, bool):
+            nothing = operand is None
+            return lambda data: (value := get(data)) is not operand and not (nothing and value is MISSING)
         case "exists":
-            return lambda value: (value is not MISSING) is operand
+            return lambda data: (get(data) is not MISSING) is operand
         case "empty" if operand:
-            return lambda value: not value and _is_empty(value)
+            return lambda data: not (value := get(data)) and (value is None or _is_empty(value))
         case "empty":
-            return lambda value: bool(value) or not _is_empty(value)
-    return test
+            return lambda data: bool(value := get(data)) or not _is_empty(value)
+    return lambda data: test(get(data))
 
 
 def _same(value: Any, literal: Any) -> bool:

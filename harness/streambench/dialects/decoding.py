@@ -1,11 +1,15 @@
-"""The payload of a message as JSON data."""
+"""The payload of a message as JSON data.
+
+orjson reads what is plain JSON, three times as fast; what it refuses is read again by the standard library, which also
+takes escapes of half a character, as JavaScript does, and says better what is wrong.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from json.scanner import make_scanner
 from typing import Any
+
+import orjson
 
 from streambench.wire.message import WireMessage
 
@@ -15,8 +19,6 @@ def _refuse(constant: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
-# The scanner inside `decode`, without its handling of whitespace, which costs as much as a small message does.
-_scan: Callable[[str, int], tuple[Any, int]] = make_scanner(_DECODER)  # type: ignore[arg-type]  # typeshed's stub
 
 
 def decode_data(message: WireMessage) -> tuple[Any, str | None]:
@@ -41,12 +43,8 @@ def plain_data(message: WireMessage) -> tuple[Any, str | None]:
 def decode_text(text: str) -> tuple[Any, str | None]:
     """The JSON value in `text`, and in words what is wrong with it, or None."""
     try:
-        value, end = _scan(text, 0)
-        if end == len(text):
-            return value, None
-    except StopIteration:
-        pass
-    except (ValueError, RecursionError):
+        return orjson.loads(text), None
+    except ValueError:
         pass
     try:
         return _DECODER.decode(text), None

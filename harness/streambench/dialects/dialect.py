@@ -85,7 +85,6 @@ class Dialect:
     automaton: Automaton
     interrupt: str | None
     interrupt_automaton: Automaton | None
-    getters: dict[str, Getter]
     terminal: tuple[str, ...]
     needs_terminal: bool
     anywhere: frozenset[str]

@@ -20,7 +20,6 @@ from streambench.dialects.templates import RequestTemplate, SetupStep, placehold
 from streambench.errors import ConfigurationError
 from streambench.grammar import Automaton, GrammarError
 from streambench.grammar.automaton import compile_parsed
-from streambench.grammar.checker import slice_getters
 from streambench.grammar.expression import Algebra
 from streambench.grammar.notation import is_event_name, parse_grammar
 from streambench.grammar.paths import compile_path
@@ -165,7 +164,6 @@ class _Loader:
             automaton=automaton,
             interrupt=interrupt,
             interrupt_automaton=interrupt_automaton,
-            getters=slice_getters(automaton),
             terminal=tuple(sorted(terminal)),
             needs_terminal=bool(terminal) and automaton.ends_are_final,
             anywhere=anywhere,

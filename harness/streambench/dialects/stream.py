@@ -73,7 +73,7 @@ class DialectStream:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._checker = GrammarChecker(dialect.automaton, dialect.interrupt_automaton, dialect.getters)
+        self._checker = GrammarChecker(dialect.automaton, dialect.interrupt_automaton)
         self._classify = dialect.classify
         self._decode = dialect.decode
         self._literals = dialect.literals
@@ -107,7 +107,7 @@ class DialectStream:
         self._index = index + 1
         self._last_offset = message.offset
         if not message.dispatched:
-            rule: EventRule | str = self._dialect.events[message.event]
+            rule = self._dialect.events[message.event]
             data: Any = None
         elif len(message.data) <= self._longest_literal and message.data in self._literals:
             rule = self._literals[message.data]
@@ -116,10 +116,10 @@ class DialectStream:
             data, problem = self._decode(message)
             if problem is not None:
                 return self._unreadable(index, message, problem)
-            rule = self._classify(message, data)
-            if rule.__class__ is str:
-                return self._unknown(index, message, data, rule)
-        assert isinstance(rule, EventRule)
+            found = self._classify(message, data)
+            if isinstance(found, str):
+                return self._unknown(index, message, data, found)
+            rule = found
         name = rule.name
         findings: list[Finding] | None = None
 
@@ -162,9 +162,7 @@ class DialectStream:
                     if finding is not None:
                         findings = [*(findings or ()), finding]
 
-        error = None
-        if rule.error is not None or rule.interrupts:
-            error = self._error_text(rule, data)
+        error = self._error_text(rule, data) if rule.error is not None or rule.interrupts else None
         if rule.tokens is not None:
             tokens = rule.tokens(data)
             if tokens.__class__ is int:
@@ -236,8 +234,7 @@ class DialectStream:
         )
         return Event(index, UNKNOWN, "", None, message.data, (finding,))
 
-    def _unknown(self, index: int, message: WireMessage, data: Any, why: EventRule | str) -> Event:
-        assert isinstance(why, str)
+    def _unknown(self, index: int, message: WireMessage, data: Any, why: str) -> Event:
         severity = Severity.VIOLATION if self._dialect.unknown_is_violation else Severity.INFO
         finding = Finding(
             Axis.GRAMMAR,
@@ -267,7 +264,7 @@ class DialectStream:
                 index,
                 offset,
                 name,
-                deviation.expected,
+                deviation.expected or ("end of stream",),
             )
         ]
 

@@ -15,17 +15,22 @@ from dataclasses import dataclass
 
 from streambench.grammar.expression import Algebra, Expression
 from streambench.grammar.notation import GrammarError, ParsedGrammar, parse_grammar
+from streambench.grammar.paths import Getter, compile_path
 
 MAX_STATES = 5_000
 
 
 @dataclass(slots=True, frozen=True)
 class SliceAutomaton:
-    """`each(path){…}`: `automaton` runs once per value of `path`; the outer automaton sees each event as `symbol`."""
+    """`each(path){…}`: `automaton` runs once per value of `path`; the outer automaton sees each event as `symbol`.
+
+    `key` reads the path.
+    """
 
     path: str
     symbol: str
     automaton: Automaton
+    key: Getter
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,7 +132,8 @@ def compile_parsed(grammar: ParsedGrammar, algebra: Algebra) -> Automaton:
         for name, state in row.items():
             targets.setdefault(name, set()).add(state)
     slices = tuple(
-        SliceAutomaton(part.path, part.symbol, compile_parsed(part.inner, algebra)) for part in grammar.slices
+        SliceAutomaton(part.path, part.symbol, compile_parsed(part.inner, algebra), compile_path(part.path))
+        for part in grammar.slices
     )
     accepting = tuple(expression.nullable for expression in states)
     return Automaton(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streambench.grammar.automaton import Automaton
-from streambench.grammar.paths import MISSING, Getter, compile_path
+from streambench.grammar.paths import MISSING
 
 MAX_SLICES = 10_000
 
@@ -48,7 +48,6 @@ class GrammarRun:
         "_automaton",
         "_before",
         "_doubtful",
-        "_getters",
         "_last",
         "_newest",
         "_rows",
@@ -58,7 +57,7 @@ class GrammarRun:
         "_tolerated",
     )
 
-    def __init__(self, automaton: Automaton, getters: dict[str, Getter] | None = None) -> None:
+    def __init__(self, automaton: Automaton) -> None:
         self._automaton = automaton
         self._rows = automaton.rows
         self._state = 0
@@ -66,7 +65,6 @@ class GrammarRun:
         self._before = 0
         self._last: str | None = None
         self._tolerated = automaton.tolerated
-        self._getters = getters if getters is not None else slice_getters(automaton)
         self._runs: list[dict[Hashable, GrammarRun]] = [{} for _ in automaton.slices]
         self._doubtful = False  # a run of a slice that may not exist
         self._newest: GrammarRun | None = None  # the run that the last event began
@@ -221,6 +219,17 @@ class GrammarRun:
     def _step_with_slices(self, name: str, data: Any) -> Deviation | None:
         automaton = self._automaton
         index = automaton.slice_of.get(name)
+        if index is not None and self._suspects is None and not self._tolerated:
+            # The usual event: within a slice that has begun, which moves nothing but the run of its part.
+            part = automaton.slices[index]
+            if self._rows[self._state].get(part.symbol) == self._state:
+                key = part.key(data)
+                run = self._runs[index].get(key) if key.__class__ is int or key.__class__ is str else None
+                if run is not None:
+                    self._before = self._state
+                    self._last = part.symbol
+                    self._newest = None
+                    return self._labelled(run.step(name, data), index, key)
         symbol = name if index is None else automaton.slices[index].symbol
         suspects = self._suspects
         state = self._state
@@ -257,7 +266,7 @@ class GrammarRun:
 
     def _step_slice(self, index: int, name: str, data: Any, *, doubtful: bool) -> Deviation | None:
         part = self._automaton.slices[index]
-        key = self._getters[part.path](data)
+        key = part.key(data)
         if key is MISSING:
             return Deviation("grammar.no-slice-key", (part.path,))
         if key.__class__ is list or key.__class__ is dict:
@@ -267,16 +276,20 @@ class GrammarRun:
         if run is None:
             if len(runs) >= MAX_SLICES:
                 return Deviation("grammar.too-many-slices", (), part.path)
-            run = runs[key] = self._newest = GrammarRun(part.automaton, self._getters)
+            run = runs[key] = self._newest = GrammarRun(part.automaton)
         deviation = run.step(name, data)
         if run is self._newest and (doubtful or deviation is not None):
             run.doubt()
-        if deviation is not None:
-            where = self._label(index, key)
-            if deviation.where is not None:
-                where = f"{where}, {deviation.where}"
-            return Deviation(deviation.rule, deviation.expected, where, deviation.completion)
-        return None
+        return self._labelled(deviation, index, key)
+
+    def _labelled(self, deviation: Deviation | None, index: int, key: Hashable) -> Deviation | None:
+        """A deviation within a slice, with the part that it is about."""
+        if deviation is None:
+            return None
+        where = self._label(index, key)
+        if deviation.where is not None:
+            where = f"{where}, {deviation.where}"
+        return Deviation(deviation.rule, deviation.expected, where, deviation.completion)
 
     def _leave(self, left: frozenset[int], before: frozenset[_Suspect], symbol: str) -> Deviation | None:
         """The outer automaton has left slices: every run of them must be complete, and none is needed any more."""
@@ -325,10 +338,8 @@ class GrammarChecker:
 
     __slots__ = ("_interrupt", "_interrupt_first", "_main", "_over", "_run", "interrupted")
 
-    def __init__(
-        self, main: Automaton, interrupt: Automaton | None = None, getters: dict[str, Getter] | None = None
-    ) -> None:
-        self._main = GrammarRun(main, getters)
+    def __init__(self, main: Automaton, interrupt: Automaton | None = None) -> None:
+        self._main = GrammarRun(main)
         self._interrupt = interrupt
         self._interrupt_first = frozenset(interrupt.first_names()) if interrupt is not None else frozenset()
         self._run = self._main
@@ -380,11 +391,3 @@ class GrammarChecker:
     def incomplete_slices(self) -> tuple[str, ...]:
         """The slices that have begun and not ended."""
         return () if self.interrupted else self._main.incomplete_slices()
-
-
-def slice_getters(automaton: Automaton) -> dict[str, Getter]:
-    """For each slice path of an automaton, at any depth, the function that reads it."""
-    getters = {part.path: compile_path(part.path) for part in automaton.slices}
-    for part in automaton.slices:
-        getters.update(slice_getters(part.automaton))
-    return getters

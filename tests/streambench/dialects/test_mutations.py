@@ -153,7 +153,7 @@ def edits(trace: Trace, others: Trace, rng: random.Random) -> Iterator[tuple[str
 
 def deviations(dialect: Dialect, trace: Trace) -> list[int]:
     """Where the checker reports; the trace's length stands for a premature end."""
-    checker = GrammarChecker(dialect.automaton, dialect.interrupt_automaton, dialect.getters)
+    checker = GrammarChecker(dialect.automaton, dialect.interrupt_automaton)
     found = []
     over = False
     for index, (name, data) in enumerate(trace):
