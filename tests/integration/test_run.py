@@ -83,11 +83,11 @@ def test_a_missed_gate_exits_1_and_names_value_limit_and_n(tmp_path: Path, scena
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("load:", "laod:", ("scenario.yaml:8:1", "laod", "load")),
-        ("openai-chat", "openai-caht", ("scenario.yaml:5:12", "openai-caht", "openai-chat")),
-        ("load:", "gates: ['ttcf.p95 < 1s']\nload:", ("scenario.yaml:8:", "ttcf", "ttfc")),
-        ("users: 2", "users: two", ("scenario.yaml:8:", "two")),
-        ("tokens: 12", "tokens: 12, tokens: 13", ("scenario.yaml:7:", "tokens")),
+        ("load:", "laod:", ("scenario.yaml:9:1", "laod", "load")),
+        ("openai-chat", "openai-caht", ("scenario.yaml:6:12", "openai-caht", "openai-chat")),
+        ("load:", "gates: ['ttcf.p95 < 1s']\nload:", ("scenario.yaml:9:", "ttcf", "ttfc")),
+        ("users: 2", "users: two", ("scenario.yaml:9:", "two")),
+        ("tokens: 12", "tokens: 12, tokens: 13", ("scenario.yaml:8:", "tokens")),
     ],
 )
 def test_a_mistake_exits_2_before_any_traffic_and_points_at_it(
