@@ -99,5 +99,7 @@ class InvalidMeasurement(StreambenchError):
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name that `name` was probably meant to be, or None when nothing is close."""
-    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    matches = difflib.get_close_matches(name, list(valid), n=5, cutoff=0.6)
+    # Letters in the wrong order are the commonest mistake of all, and difflib thinks little of them.
+    swapped = [match for match in matches if sorted(match) == sorted(name)]
+    return next(iter([*swapped, *matches]), None)
