@@ -22,6 +22,7 @@ from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S, format_duration
+from streambench.wire.limits import OversizeError, WireError
 from streambench.wire.message import WireMessage
 
 MAX_KEPT_MESSAGES = 1000  # of those that nobody has awaited in setup
@@ -38,6 +39,12 @@ class Loss:
     close_code: int | None = None
     error: str | None = None
     message: str = ""
+
+    @classmethod
+    def unreadable(cls, error: WireError) -> Loss:
+        """What the server sent cannot be read any further, so we leave."""
+        error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
+        return cls(Ending.CLIENT, None, error_class, str(error))
 
     def __str__(self) -> str:
         if self.message:

@@ -14,7 +14,7 @@ from streambench.drivers.target import TargetSpec
 from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass
 from streambench.wire.engineio import Packet, PayloadDecoder, encode_payloads
-from streambench.wire.limits import OversizeError, WireError
+from streambench.wire.limits import WireError
 
 CONTENT_TYPE = ("content-type", "text/plain;charset=UTF-8")
 
@@ -48,8 +48,8 @@ class PollingTransport:
         self._where = where
         self._sink = sink
         self._decoder = PayloadDecoder(spec.limits)
-        self._gets = RequestConnection(spec, where(), own, cookies)
-        self._posts = RequestConnection(spec, where(), [*own, CONTENT_TYPE], cookies)
+        self._gets = RequestConnection(spec, own, cookies)
+        self._posts = RequestConnection(spec, [*own, CONTENT_TYPE], cookies)
         self._queue: list[Packet] = []
         self._max_payload: int | None = None
         self._sent = asyncio.Event()
@@ -68,18 +68,26 @@ class PollingTransport:
         self._max_payload = max_payload
         self._poller = asyncio.create_task(self._poll())
 
-    async def pause(self) -> None:
-        """Return when no GET waits any more (the server ends it with a NOOP) and all that was sent has arrived."""
+    async def pause(self) -> list[Packet]:
+        """Return when no request is open any more; the server ends the waiting GET with a NOOP.
+
+        What was to be sent in the meantime is returned: the next transport has to send it.
+        """
         self._pausing = True
         tasks = [task for task in (self._poller, self._poster) if task is not None]
-        await asyncio.gather(*tasks)
+        if tasks:
+            await asyncio.wait(tasks)
         self._gets.abort()
         self._posts.abort()
+        unsent, self._queue = self._queue, []
+        return unsent
 
     def send(self, packets: list[Packet]) -> None:
         if not packets or not self.open:
             return
         self._queue += packets
+        if self._pausing:
+            return
         self._sent.clear()
         if self._poster is None or self._poster.done():
             self._poster = asyncio.create_task(self._post())
@@ -130,7 +138,7 @@ class PollingTransport:
 
     async def _post(self) -> None:
         try:
-            while self._queue and self.open:
+            while self._queue and self.open and not self._pausing:
                 packets, self._queue = self._queue, []
                 bodies = encode_payloads(packets, self._max_payload)
                 for body in bodies:
@@ -146,9 +154,7 @@ class PollingTransport:
             return
         self.abort()
         if isinstance(failure, WireError):
-            error = ErrorClass.OVERSIZE if isinstance(failure, OversizeError) else ErrorClass.PROTOCOL
-            loss = Loss(Ending.CLIENT, None, error, str(failure))
-            self._sink.lost(loss, _clock.now_ns(), failure.finding)
+            self._sink.lost(Loss.unreadable(failure), _clock.now_ns(), failure.finding)
         elif failure.error in (ErrorClass.DISCONNECT, ErrorClass.RESET):
             ending = Ending.RESET if failure.reset else Ending.FIN
             self._sink.lost(Loss(ending, message=str(failure)), _clock.now_ns(), None)

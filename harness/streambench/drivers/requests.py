@@ -168,13 +168,10 @@ class _Exchange:
 
 
 class RequestConnection:
-    """One user's kept connection for requests to one endpoint, opened when it is needed."""
+    """One user's kept connection for requests to one host, opened when it is needed."""
 
-    def __init__(
-        self, spec: TargetSpec, where: Endpoint, headers: Iterable[tuple[str, str]], cookies: dict[str, str]
-    ) -> None:
+    def __init__(self, spec: TargetSpec, headers: Iterable[tuple[str, str]], cookies: dict[str, str]) -> None:
         self._spec = spec
-        self._where = where
         self._headers = tuple(headers)
         self._cookies = cookies
         self._channel: Channel | None = None

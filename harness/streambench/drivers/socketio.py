@@ -27,7 +27,7 @@ from streambench.record.model import Ending, ErrorClass
 from streambench.units import NS_PER_S
 from streambench.wire import engineio, socketio
 from streambench.wire.engineio_session import EngineSession, SessionState
-from streambench.wire.limits import OversizeError, WireError
+from streambench.wire.limits import WireError
 from streambench.wire.socketio_session import NamespaceState, SocketSession
 
 DEFAULT_PATH = "/socket.io/"
@@ -186,8 +186,7 @@ class SocketIoLink:
                 self.receiver.message(socketio.event_message(packet), at_ns)
 
     def _broken(self, error: WireError, at_ns: int) -> None:
-        error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
-        self.lost(Loss(Ending.CLIENT, None, error_class, str(error)), at_ns, error.finding)
+        self.lost(Loss.unreadable(error), at_ns, error.finding)
 
     # What goes out
 
@@ -220,7 +219,7 @@ class SocketIoLink:
         except RequestFailed as failure:
             raise as_setup_error(failure) from failure
         except WireError as error:
-            raise SetupError(ErrorClass.PROTOCOL, str(error)) from error
+            raise SetupError(Loss.unreadable(error).error or "", str(error)) from error
         await self._opened
         handshake = self._engine.handshake
         assert handshake is not None
@@ -245,12 +244,13 @@ class SocketIoLink:
         except BaseException:
             wire.abort()
             raise
-        await polling.pause()
+        unsent = await polling.pause()
         if self._lost:
             wire.abort()
             return
         wire.sink = self
-        wire.send(engineio.encode_frame(self._engine.complete_upgrade()))
+        for packet in (self._engine.complete_upgrade(), *unsent):
+            wire.send(engineio.encode_frame(packet))
         self._findings += polling.take_findings()
         self._wire, self._polling = wire, None
         self._flush()
