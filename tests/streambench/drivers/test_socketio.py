@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -141,11 +141,6 @@ class Chat:
         return app
 
 
-@dataclass
-class Python:
-    chat: Chat | None = None
-
-
 @pytest.fixture
 async def serve_python() -> AsyncIterator[Serving]:
     runners: list[tuple[web.AppRunner, Chat]] = []
@@ -167,27 +162,27 @@ async def serve_python() -> AsyncIterator[Serving]:
         await runner.cleanup()
 
 
-@pytest.fixture
-async def serve_node(node: str) -> AsyncIterator[Serving]:
-    processes: list[subprocess.Popen[str]] = []
+@pytest.fixture(scope="module")
+def serve_node(node: str) -> Iterator[Serving]:
+    """Node takes a while to start, so servers with the same options are shared."""
+    processes: dict[tuple[str, ...], tuple[subprocess.Popen[str], str]] = {}
 
     async def serve(path: str = "socket.io", transports: str = "polling,websocket", ping_interval: float = 25) -> str:
         here = Path(__file__)
         modules = here.parents[2] / "node" / "node_modules"
-        process = subprocess.Popen(
-            [
-                *(node, str(here.with_name("socketio_server.cjs")), str(modules)),
-                *(f"/{path}", transports, str(round(ping_interval * 1000))),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        assert process.stdout is not None
-        return f"http://127.0.0.1:{int(await asyncio.to_thread(process.stdout.readline))}"
+        options = (f"/{path}", transports, str(round(ping_interval * 1000)))
+        if options not in processes:
+            process = subprocess.Popen(
+                [node, str(here.with_name("socketio_server.cjs")), str(modules), *options],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert process.stdout is not None
+            processes[options] = process, process.stdout.readline()
+        return f"http://127.0.0.1:{int(processes[options][1])}"
 
     yield serve
-    for process in processes:
+    for process, _ in processes.values():
         process.terminate()
         process.wait(10)
         if process.stdout is not None:
