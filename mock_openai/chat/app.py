@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 from mock_openai.chat.cors import allow_origin, same_origin_or
 from mock_openai.chat.defects import server_with, spoil_responses
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
-from mock_openai.chat.server import ChatSettings
+from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.chat.sse import STARTED
 from mock_openai.chat.systems.assistant_ws import AssistantWs
 from mock_openai.chat.systems.chat_stream import ChatStream
@@ -21,6 +21,8 @@ from mock_openai.chat.systems.thread_events import ThreadEvents
 
 log = logging.getLogger(__name__)
 
+SERVER = web.AppKey("server", ChatServer)
+
 
 def create_app(settings: ChatSettings) -> web.Application:
     """The application with every system on it. Raises StoreError when the database cannot be opened."""
@@ -28,6 +30,7 @@ def create_app(settings: ChatSettings) -> web.Application:
     app = web.Application(
         client_max_size=MAX_BODY_BYTES, middlewares=[json_errors, same_origin_or(settings.cors_origin)]
     )
+    app[SERVER] = server
     app.on_response_prepare.append(allow_origin(settings.cors_origin))
     if settings.defects:
         app.on_response_prepare.append(spoil_responses(settings.defects))

@@ -47,7 +47,7 @@ def may_read(clearance: str, document: Document) -> bool:
 
 
 def retrieve(documents: Iterable[Document], question: str, clearance: str) -> list[Passage]:
-    """The paragraphs with the most words of the question, best first.
+    """The paragraphs with the most words of the question, best first; a word of the title counts half.
 
     What `clearance` does not allow is left out before anything is looked at, so neither its text nor the fact that it
     exists can reach a prompt or an event.
@@ -57,11 +57,11 @@ def retrieve(documents: Iterable[Document], question: str, clearance: str) -> li
     for document in documents:
         if not may_read(clearance, document):
             continue
-        title = _words(document.title)
+        of_title = len(asked & _words(document.title))
         for paragraph in re.split(r"\n\s*\n", document.content):
-            shared = asked & (_words(paragraph) | title)
-            if shared and paragraph.strip():
-                found.append((len(shared), Passage(document, paragraph.strip())))
+            score = 2 * len(asked & _words(paragraph)) + of_title
+            if score and paragraph.strip():
+                found.append((score, Passage(document, paragraph.strip())))
     found.sort(key=lambda item: -item[0])
     return [passage for _, passage in found[:MAX_PASSAGES]]
 

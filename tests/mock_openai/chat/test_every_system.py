@@ -1,0 +1,201 @@
+"""What holds for all systems alike: modes, history, storing, caps, failures, and clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mock_openai.chat.limits import Caps
+
+Serve = Callable[..., Awaitable[Any]]
+
+SLOW = {"name": "fixed", "ttft_ms": 0, "gap_ms": 20}
+LONG = {"profile": SLOW, "tokens": 2000}
+
+
+@pytest.mark.parametrize("mode", ["real", "paced", "rapid", "sentence"])
+async def test_a_reply_arrives_whole_in_every_mode(serve: Serve, system: str, mode: str) -> None:
+    servers = await serve(tokens=7)
+    user = await servers.user(system)
+    answer = await user.ask(f"Say something. {await servers.plan('whole')}", mode)
+    assert answer.ending == "complete"
+    (entry,) = await servers.ended("whole")
+    assert answer.text == entry["text"]
+    assert entry["ended"] == "complete"
+    await user.close()
+
+
+async def test_the_model_is_asked_as_agreed(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    prompt = f"Grüße aus 東京 👋 {await servers.plan('asked')}"
+    await user.ask(prompt)
+    (entry,) = await servers.ended("asked")
+    request = entry["request"]
+    assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.7, 2000, True)
+    assert request["messages"][-1] == {"role": "user", "content": prompt}
+    await user.close()
+
+
+async def test_characters_of_every_size_arrive_intact(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    text = 'Grüße, 東京! 👩‍👩‍👧‍👦 \u2028 naïve\ttab “quotes” \\ "x" end.'
+    mark = await servers.plan("text", text=text, faults=["split-utf8"])
+    for mode in ("real", "rapid"):
+        assert (await user.ask(f"say it {mark}", mode)).text == text
+    await user.close()
+
+
+async def test_the_last_ten_messages_are_the_history(serve: Serve, system: str) -> None:
+    if system.startswith("room-chat"):
+        pytest.skip("the client sends the history")
+    servers = await serve(tokens=3)
+    user = await servers.user(system)
+    for number in range(7):
+        await user.ask(f"question {number}")
+    mark = await servers.plan("history")
+    await user.ask(f"the last one {mark}")
+    (entry,) = await servers.ended("history")
+    contents = [item["content"] for item in entry["request"]["messages"] if item["role"] != "system"]
+    assert len(contents) == 11
+    assert contents[::2] == [*(f"question {number}" for number in range(2, 7)), f"the last one {mark}"]
+    stored = await user.messages()
+    assert [item["content"] for item in stored][-12:-2] == contents[:10]
+    await user.close()
+
+
+async def test_a_reply_is_stored_when_it_has_ended(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    answer = await user.ask("something to keep")
+    stored = (await user.messages())[-2:]
+    assert [(item["role"], item["content"], item["interrupted"]) for item in stored] == [
+        ("user", "something to keep", False),
+        ("assistant", answer.text, False),
+    ]
+    await user.close()
+
+
+async def test_a_client_that_leaves_stops_the_model(serve: Serve, system: str) -> None:
+    servers = await serve()
+    mark = await servers.plan("left", **LONG)
+    other = await servers.user(system, "bob-token")
+    other_mark = await servers.plan("stays", profile=SLOW, tokens=20)
+    staying = asyncio.create_task(other.ask(f"I stay {other_mark}"))
+    user = await servers.user(system)
+    text = await user.ask_and_leave(f"a long story {mark}")
+    (entry,) = await servers.ended("left")
+    assert entry["ended"] == "cancelled"
+    assert entry["text"].startswith(text)
+    answer = await staying
+    assert answer.ending == "complete"
+    assert answer.text == (await servers.ended("stays"))[0]["text"]
+    await servers.idle()
+    assert servers.server.counters["replies_abandoned"] == 1
+    # What had been handed out is kept, and marked.
+    rows = servers.server.store.run("SELECT content FROM messages WHERE interrupted = 1", ())
+    assert len(rows) == 1
+    assert rows[0][0].startswith(text)
+    await other.close()
+
+
+async def test_an_upstream_that_breaks_ends_the_reply_with_an_error(serve: Serve, system: str) -> None:
+    servers = await serve(tokens=30)
+    user = await servers.user(system)
+    faults = ["cut-fin", "cut-rst", "cut-end", "error", "malformed-json"]
+    for fault in faults:
+        mark = await servers.plan(fault, faults=[{"fault": fault, "at": {"chunk": 5}}])
+        answer = await user.ask(f"go {mark}")
+        assert answer.ending == "error", fault
+        assert answer.error
+        assert len(await servers.ended(fault)) == 1, "no second try once the user has text"
+    assert (await user.ask(f"and now? {await servers.plan('sound')}")).ending == "complete"
+    rows = servers.server.store.run("SELECT content FROM messages WHERE interrupted = 1", ())
+    assert len(rows) == len(faults), "what had come is kept"
+    await user.close()
+
+
+async def test_an_upstream_that_refuses_is_explained(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    for status, said in ((500, "error (500)"), (429, "busy")):
+        fault = {"fault": "status", "status": status, "should_retry": "false"}
+        mark = await servers.plan(f"refused-{status}", faults=[fault])
+        answer = await user.ask(f"go {mark}")
+        assert (answer.ending, answer.text) == ("error", "")
+        assert said in answer.error
+    await user.close()
+
+
+@pytest.mark.parametrize(
+    ("caps", "plan", "said"),
+    [
+        (Caps(idle_s=0.2), {"faults": [{"fault": "stall-forever", "at": {"chunk": 2}}]}, "silent"),
+        (Caps(duration_s=0.3), LONG, "longer"),
+        (Caps(chunks=5), {"tokens": 50}, "parts"),
+    ],
+    ids=["idle", "duration", "chunks"],
+)
+async def test_a_cap_ends_the_reply_and_the_model(
+    serve: Serve, system: str, caps: Caps, plan: dict[str, Any], said: str
+) -> None:
+    servers = await serve(caps=caps)
+    user = await servers.user(system)
+    answer = await user.ask(f"go {await servers.plan('capped', **plan)}")
+    assert answer.ending == "error"
+    assert said in answer.error
+    (entry,) = await servers.ended("capped")
+    assert entry["ended"] in ("cancelled", "complete", "fault")  # a short reply may be out before it is capped
+    await user.close()
+
+
+async def test_a_failing_store_does_not_end_a_reply(serve: Serve, system: str, tmp_path: Path) -> None:
+    servers = await serve(db=str(tmp_path / "chat.db"))
+    user = await servers.user(system)
+    mark = await servers.plan("unstored", profile=SLOW, tokens=10)
+    asking = asyncio.create_task(user.ask(f"go {mark}"))
+    while servers.server.streams == 0:
+        await asyncio.sleep(0.005)
+    locker = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+    answer = await asking
+    assert answer.ending == "complete"
+    assert answer.text == (await servers.ended("unstored"))[0]["text"]
+    assert servers.server.counters["store_failures"] > 0
+    locker.rollback()
+    locker.close()
+    assert (await user.ask("and now?")).ending == "complete"
+    assert (await user.messages())[-1]["role"] == "assistant"
+    await user.close()
+
+
+async def test_too_many_messages_are_refused(serve: Serve) -> None:
+    servers = await serve(rate_limit_per_s=2.0)
+    statuses = [(await servers.call("GET", "/chat/preferences"))[0] for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    assert (await servers.call("GET", "/chat/preferences", token="bob-token"))[0] == 200, "each user has a bucket"
+    async with servers.http.get(
+        servers.url + "/chat/preferences", headers={"authorization": "Bearer alice-token"}
+    ) as response:
+        assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_many_replies_at_once_are_not_mixed_up(serve: Serve, system: str) -> None:
+    servers = await serve()
+    users = [await servers.user(system) for _ in range(12)]
+    marks = [await servers.plan(f"many-{number}", profile=SLOW, tokens=8, seed=number) for number in range(len(users))]
+    if system == "room-chat-rest":
+        pytest.skip("one session at a time in this client")
+    answers = await asyncio.gather(*(user.ask(f"go {mark}") for user, mark in zip(users, marks, strict=True)))
+    for number, answer in enumerate(answers):
+        assert answer.ending == "complete"
+        assert answer.text == (await servers.ended(f"many-{number}"))[0]["text"]
+    for user in users:
+        await user.close()
+    await servers.idle()
