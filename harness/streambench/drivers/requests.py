@@ -84,6 +84,7 @@ class _Exchange:
         self._header_bytes = 0
         self._at_ns = 0
         self._complete = False
+        self._keep_alive = False
         self._failure: Exception | None = None
         self.finished: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
@@ -101,7 +102,7 @@ class _Exchange:
             # Where one of our callbacks raised, its own exception says more than llhttp's.
             self._fail(self._failure or RequestFailed(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}"))
         if self._complete and not self.finished.done():
-            if not self._parser.should_keep_alive():
+            if not self._keep_alive:
                 self._channel.close()
             self.finished.set_result(self._answer)
 
@@ -150,6 +151,7 @@ class _Exchange:
             self._answer = _Answer()
             return
         self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()
         if self._answer.status == 200:
             try:
                 self._sink.ended(self._at_ns)

@@ -57,6 +57,8 @@ class Chat:
 
     def __init__(self, transports: str, ping_interval: float) -> None:
         self.requests: list[web.BaseRequest] = []
+        self.peers: set[Any] = set()
+        self.keeps_alive = True
         self.server = socketio.AsyncServer(
             async_mode="aiohttp",
             transports=transports.split(","),
@@ -134,7 +136,11 @@ class Chat:
         @web.middleware
         async def note(request: web.Request, handler: Any) -> web.StreamResponse:
             self.requests.append(request)
-            return await handler(request)
+            self.peers.add(request.transport and request.transport.get_extra_info("peername"))
+            response: web.StreamResponse = await handler(request)
+            if not self.keeps_alive:
+                response.force_close()
+            return response
 
         app = web.Application(middlewares=[note])
         self.server.attach(app, socketio_path=path)
@@ -385,6 +391,20 @@ async def test_headers_query_and_cookies_reach_every_request(
     cookies = [SimpleCookie(request.headers["Cookie"]) for request in requests]
     assert all(cookie["mine"].value == "1" for cookie in cookies)
     assert all("affinity" in cookie for cookie in cookies[1:])
+
+
+@pytest.mark.parametrize("keeps_alive", [True, False])
+async def test_polling_takes_two_connections_where_the_server_keeps_them(
+    keeps_alive: bool, serve_python: Any, spec: TargetSpec, stream_of: Streaming
+) -> None:
+    spec = replace(spec, url=await serve_python() + "/?transport=polling")
+    chat = serve_python.chat
+    chat.keeps_alive = keeps_alive
+    user = open_session(spec)
+    records = [await stream_of(user, spec, "words") for _ in range(3)]
+    await user.close()
+    assert [(record.outcome, record.text) for record in records] == [(Outcome.COMPLETED, TEXT)] * 3
+    assert len(chat.peers) == (2 if keeps_alive else len(chat.requests))
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
