@@ -56,7 +56,7 @@ def _library(module: str, encoding: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise WireError(
-            f"the server answered in {encoding}, which needs a package: pip install {module}", rule="wire.encoding"
+            f"the server answered in {encoding}, which needs a package: pip install 'streambench[compression]'", rule="wire.encoding"
         ) from error
 
 
