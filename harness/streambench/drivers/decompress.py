@@ -55,8 +55,9 @@ def _library(module: str, encoding: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        remedy = "pip install 'streambench[compression]'"
         raise WireError(
-            f"the server answered in {encoding}, which needs a package: pip install 'streambench[compression]'", rule="wire.encoding"
+            f"the server answered in {encoding}, which needs a package: {remedy}", rule="wire.encoding"
         ) from error
 
 

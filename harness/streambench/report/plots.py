@@ -27,6 +27,7 @@ MAX_POINTS = 1500
 MAX_PANELS = 24
 FONT = "DejaVu Sans"
 FONT_STACK = "Verdana, 'DejaVu Sans', Geneva, sans-serif"  # of the same widths as the one that was measured with
+_DIGITS = re.compile(r"(\d\.\d\d)\d+")  # a hundredth of a point is more than any screen shows
 _ID = re.compile(r'(id="|href="#|url\(#)')
 
 
@@ -95,6 +96,7 @@ def _plot(name: str, title: str, description: str, figure: Figure) -> Plot:
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = _DIGITS.sub(r"\1", svg)
     # Several pictures stand in one page: their ids must not meet.
     svg = _ID.sub(rf"\g<1>{name}-", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", rf"font: \1 {FONT_STACK}", svg)
