@@ -151,7 +151,8 @@ class SseDecoder:
 
     def _feed_any_line_end(self, data: bytes, out: list[WireMessage]) -> None:
         position = 0
-        for match in _LINE.finditer(data):
+        # Not finditer: it would look for a line end from every byte of a long line whose end has not come.
+        while (match := _LINE.match(data, position)) is not None:
             position = match.end()
             terminator = match[2]
             line_end = self._offset + len(self._pending) + len(match[1])
