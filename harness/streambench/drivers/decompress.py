@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from streambench.wire.limits import OversizeError, WireError
 
+SLICE_BYTES = 1 << 10  # of compressed data; with gzip that is at most 1 MiB of output
+MAX_STEPS = 4
 ENCODINGS = ("identity", "gzip", "x-gzip", "deflate", "br", "zstd")
 
 
@@ -23,20 +25,30 @@ class Decompressor:
         names = [name.strip().lower() for name in content_encoding.split(",") if name.strip()]
         # The last one was applied last, so it is undone first.
         self._steps = [_step(name) for name in reversed(names) if name != "identity"]
+        if len(self._steps) > MAX_STEPS:
+            raise WireError(f"the server applied {len(self._steps)} content encodings", rule="wire.encoding")
         self._max_bytes = max_bytes
-        self._produced = 0
+        self._produced = [0] * len(self._steps)
 
     def feed(self, data: bytes) -> bytes:
         """What `data` decompresses to so far."""
-        for name, step in self._steps:
+        return b"".join(self._undo(0, data))
+
+    def _undo(self, index: int, data: bytes) -> Iterator[bytes]:
+        """Undo the steps from `index` on, slice by slice: a slice must not grow far beyond the bound unnoticed."""
+        if index == len(self._steps):
+            yield data
+            return
+        name, step = self._steps[index]
+        for start in range(0, len(data), SLICE_BYTES):
             try:
-                data = step(data)
+                out = step(data[start : start + SLICE_BYTES])
             except Exception as error:  # each library has its own exception for bad data
                 raise WireError(f"the body is not {name}: {error}", rule="wire.encoding") from error
-        self._produced += len(data)
-        if self._produced > self._max_bytes:
-            raise OversizeError("the decompressed body", self._max_bytes)
-        return data
+            self._produced[index] += len(out)
+            if self._produced[index] > self._max_bytes:
+                raise OversizeError("the decompressed body", self._max_bytes)
+            yield from self._undo(index + 1, out)
 
 
 def _step(name: str) -> tuple[str, Callable[[bytes], bytes]]:
