@@ -132,6 +132,8 @@ class Recorder:
                     recording.take(data, time.monotonic_ns())
                     await response.write(data)
                 complete = True
+                recording.finish(time.monotonic_ns())
+                self._save(request, body, recording, status=status, headers=kept, complete=True)
                 await response.write_eof()
                 return response
         except (ClientError, TimeoutError) as error:
@@ -142,9 +144,9 @@ class Recorder:
                 request.transport.close()  # cut for us, so cut for the client
             return web.Response()
         finally:
-            if status:
+            if status and not complete:
                 recording.finish(time.monotonic_ns())
-                self._save(request, body, recording, status=status, headers=kept, complete=complete)
+                self._save(request, body, recording, status=status, headers=kept, complete=False)
 
     def _save(
         self,
