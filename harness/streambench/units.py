@@ -5,6 +5,7 @@ Inside, a duration is an integer number of nanoseconds; at the edges it is milli
 
 from __future__ import annotations
 
+import math
 import re
 
 NS_PER_US = 1_000
@@ -33,8 +34,9 @@ def parse_duration_ns(text: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is not None:
         number, unit = match["number"], match["unit"]
-        if unit in _DURATION_UNITS_NS:
-            return round(float(number) * _DURATION_UNITS_NS[unit])
+        duration_ns = float(number) * _DURATION_UNITS_NS.get(unit, math.inf)
+        if math.isfinite(duration_ns):
+            return round(duration_ns)
         if unit == "" and float(number) == 0:
             return 0
     raise ValueError(f"{text!r} is not a duration: write a number with a unit, such as 800ms, 2s or 5min")
@@ -46,7 +48,7 @@ def parse_rate_per_s(text: str) -> float:
     try:
         if slash and unit.strip() in _RATE_UNITS_S:
             number = float(number_text)
-            if number >= 0:
+            if 0 <= number < math.inf:
                 return number / _RATE_UNITS_S[unit.strip()]
     except ValueError:
         pass

@@ -59,3 +59,15 @@ def test_ratios() -> None:
 )
 def test_a_duration_is_written_with_three_digits(ns: int, text: str) -> None:
     assert format_duration(ns) == text
+
+
+@pytest.mark.parametrize("text", ["1e999s", "1e308s"])
+def test_a_duration_without_end_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration_ns(text)
+
+
+@pytest.mark.parametrize("text", ["inf/s", "1e999/s", "nan/s", "-1/s"])
+def test_a_rate_without_end_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate"):
+        parse_rate_per_s(text)

@@ -35,6 +35,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+ORDERINGS = ("<", "<=", ">", ">=")
 STREAM_COUNTS = ("started", "completed", "failed", "dropped", "censored")
 VIOLATIONS = ("violations", *(f"violations.{axis}" for axis in Axis if axis is not Axis.INTEROP))
 # What a whole target has one value of.
@@ -49,7 +50,7 @@ STATISTICS = ("mean", "min", "max")
 
 _GATE = re.compile(
     r"\s*(?:(?P<target>[^:<>=!]+?)\s*:\s*)?(?P<metric>[A-Za-z_0-9.]+)\s*(?P<op><=|>=|==|!=|<|>)\s*"
-    r"(?P<limit>[^,]+?)\s*(?:,?\s*confidence:?\s+(?P<confidence>[\d.]+)\s*%)?\s*"
+    r"(?P<limit>[^,]+?)\s*(?:,?\s*confidence:?\s+(?P<confidence>\d+(?:\.\d+)?)\s*%)?\s*"
 )
 _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 
@@ -131,8 +132,10 @@ def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
             match.start("metric"),
             metric_text,
         )
-    if confidence is not None and gate.quantile is None:
-        raise GateError("only a gate on a quantile takes a confidence", match.start("confidence"), match["confidence"])
+    if confidence is not None and (gate.quantile is None or op not in ORDERINGS):
+        raise GateError(
+            "only a gate that bounds a quantile takes a confidence", match.start("confidence"), match["confidence"]
+        )
     limit = _limit(gate, limit_text, match.start("limit"))
     return Gate(gate.expr, target, gate.metric, gate.statistic, op, limit, gate.unit, confidence)
 
@@ -143,6 +146,14 @@ def _of_target_value(text: str, target: str | None, metric: str, op: str) -> Gat
 
 def _of_distribution(text: str, target: str | None, metric_text: str, op: str, at: int) -> Gate:
     name, _, statistic = metric_text.partition(".")
+    whole = [value for value in TARGET_VALUES if value.partition(".")[0] == name]
+    if whole:
+        raise GateError(
+            f"there is no {metric_text!r}: a target has one value of {', '.join(whole)}.",
+            at,
+            metric_text,
+            nearest(metric_text, whole),
+        )
     if name not in METRICS:
         known = [*METRICS, *TARGET_VALUES]
         suggestion = nearest(name, known) or nearest(metric_text, known)
@@ -155,7 +166,8 @@ def _of_distribution(text: str, target: str | None, metric_text: str, op: str, a
             metric_text,
             f"{name}.p95",
         )
-    if statistic not in STATISTICS and (_QUANTILE.fullmatch(statistic) is None or statistic == "p0"):
+    match = _QUANTILE.fullmatch(statistic)
+    if statistic not in STATISTICS and (match is None or not 0 < float(match[1]) / 100 < 1):
         raise GateError(
             f"{statistic!r} is no quantile: write p50, p95, p99.9, mean, min or max.",
             at + len(name) + 1,
@@ -176,16 +188,19 @@ def _limit(gate: Gate, text: str, at: int) -> float | str:
     try:
         match gate.unit:
             case "ms":
-                return parse_duration_ns(text) / NS_PER_MS
+                limit = parse_duration_ns(text) / NS_PER_MS
             case "ratio":
-                return parse_ratio(text)
+                limit = parse_ratio(text)
             case "per s":
-                return parse_rate_per_s(text) if "/" in text else float(text)
+                limit = parse_rate_per_s(text) if "/" in text else float(text)
             case _:
-                return float(text)
-    except ValueError as error:
-        reason = str(error) if gate.unit != "count" else f"{text!r} is not a number"
+                limit = float(text)
+    except (ValueError, OverflowError) as error:
+        reason = str(error) if gate.unit not in ("count", "per s") or "/" in text else f"{text!r} is not a number"
         raise GateError(reason, at, text) from None
+    if not math.isfinite(limit):
+        raise GateError(f"{text!r} is no limit: nothing could miss it, or everything", at, text)
+    return limit
 
 
 class Result(StrEnum):
@@ -291,7 +306,7 @@ def _on_distribution(gate: Gate, target: str, metric: Metric, values: Distributi
     if n < needed:
         # Even the best value misses the limit: more streams could not save it.
         best = values.values[0] if gate.op in ("<", "<=") else values.values[-1]
-        hopeless = gate.op in ("<", "<=", ">", ">=") and not gate.holds(float(best))
+        hopeless = gate.op in ORDERINGS and not gate.holds(float(best))
         result = Result.FAILED if hopeless else Result.INCONCLUSIVE
         reason = f"{gate.statistic} needs {needed} streams, there were {n}"
         return GateResult(gate, target, observed_q, n, result, None, reason)
@@ -311,7 +326,7 @@ def _with_confidence(
         return GateResult(gate, target, observed, n, Result.FAILED, interval)
     upper = gate.op in ("<", "<=")
     if values.clusters is not None:
-        bound = None if interval is None else interval[1] if upper else interval[0]
+        bound = values.clustered_bound(q, gate.confidence, upper=upper)
     else:
         index = one_sided_bound(len(values), q, gate.confidence, upper=upper)
         bound = None if index is None else float(values.values[index])
@@ -333,7 +348,7 @@ def implied_gates(gates: Sequence[Gate], targets: Sequence[str]) -> list[Gate]:
         metrics = {gate.metric for gate in gates if gate.target in (None, target)}
         if not metrics & set(VIOLATIONS):
             out.append(Gate("violations == 0", target, "violations", None, "==", 0.0, "count", implied=True))
-        if not any(name == "error_rate" or name.startswith("streams.") for name in metrics):
+        if not metrics & {"error_rate", "streams.completed", "streams.failed"}:
             out.append(
                 Gate("streams.completed > 0", target, "streams.completed", None, ">", 0.0, "count", implied=True)
             )

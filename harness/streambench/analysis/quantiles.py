@@ -139,6 +139,21 @@ class Distribution:
 
     def _clustered_interval(self, q: float) -> tuple[float, float] | None:
         """A bootstrap over whole streams: the chunks of one stream are not independent of each other."""
+        found = self._resampled(q)
+        if found is None:
+            return None
+        low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="inverted_cdf")
+        return float(low), float(high)
+
+    def clustered_bound(self, q: float, confidence: float, *, upper: bool) -> float | None:
+        """What a quantile over chunks does not exceed (`upper`) or fall below, or None for too few streams."""
+        found = self._resampled(q)
+        if found is None:
+            return None
+        return float(np.quantile(found, confidence if upper else 1 - confidence, method="inverted_cdf"))
+
+    def _resampled(self, q: float) -> Floats | None:
+        """The quantile of each draw of whole streams, with replacement; None where there are too few for one."""
         if self.streams < streams_needed(q) or self.streams < 2:
             return None
         random = np.random.default_rng(0)
@@ -147,13 +162,9 @@ class Distribution:
         for i in range(RESAMPLES):
             weights = np.bincount(random.integers(0, self.streams, self.streams), minlength=self.streams)
             cumulative = np.cumsum(weights[self.clusters])
-            if cumulative[-1] == 0:
-                found[i] = np.nan
-                continue
             index = int(np.searchsorted(cumulative, q * cumulative[-1] - 1e-9))
             found[i] = self.values[min(index, len(self.values) - 1)]
-        low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="inverted_cdf")
-        return float(low), float(high)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `summary.json`; figures are rounded to what the stamps can carry (a microsecond)."""
