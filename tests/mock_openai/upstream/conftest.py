@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,6 +67,15 @@ def mark_of(prompt: str) -> str:
 
 def messages(prompt: str) -> list[Any]:
     return [{"role": "user", "content": prompt}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_tls_context() -> Iterator[None]:
+    """Every new client would read all certificates of the machine, and nothing here speaks TLS."""
+    context = ssl.create_default_context()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", lambda *args, **options: context)
+        yield
 
 
 @pytest.fixture(scope="session")
