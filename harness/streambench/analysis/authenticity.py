@@ -26,8 +26,9 @@ OVERLAP_NONE = 0.1
 OVERLAP_FULL = 0.8
 GRANULARITY_FINE = 0.5
 SLOPE_LIKE_UPSTREAM = (0.6, 1.5)
-AT_ONCE_SHARE = 0.15  # of the upstream's duration
+AT_ONCE_SHARE = 0.33  # of the upstream's duration: a reader sees no cadence in it
 AT_ONCE_NS = 30 * NS_PER_MS
+SHORTEST_PAUSE_NS = 10 * NS_PER_MS  # what is written out faster than this comes at once for a reader
 AGREEMENT = 0.8  # the share of streams that must agree for one verdict
 STEADY = 0.15  # spread of an artificial cadence's pauses, relative to the pause
 MAX_SLOPE_POINTS = 60
@@ -110,19 +111,18 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     lag_ms = statistics.median(alignment.lag_ns) / NS_PER_MS
     upstream_span_ns = upstream.written_ns[-1] - upstream.written_ns[0]
     span_ns = arrived[-1] - arrived[0]
-    verdict = _verdict(overlap, granularity, slope, span_ns, upstream_span_ns, len(got))
-    period_ms = None
-    if verdict is Verdict.PACED:
-        period_ms = statistics.median(after - before for before, after in itertools.pairwise(got)) / NS_PER_MS
+    pause_ns = statistics.median(pauses) if (pauses := [b - a for a, b in itertools.pairwise(got)]) else 0.0
+    verdict = _verdict(overlap, granularity, slope, span_ns, upstream_span_ns, pause_ns)
+    period_ms = pause_ns / NS_PER_MS if verdict is Verdict.PACED else None
     return StreamAuthenticity(verdict, overlap, granularity, slope, lag_ms, period_ms)
 
 
 def _verdict(
-    overlap: float, granularity: float, slope: float | None, span_ns: int, upstream_span_ns: int, bursts_got: int
+    overlap: float, granularity: float, slope: float | None, span_ns: int, upstream_span_ns: int, pause_ns: float
 ) -> Verdict:
     if overlap <= OVERLAP_NONE:
         at_once = span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * upstream_span_ns)
-        return Verdict.BUFFERED if at_once or bursts_got < 3 else Verdict.PACED
+        return Verdict.BUFFERED if at_once or pause_ns < SHORTEST_PAUSE_NS else Verdict.PACED
     if granularity < GRANULARITY_FINE:
         return Verdict.BATCHED
     if overlap >= OVERLAP_FULL:

@@ -37,6 +37,7 @@ class TargetLoad:
     target: Target
     plans: Mapping[int | None, Plan]
     progress: TargetProgress
+    run_token: str
     number: int = 0
     idle: list[UserSession] = field(default_factory=list)
     users: int = 0
@@ -44,6 +45,10 @@ class TargetLoad:
     def next_number(self) -> int:
         self.number += 1
         return self.number - 1
+
+    def user_name(self, number: int) -> str:
+        """The name of a simulated user, which no other user of this run or of another one has."""
+        return f"{self.run_token}-{self.target.name}-{number}"
 
 
 @dataclass(slots=True)
@@ -67,13 +72,15 @@ class Engine:
         write: Write,
         progress: Progress,
         facts: GeneratorFacts,
+        run_token: str,
     ) -> None:
         self._scenario = scenario
         self._write = write
         self._progress = progress
         self._facts = facts
         self._loads = [
-            TargetLoad(target, plans.get(target.name, {}), progress.targets[target.name]) for target in scenario.targets
+            TargetLoad(target, plans.get(target.name, {}), progress.targets[target.name], run_token)
+            for target in scenario.targets
         ]
         self._running: set[asyncio.Task[None]] = set()
         self._writing: set[asyncio.Task[None]] = set()
@@ -153,7 +160,7 @@ class Engine:
         end_ns: int | None,
         quota: _Quota,
     ) -> None:
-        session = open_session(load.target.spec, {"user": f"user-{number}"})
+        session = open_session(load.target.spec, {"user": load.user_name(number)})
         due_ns = begin_ns
         iteration = 0
         prepared = False
@@ -224,7 +231,7 @@ class Engine:
 
     def _new_session(self, load: TargetLoad) -> UserSession:
         load.users += 1
-        return open_session(load.target.spec, {"user": f"user-{load.users - 1}"})
+        return open_session(load.target.spec, {"user": load.user_name(load.users - 1)})
 
     async def _arrive(self, load: TargetLoad, phase: Phase, turn: _Turn) -> None:
         await _sleep_until(turn.intended_ns)

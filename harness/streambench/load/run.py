@@ -48,15 +48,17 @@ async def run_scenario(scenario: Scenario, records_path: Path, progress: Progres
     async with BundledServers(scenario.serve) as servers:
         scenario = scenario.served_by(servers.urls)
         await preflight(scenario)
-        plans = plans_of(scenario, run_token=tokens.token_hex(4))
+        run_token = tokens.token_hex(4)
+        plans = plans_of(scenario, run_token)
         async with _upstreams(scenario, plans) as feeds:
-            return await _run_recorded(scenario, plans, feeds, records_path, progress, stop)
+            return await _run_recorded(scenario, plans, feeds, run_token, records_path, progress, stop)
 
 
 async def _run_recorded(
     scenario: Scenario,
     plans: Mapping[str, Mapping[int | None, Plan]],
     feeds: Mapping[str, JournalFeed],
+    run_token: str,
     records_path: Path,
     progress: Progress,
     stop: asyncio.Event,
@@ -76,7 +78,7 @@ async def _run_recorded(
         watch = asyncio.create_task(Watch(facts, writer.generator).run())
         finished = False
         try:
-            finished = await Engine(scenario, plans, write, progress, facts).run(stop)
+            finished = await Engine(scenario, plans, write, progress, facts, run_token).run(stop)
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
@@ -105,11 +107,12 @@ async def open_probe(scenario: Scenario) -> AsyncIterator[Begin]:
     async with BundledServers(scenario.serve) as servers:
         scenario = replace(scenario, targets=scenario.targets[:1]).served_by(servers.urls)
         await preflight(scenario)
-        plans = plans_of(scenario, run_token=tokens.token_hex(4))
+        run_token = tokens.token_hex(4)
+        plans = plans_of(scenario, run_token)
         async with _upstreams(scenario, plans) as feeds:
             (target,) = scenario.targets
             spec = target.spec
-            session = open_session(spec, {"user": "user-0"})
+            session = open_session(spec, {"user": f"{run_token}-{spec.name}-0"})
             try:
                 await session.prepare()
             except SetupError as failure:

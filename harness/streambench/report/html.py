@@ -20,6 +20,7 @@ from streambench.report.wording import (
     interval,
     metric_heading,
     plural,
+    verdict_matrix,
 )
 
 
@@ -69,6 +70,7 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         ],
         claims=claim_tables(summary),
         several=several,
+        matrix=verdict_matrix(summary),
     )
 
 

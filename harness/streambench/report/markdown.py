@@ -15,6 +15,7 @@ from streambench.report.wording import (
     gate_title,
     headline,
     metric_heading,
+    verdict_matrix,
 )
 
 MARKS = {"passed": "✅", "failed": "❌", "inconclusive": "⚠️", "invalid": "⚠️"}
@@ -27,6 +28,7 @@ def render_markdown(summary: Summary) -> str:
         f"## {MARKS[summary.verdict]} streambench: {_escape(summary.header['scenario']['name'])} {summary.verdict}",
         f"{_escape(headline(summary))}.",
         "\n".join(f"- {_escape(finding)}" for finding in findings_in_words(summary)),
+        *_matrix(summary),
         "### Gates",
         _table(
             ("", "gate", "result"),
@@ -45,6 +47,14 @@ def render_markdown(summary: Summary) -> str:
             _table(("target", *table.columns), [(name, *cells) for name, cells in table.rows]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _matrix(summary: Summary) -> list[str]:
+    matrix = verdict_matrix(summary)
+    if matrix is None:
+        return []
+    columns, rows = matrix
+    return ["### Verdicts", _table(("", *columns), [(_escape(row), *cells) for row, cells in rows])]
 
 
 def _figures(summary: Summary) -> str:

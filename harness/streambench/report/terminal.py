@@ -16,10 +16,12 @@ from streambench.report.wording import (
     gate_sentence,
     gate_title,
     headline,
+    plural,
 )
 
 COLOURS = {"passed": "green", "failed": "red", "invalid": "yellow", "inconclusive": "yellow"}
 MAX_FINDINGS = 12
+MAX_GATES = 15  # of more than so many, those that passed are only counted
 # What fits beside each other on a terminal; the report has all metrics.
 COLUMNS = (
     ("ttfc", "p50", 0.5),
@@ -81,13 +83,17 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _gates(summary: Summary) -> list[str]:
     several = len(summary.targets) > 1
-    written = [gate for gate in summary.gates if not gate.gate.implied or gate.result is not Result.PASSED]
-    titles = [gate_title(gate, several=several) for gate in written]
+    told = [gate for gate in summary.gates if not gate.gate.implied or gate.result is not Result.PASSED]
+    listed = told if len(told) <= MAX_GATES else [gate for gate in told if gate.result is not Result.PASSED]
+    titles = [gate_title(gate, several=several) for gate in listed]
     width = max((len(title) for title in titles), default=0)
-    return [
+    lines = [
         f"  {_coloured(f'{gate.result:<12}', str(gate.result))}  {title:<{width}}  {gate_sentence(gate)}"
-        for gate, title in zip(written, titles, strict=True)
+        for gate, title in zip(listed, titles, strict=True)
     ]
+    if len(listed) < len(told):
+        lines.append(f"  {_coloured('passed'.ljust(12), 'passed')}  {plural(len(told) - len(listed), 'gate')}")
+    return lines
 
 
 def _coloured(text: str, verdict: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from streambench.analysis.authenticity import Verdict
 from streambench.analysis.gates import GateResult, Result
@@ -13,6 +14,7 @@ from streambench.findings import Severity
 # Of each target, what is shown first.
 HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
 NOTHING = "–"
+MAX_SENTENCES = 6
 
 
 def figure(value: float | str | None, unit: str) -> str:
@@ -125,7 +127,7 @@ def findings_in_words(summary: Summary) -> list[str]:
         for gate in summary.gates
         if gate.result is not Result.PASSED and gate.gate.metric not in ("violations", "streams.completed")
     ]
-    out += [verdict_sentence(target) for target in summary.targets.values() if target.counts["completed"]]
+    out += _verdicts([target for target in summary.targets.values() if target.counts["completed"]])
     slow = first_text_comparison(summary)
     if slow is not None:
         out.append(slow)
@@ -134,6 +136,34 @@ def findings_in_words(summary: Summary) -> list[str]:
     if summary.run.skipped_lines:
         out.append(f"{plural(summary.run.skipped_lines, 'line')} of the records could not be read.")
     return out
+
+
+def _verdicts(targets: Sequence[TargetSummary]) -> list[str]:
+    """A sentence for each target, or for each verdict where there are many targets."""
+    if len(targets) <= MAX_SENTENCES:
+        return [verdict_sentence(target) for target in targets]
+    by_verdict: dict[str, list[str]] = {}
+    for target in targets:
+        by_verdict.setdefault(str(target.authenticity.verdict), []).append(target.name)
+    return [
+        f"{plural(len(names), 'target')} {'is' if len(names) == 1 else 'are'} {verdict}: {', '.join(names)}."
+        for verdict, names in by_verdict.items()
+    ]
+
+
+def verdict_matrix(summary: Summary) -> tuple[list[str], list[tuple[str, list[str]]]] | None:
+    """Verdicts as a table, where every target is named `row.column`: the columns, and each row with its cells."""
+    pairs = [name.split(".") for name in summary.targets]
+    if len(pairs) < 4 or any(len(pair) != 2 for pair in pairs):
+        return None
+    columns = list(dict.fromkeys(column for _, column in pairs))
+    rows = list(dict.fromkeys(row for row, _ in pairs))
+
+    def cell(row: str, column: str) -> str:
+        target = summary.targets.get(f"{row}.{column}")
+        return NOTHING if target is None else str(target.authenticity.verdict)
+
+    return columns, [(row, [cell(row, column) for column in columns]) for row in rows]
 
 
 def rule_sentence(target: TargetSummary, rule: RuleCount) -> str:
