@@ -49,19 +49,23 @@ def list_dialects() -> None:
 @command.command("show")
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--diagram", is_flag=True, help="Print the grammar as a Mermaid state diagram.")
-def show(name: str, diagram: bool) -> None:
-    """Validate a dialect and print its file, or its diagram.
+@click.option("--page", is_flag=True, help="Print a reference in Markdown: events, order, diagram, checks, requests.")
+def show(name: str, diagram: bool, page: bool) -> None:
+    """Validate a dialect and print its file, its diagram, or its reference.
 
     \b
     Example:
       streambench dialects show chat-stream
     """
+    from streambench.dialects import diagram as drawing
     from streambench.dialects import load_dialect
-    from streambench.dialects.diagram import diagram as draw
+    from streambench.dialects import page as reference
 
     dialect = load_dialect(name)
     if diagram:
-        click.echo(draw(dialect))
+        click.echo(drawing.diagram(dialect))
+    elif page:
+        click.echo(reference.page(dialect), nl=False)
     else:
         click.echo(dialect.source_path.read_text("utf-8"), nl=False)
 

@@ -8,6 +8,7 @@ A test is a literal (the field equals it), or one of `{not: literal}`, `{in: [li
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -56,9 +57,10 @@ class Test:
         return self.operand if self.kind == "in" else ()
 
     def describe(self) -> str:
+        operand = json.dumps(self.operand, ensure_ascii=False)
         match self.kind:
             case "is":
-                return f"is {self.operand!r}"
+                return f"is {operand}"
             case "exists":
                 return "is there" if self.operand else "is absent"
             case "empty":
@@ -66,10 +68,10 @@ class Test:
             case "text":
                 return "is text" if self.operand else "is not text"
             case "not":
-                return f"is not {self.operand!r}"
+                return f"is not {operand}"
             case "in":
-                return f"is one of {', '.join(map(repr, self.operand))}"
-        return f"starts with {self.operand!r}"
+                return f"is one of {operand[1:-1]}"
+        return f"starts with {operand}"
 
 
 _HOLDS_FIELDS = Test("holds", True)

@@ -51,7 +51,9 @@ class EventRule:
     content_path: str | None = None
     snapshot: bool = False
     error: Getter | None = None
+    error_path: str | None = None
     tokens: Getter | None = None
+    tokens_path: str | None = None
     schema: SchemaValidator | None = None
     terminal: bool = False
     interrupts: bool = False

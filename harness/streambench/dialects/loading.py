@@ -252,7 +252,7 @@ class _Loader:
         mode = keys["mode"].choice("'mode'", ("delta", "snapshot")) if "mode" in keys else "delta"
         if "mode" in keys and "content" not in keys:
             raise keys["mode"].error("'mode' is about 'content', which is missing")
-        content = self._path(keys.get("content"))
+        content, error, tokens = (self._path(keys.get(key)) for key in ("content", "error", "tokens"))
         return EventRule(
             name=name,
             of=keys["of"].value if "of" in keys else None,
@@ -261,8 +261,10 @@ class _Loader:
             content=content[1],
             content_path=content[0],
             snapshot=mode == "snapshot",
-            error=self._path(keys.get("error"))[1],
-            tokens=self._path(keys.get("tokens"))[1],
+            error=error[1],
+            error_path=error[0],
+            tokens=tokens[1],
+            tokens_path=tokens[0],
             schema=self._schema(keys.get("schema")),
             undispatched=self._undispatched(keys.get("undispatched")),
         )
@@ -313,7 +315,9 @@ class _Loader:
                 content_path=rule.content_path if "content" in own else base.content_path,
                 snapshot=rule.snapshot if "content" in own else base.snapshot,
                 error=rule.error if "error" in own else base.error,
+                error_path=rule.error_path if "error" in own else base.error_path,
                 tokens=rule.tokens if "tokens" in own else base.tokens,
+                tokens_path=rule.tokens_path if "tokens" in own else base.tokens_path,
                 schema=rule.schema if "schema" in own else base.schema,
             )
 
