@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -27,8 +27,8 @@ class Alignment:
 
     `arrived_ns`, `written_ns` and `chars` are parallel, one row for each client chunk with content: when it arrived,
     when the upstream had written its last character, and how many characters it brought; `ends` is the place of that
-    last character in the upstream's text. Chunks whose text the upstream never wrote are left out. `upstream` is the
-    exchange that the reply came from.
+    last character in the upstream's text, and `rows` the chunk's row among the record's events. Chunks whose text the
+    upstream never wrote are left out. `upstream` is the exchange that the reply came from.
     """
 
     upstream: UpstreamExchange
@@ -36,6 +36,7 @@ class Alignment:
     written_ns: Sequence[int]
     chars: Sequence[int]
     ends: Sequence[int]
+    rows: Sequence[int]
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -69,6 +70,7 @@ def align(record: StreamRecord) -> Alignment | None:
     written: list[int] = []
     chars: list[int] = []
     ends: list[int] = []
+    rows: list[int] = []
     position = 0
     for row in record.content_rows():
         count = record.events.chars[row]
@@ -83,7 +85,8 @@ def align(record: StreamRecord) -> Alignment | None:
         written.append(upstream.written_ns[write])
         chars.append(count)
         ends.append(origin)
-    return Alignment(upstream, arrived, written, chars, ends, tuple(findings))
+        rows.append(row)
+    return Alignment(upstream, arrived, written, chars, ends, rows, tuple(findings))
 
 
 def serving_exchange(record: StreamRecord) -> UpstreamExchange | None:
@@ -112,41 +115,71 @@ def compare(sent: str, got: str, *, complete: bool, stopped: bool) -> tuple[list
         same = _common_prefix(sent, got)
         return [(0, 0, same)], [_difference("altered", same, sent[same:], got[same:])]
     sent_at, got_at = _starts(sent_words), _starts(got_words)
+    ends = (len(sent_words), len(got_words))
     # Words are compared without the white space before them, so that a trimmed first word is no other word.
     matcher = SequenceMatcher(
         None, [word.strip() for word in sent_words], [word.strip() for word in got_words], autojunk=False
     )
-    blocks = [
-        (got_at[j], sent_at[i], got_at[j + size] - got_at[j]) for i, j, size in matcher.get_matching_blocks() if size
-    ]
+    blocks = _blocks(matcher.get_matching_blocks(), sent_at, got_at)
     changes = [
-        (kind, "".join(sent_words[i1:i2]), "".join(got_words[j1:j2]), got_at[j1])
+        _Change("".join(sent_words[i1:i2]), "".join(got_words[j1:j2]), got_at[j1], (i2, j2) == ends)
         for kind, i1, i2, j1, j2 in matcher.get_opcodes()
         if kind != "equal"
     ]
     return blocks, _findings(changes, sent, complete=complete, stopped=stopped)
 
 
-def _findings(
-    changes: Sequence[tuple[str, str, str, int]], sent: str, *, complete: bool, stopped: bool
-) -> list[Finding]:
-    lost = {missing.strip() for kind, missing, _, _ in changes if kind == "delete"}
-    added = {extra.strip() for kind, _, extra, _ in changes if kind == "insert"}
+def _blocks(matches: Iterable[tuple[int, int, int]], sent_at: Sequence[int], got_at: Sequence[int]) -> list[Block]:
+    """The matching words in characters. Words end together; of the white space before them the nearer part counts."""
+    blocks: list[Block] = []
+    for i, j, count in matches:
+        for sent_word, got_word in zip(range(i, i + count), range(j, j + count), strict=True):
+            sent_end, got_end = sent_at[sent_word + 1], got_at[got_word + 1]
+            size = min(sent_end - sent_at[sent_word], got_end - got_at[got_word])
+            if blocks:
+                first, origin, before = blocks[-1]
+                if (first + before, origin + before) == (got_end - size, sent_end - size):
+                    blocks[-1] = (first, origin, before + size)
+                    continue
+            blocks.append((got_end - size, sent_end - size, size))
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """`missing` of the upstream's text has become `extra`, at character `offset` of the client's text."""
+
+    missing: str
+    extra: str
+    offset: int
+    at_end: bool
+
+
+def _findings(changes: Sequence[_Change], sent: str, *, complete: bool, stopped: bool) -> list[Finding]:
+    lost = {change.missing.strip() for change in changes if not change.extra.strip()}
+    added = {change.extra.strip() for change in changes if not change.missing.strip()}
     moved = lost & added
     out: list[Finding] = []
-    for number, (kind, missing, extra, offset) in enumerate(changes):
-        if kind == "delete" and missing.strip() not in moved:
-            at_end = number == len(changes) - 1
-            if at_end and not complete:
-                continue
-            severity = Severity.INFO if at_end and stopped else Severity.VIOLATION
-            out.append(_difference("shortened" if severity is Severity.INFO else "lost", offset, missing, "", severity))
-        elif kind == "insert":
-            rule = "reordered" if extra.strip() in moved else "duplicated" if extra.strip() in sent else "altered"
-            out.append(_difference(rule, offset, "", extra))
-        elif kind == "replace":
-            out.append(_difference("altered", offset, missing, extra))
-    if not out and not changes:
+    for change in changes:
+        missing, extra, offset = change.missing.strip(), change.extra.strip(), change.offset
+        if not missing and not extra:
+            continue
+        if change.at_end and missing.startswith(extra) and missing not in moved:
+            # A word may have been cut in two.
+            rest = change.missing.lstrip()[len(extra) :]
+            if complete and stopped:
+                out.append(_difference("shortened", offset + len(change.extra), rest, "", Severity.INFO))
+            elif complete:
+                out.append(_difference("lost", offset + len(change.extra), rest, ""))
+        elif not extra:
+            if missing not in moved:
+                out.append(_difference("lost", offset, change.missing, ""))
+        elif not missing:
+            rule = "reordered" if extra in moved else "duplicated" if extra in sent else "altered"
+            out.append(_difference(rule, offset, "", change.extra))
+        else:
+            out.append(_difference("altered", offset, change.missing, change.extra))
+    if not out and complete:
         out.append(Finding(Axis.CONTENT, "content.whitespace", "Only white space differs.", Severity.INFO))
     return out[:MAX_DIFFERENCES]
 

@@ -47,10 +47,10 @@ def chunk_frame(summary: Summary) -> DataFrame:
             record, alignment = stream.record, stream.alignment
             written: dict[int, int] = {}
             if alignment is not None:
-                written = dict(zip(alignment.arrived_ns, alignment.written_ns, strict=True))
+                written = dict(zip(alignment.rows, alignment.written_ns, strict=True))
             for row in record.content_rows():
                 at_ns = record.events.at_ns[row]
-                wrote_ns = written.get(at_ns)
+                wrote_ns = written.get(row)
                 rows.append(
                     {
                         "stream": record.id,

@@ -356,7 +356,13 @@ def test_a_gate_for_one_target_says_nothing_of_the_others() -> None:
 def test_the_json_of_a_result() -> None:
     result: dict[str, Any] = decide("ttfc.p50 < 800ms", seen([1.23456789] * 10)).to_json()
     assert result == {
-        "expr": "ttfc.p50 < 800ms", "target": "t", "observed": 1.2346, "limit": 800.0, "unit": "ms", "n": 10,
-        "ci95": [1.2346, 1.2346], "result": "passed",
+        "expr": "ttfc.p50 < 800ms",
+        "target": "t",
+        "observed": 1.2346,
+        "limit": 800.0,
+        "unit": "ms",
+        "n": 10,
+        "ci95": [1.2346, 1.2346],
+        "result": "passed",
     }
     assert decide("ttfc.p95 < 1s", seen([1.0])).to_json()["reason"]
