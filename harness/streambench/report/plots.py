@@ -116,6 +116,11 @@ def _colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
+def _only(shown: Sequence[Any]) -> str:
+    """Says so where a picture leaves targets out, since more lines than colours could not be told apart."""
+    return f" The first {len(SERIES)} of {len(shown)} targets." if len(shown) > len(SERIES) else ""
+
+
 def _completed(target: TargetSummary) -> list[AnalysedStream]:
     return [stream for stream in target.streams if stream.record.outcome is Outcome.COMPLETED]
 
@@ -157,14 +162,21 @@ def _both_sides(summary: Summary) -> Plot | None:
         axis.plot(x, y, color=_colour(index), linewidth=1.4, marker="o", markersize=2.6)
         reach = max(x[-1], 1.0)
         axis.plot([0, reach], [0, reach], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axis.set_title(f"{target.name}: {target.authenticity.verdict}", fontweight="bold")
+        if columns <= 2:
+            axis.set_title(f"{target.name}: {target.authenticity.verdict}", fontweight="bold")
+        else:
+            axis.set_title(f"{target.name}\n{target.authenticity.verdict}", fontweight="bold", fontsize=7)
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
         axis.set_xlabel("upstream wrote it (ms)")
         axis.set_ylabel("client got it (ms)")
     for index in range(len(shown), rows * columns):
         axes[index // columns][index % columns].set_visible(False)
-    shapes = "; ".join(f"{target.name} shows {_shape(target)}" for target, _ in shown)
+    shapes = (
+        "; ".join(f"{target.name} shows {_shape(target)}" for target, _ in shown)
+        if len(shown) <= 4
+        else "a diagonal is forwarded, a staircase batched, a horizontal line buffered, a second slope paced"
+    )
     return _plot(
         "both-sides",
         "When the client got each piece of text, against when the upstream wrote it",
@@ -240,7 +252,8 @@ def _growth(summary: Summary) -> Plot | None:
     return _plot(
         "growth",
         "How a reply grows for the reader",
-        "One line a target, its stream of median duration. Where a line runs below the reader's, the reader waits.",
+        "One line a target, its stream of median duration. Where a line runs below the reader's, the reader waits."
+        + _only(shown),
         figure,
     )
 
@@ -321,7 +334,7 @@ def _distribution(
     axis.set_xlabel(label)
     axis.set_ylabel("share (%)")
     _legend(axis)
-    return _plot(name, title, description, figure)
+    return _plot(name, title, description + _only(shown), figure)
 
 
 # Over the run
@@ -365,6 +378,6 @@ def _over_time(summary: Summary) -> Plot | None:
     return _plot(
         "over-time",
         "Whether the wait for the first text changed during the run",
-        f"One point a stream, at the moment when it was due; the median of all is {middle:,.0f} ms.",
+        f"One point a stream, at the moment when it was due; the median of all is {middle:,.0f} ms." + _only(shown),
         figure,
     )
