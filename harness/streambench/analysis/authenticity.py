@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -108,18 +109,23 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     got = bursts(arrived)
     granularity = len(got) / len(writes)
     slope = robust_slope(alignment.written_ns, arrived)
-    lag_ms = statistics.median(alignment.lag_ns) / NS_PER_MS
+    lag_ns = statistics.median(alignment.lag_ns)
+    # If all of the text were as late as its median piece, this share of it would have been in time.
+    punctual = bisect_left(upstream.written_ns, last_write_ns - lag_ns)
+    evenly_late = upstream.offset[punctual - 1] / upstream.offset[-1] / before_last if punctual > 0 else 0.0
+    in_step = overlap >= OVERLAP_FULL * min(1.0, evenly_late)
     upstream_span_ns = upstream.written_ns[-1] - upstream.written_ns[0]
     span_ns = arrived[-1] - arrived[0]
     pause_ns = statistics.median(pauses) if (pauses := [b - a for a, b in itertools.pairwise(got)]) else 0.0
-    verdict = _verdict(overlap, granularity, slope, span_ns, upstream_span_ns, pause_ns)
+    verdict = _verdict(overlap, granularity, slope if in_step else None, span_ns, upstream_span_ns, pause_ns)
     period_ms = pause_ns / NS_PER_MS if verdict is Verdict.PACED else None
-    return StreamAuthenticity(verdict, overlap, granularity, slope, lag_ms, period_ms)
+    return StreamAuthenticity(verdict, overlap, granularity, slope, lag_ns / NS_PER_MS, period_ms)
 
 
 def _verdict(
     overlap: float, granularity: float, slope: float | None, span_ns: int, upstream_span_ns: int, pause_ns: float
 ) -> Verdict:
+    """`slope` None: the text has no pace of its own, since a part of it was held back."""
     if overlap <= OVERLAP_NONE:
         at_once = span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * upstream_span_ns)
         return Verdict.BUFFERED if at_once or pause_ns < SHORTEST_PAUSE_NS else Verdict.PACED

@@ -1,0 +1,239 @@
+"""The verdict on synthetic time lines: systems that forward, batch, buffer and pace, exactly as they say."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from streambench.analysis.alignment import align
+from streambench.analysis.authenticity import (
+    Authenticity,
+    StreamAuthenticity,
+    Verdict,
+    bursts,
+    guess_stream,
+    judge,
+    judge_stream,
+    robust_slope,
+)
+from streambench.record.model import StreamRecord, UpstreamExchange
+
+MS = 1_000_000
+N = 40
+WORDS = [f"w{i} " for i in range(N)]
+STEADY = [20.0 * i for i in range(N)]
+
+Chunks = list[tuple[float, str]]
+
+
+def uneven(seed: int = 3) -> list[float]:
+    """Write times as a model has them: bursts of two, gaps between 5 and 60 ms."""
+    draw, at, out = random.Random(seed), 0.0, []
+    for i in range(N):
+        if i % 2 == 0:
+            at += draw.uniform(5, 60)
+        out.append(at)
+    return out
+
+
+@pytest.fixture
+def judged(
+    make_record: Callable[..., StreamRecord], make_exchange: Callable[..., UpstreamExchange]
+) -> Callable[[Sequence[float], Chunks], StreamAuthenticity]:
+    """The verdict on words written at some moments (ms) and what the client got."""
+
+    def judge_it(written: Sequence[float], got: Chunks) -> StreamAuthenticity:
+        alignment = align(make_record(got, upstream=[make_exchange(list(zip(written, WORDS, strict=False)))]))
+        assert alignment is not None
+        assert alignment.findings == ()
+        return judge_stream(alignment)
+
+    return judge_it
+
+
+def forward(written: Sequence[float], lag_ms: float) -> Chunks:
+    return [(at + lag_ms, word) for at, word in zip(written, WORDS, strict=True)]
+
+
+def batch(written: Sequence[float], size: int, lag_ms: float = 2) -> Chunks:
+    """So many words are gathered and leave with the last of them."""
+    return [(written[i + size - 1] + lag_ms, "".join(WORDS[i : i + size])) for i in range(0, N, size)]
+
+
+def pace(written: Sequence[float], period_ms: float, lag_ms: float = 5) -> Chunks:
+    """Everything is awaited, and then typed out."""
+    return [(written[-1] + lag_ms + period_ms * i, word) for i, word in enumerate(WORDS)]
+
+
+@pytest.mark.parametrize("written", [STEADY, uneven()], ids=["steady", "uneven"])
+class TestTwoSided:
+    @pytest.mark.parametrize("lag_ms", [0.1, 2.5, 30])
+    def test_forwarded(self, judged: Callable[..., StreamAuthenticity], written: list[float], lag_ms: float) -> None:
+        found = judged(written, forward(written, lag_ms))
+        assert found.verdict is Verdict.FORWARDED
+        assert found.lag_ms == pytest.approx(lag_ms)
+        assert found.slope == pytest.approx(1)
+        assert found.granularity == 1
+        assert found.overlap is not None
+        assert found.overlap > 0.9
+        assert found.period_ms is None
+
+    def test_late_but_at_the_upstreams_own_pace_is_forwarded(
+        self, judged: Callable[..., StreamAuthenticity], written: list[float]
+    ) -> None:
+        found = judged(written, forward(written, written[-1] / 2))
+        assert found.verdict is Verdict.FORWARDED
+        assert found.overlap is not None
+        assert found.overlap < 0.7
+
+    @pytest.mark.parametrize("size", [5, 10, 20])
+    def test_batched(self, judged: Callable[..., StreamAuthenticity], written: list[float], size: int) -> None:
+        found = judged(written, batch(written, size))
+        assert found.verdict is Verdict.BATCHED
+        assert found.overlap is not None
+        assert found.overlap > 0.4
+        assert found.granularity is not None
+        assert found.granularity < 0.5
+
+    @pytest.mark.parametrize("spread_ms", [0, 0.01, 0.5, 9])
+    def test_buffered(self, judged: Callable[..., StreamAuthenticity], written: list[float], spread_ms: float) -> None:
+        found = judged(written, pace(written, spread_ms))
+        assert found.verdict is Verdict.BUFFERED
+        assert found.overlap == 0
+
+    def test_one_piece_after_all_is_buffered(
+        self, judged: Callable[..., StreamAuthenticity], written: list[float]
+    ) -> None:
+        assert judged(written, [(written[-1] + 3, "".join(WORDS))]).verdict is Verdict.BUFFERED
+
+    @pytest.mark.parametrize("period_ms", [10, 50, 200])
+    def test_paced_with_its_period(
+        self, judged: Callable[..., StreamAuthenticity], written: list[float], period_ms: float
+    ) -> None:
+        found = judged(written, pace(written, period_ms))
+        assert found.verdict is Verdict.PACED
+        assert found.overlap == 0
+        assert found.period_ms == pytest.approx(period_ms)
+
+    def test_paced_while_the_upstream_writes(
+        self, judged: Callable[..., StreamAuthenticity], written: list[float]
+    ) -> None:
+        """Typed out from the first word on, but three times slower than the upstream writes."""
+        period_ms = 3 * written[-1] / N
+        found = judged(written, [(written[0] + 1 + period_ms * i, word) for i, word in enumerate(WORDS)])
+        assert found.verdict is Verdict.PACED
+        assert found.slope is not None
+        assert found.slope == pytest.approx(3, rel=0.3)
+
+    def test_a_time_line_that_stands_still_at_the_end(
+        self, judged: Callable[..., StreamAuthenticity], written: list[float]
+    ) -> None:
+        """The first half is forwarded, the rest is held back to the end."""
+        half = forward(written, 1)[: N // 2]
+        rest = [(written[-1] + 1, "".join(WORDS[N // 2 :]))]
+        assert judged(written, half + rest).verdict is Verdict.BATCHED
+
+
+def test_a_reply_that_was_written_at_once_tells_nothing(judged: Callable[..., StreamAuthenticity]) -> None:
+    assert judged([0.0] * N, forward([0.0] * N, 3)).verdict is Verdict.UNKNOWN
+    assert judged([0.01 * i for i in range(N)], pace([0.0] * N, 50)).verdict is Verdict.UNKNOWN
+
+
+def test_two_writes_are_enough_to_tell(judged: Callable[..., StreamAuthenticity]) -> None:
+    assert judged([0, 100], [(1, "w0 "), (101, "w1 ")]).verdict is Verdict.FORWARDED
+    assert judged([0, 100], [(101, "w0 "), (101, "w1 ")]).verdict is Verdict.BUFFERED
+
+
+# Of a target
+
+
+def of(verdict: Verdict, **numbers: float) -> StreamAuthenticity:
+    filled = {"overlap": 0.9, "granularity": 1.0, "slope": 1.0, "lag_ms": 2.0, **numbers}
+    return StreamAuthenticity(verdict, **filled)
+
+
+def test_streams_that_agree_give_the_verdict_and_medians() -> None:
+    found = judge([of(Verdict.FORWARDED, lag_ms=lag) for lag in (1, 2, 30)])
+    assert (found.verdict, found.lag_ms, found.streams) == (Verdict.FORWARDED, 2, 3)
+    assert found.shares == {"forwarded": 1.0}
+    assert "2.0 ms" in found.evidence
+
+
+@pytest.mark.parametrize(("forwarded", "verdict"), [(8, Verdict.FORWARDED), (7, Verdict.MIXED), (2, Verdict.BUFFERED)])
+def test_four_fifths_have_to_agree(forwarded: int, verdict: Verdict) -> None:
+    streams = [of(Verdict.FORWARDED)] * forwarded + [of(Verdict.BUFFERED, overlap=0.0)] * (10 - forwarded)
+    found = judge(streams)
+    assert found.verdict is verdict
+    assert found.shares == {"forwarded": forwarded / 10, "buffered": (10 - forwarded) / 10}
+    if verdict is Verdict.MIXED:
+        assert "70% forwarded" in found.evidence
+
+
+def test_the_numbers_are_those_of_the_streams_behind_the_verdict() -> None:
+    streams = [of(Verdict.FORWARDED, lag_ms=1)] * 9 + [of(Verdict.BUFFERED, lag_ms=900)]
+    assert judge(streams).lag_ms == 1
+
+
+def test_unknown_streams_do_not_vote() -> None:
+    found = judge([of(Verdict.UNKNOWN)] * 9 + [of(Verdict.PACED, overlap=0.0, period_ms=50.0)])
+    assert (found.verdict, found.streams) == (Verdict.PACED, 1)
+    assert "50 ms" in found.evidence
+    for nothing in ([], [of(Verdict.UNKNOWN)]):
+        assert judge(nothing).verdict is Verdict.UNKNOWN
+        assert judge(nothing).evidence
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_has_its_evidence(verdict: Verdict) -> None:
+    found = judge([of(verdict, overlap=0.0, period_ms=50.0)])
+    assert len(found.evidence) > 20
+    found = judge([of(verdict, overlap=0.5, slope=2.5, period_ms=50.0)])
+    assert len(found.evidence) > 20
+    out = found.to_json()
+    assert {"verdict", "overlap", "granularity", "lag_ms", "evidence"} <= set(out)
+
+
+def test_missing_numbers_are_null() -> None:
+    assert Authenticity(Verdict.UNKNOWN, "no idea").to_json()["overlap"] is None
+
+
+# From one side
+
+
+def at(make_record: Callable[..., StreamRecord], moments: Sequence[float]) -> StreamAuthenticity:
+    return guess_stream(make_record([(moment, "word ") for moment in moments]))
+
+
+def test_guesses_from_the_client_alone_say_that_they_are_guesses(make_record: Callable[..., StreamRecord]) -> None:
+    draw = random.Random(5)
+    model = [300.0]
+    for _ in range(30):
+        model.append(model[-1] + draw.lognormvariate(3, 0.8) + 3)
+    assert at(make_record, model).verdict is Verdict.LIKELY_STREAMED
+    paced = at(make_record, [2000 + 50 * i for i in range(30)])
+    assert paced.verdict is Verdict.LIKELY_PACED
+    assert paced.period_ms == pytest.approx(50)
+    assert at(make_record, [2000 + 0.1 * i for i in range(30)]).verdict is Verdict.LIKELY_BUFFERED
+    assert at(make_record, [2000, 2000, 2000, 2000]).verdict is Verdict.UNKNOWN
+    assert at(make_record, []).verdict is Verdict.UNKNOWN
+
+
+# The numbers
+
+
+def test_bursts_begin_after_a_pause() -> None:
+    assert bursts([]) == []
+    assert bursts([0, 1 * MS, 2 * MS, 5 * MS, 8 * MS]) == [0, 5 * MS, 8 * MS]
+    # What trickles in without a pause is one burst, however long it is.
+    assert bursts([i * MS for i in range(100)]) == [0]
+
+
+def test_the_slope_is_robust() -> None:
+    x = list(range(0, 1000, 10))
+    y = [2 * value + 7 for value in x]
+    y[50] = 10**9
+    assert robust_slope(x, y) == pytest.approx(2)
+    assert robust_slope([1, 1, 1], [1, 2, 3]) is None
+    assert robust_slope([1], [1]) is None
