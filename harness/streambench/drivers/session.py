@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from streambench.dialects import RenderedRequest
 from streambench.drivers.opening import endpoint
@@ -12,6 +12,10 @@ from streambench.drivers.target import TargetSpec
 from streambench.record.model import ErrorClass, http_error_class
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from streambench.drivers.http1 import Http1Session
+    from streambench.drivers.http2 import Http2Session
 
 MAX_SETUP_ANSWER_BYTES = 1 << 20
 
@@ -63,12 +67,18 @@ class HttpSession:
     """A user of an SSE or NDJSON endpoint."""
 
     def __init__(self, spec: TargetSpec, variables: dict[str, str]) -> None:
-        from streambench.drivers.http1 import Http1Session
-
         self._spec = spec
         self.variables = variables
         self._cookies: dict[str, str] = {}
-        self._transport = Http1Session(spec, variables, self._cookies)
+        self._transport: Http1Session | Http2Session
+        if spec.http == 2:
+            from streambench.drivers.http2 import Http2Session
+
+            self._transport = Http2Session(spec, variables, self._cookies)
+        else:
+            from streambench.drivers.http1 import Http1Session
+
+            self._transport = Http1Session(spec, variables, self._cookies)
 
     async def prepare(self) -> None:
         captured, cookies = await http_setup(self._spec, self.variables)

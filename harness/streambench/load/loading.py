@@ -350,7 +350,7 @@ class _Loader:
             variables=self._variables(keys.get("variables"), dialect),
             setup=self._setup(keys.get("setup"), dialect),
             tls_verify=self._tls(keys.get("tls")),
-            http=self._integer(keys.get("http"), "'http'", 1, 2, 1),
+            http=self._http(keys.get("http"), dialect),
             proxy=self._proxy(keys.get("proxy")),
             timeouts=timeouts,
             stamps=keys["stamps"].choice("'stamps'", ("auto", "kernel", "user")) if "stamps" in keys else "auto",  # type: ignore[arg-type]
@@ -464,6 +464,12 @@ class _Loader:
         if not found.is_file():
             raise verify.error(f"'verify' is true, false, or a CA file; there is no file {path}")
         return str(found)
+
+    def _http(self, node: Located | None, dialect: Dialect) -> int:
+        version = self._integer(node, "'http'", 1, 2, 1)
+        if node is not None and version == 2 and dialect.is_socket:
+            raise node.error(f"'http: 2' is for SSE and NDJSON; {dialect.name} speaks {dialect.transport}")
+        return version
 
     def _proxy(self, node: Located | None) -> str | None:
         if node is None or node.value is None:

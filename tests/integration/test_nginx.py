@@ -1,0 +1,152 @@
+"""A real reverse proxy between us and the endpoint: HTTP/2 over TLS, and the buffering that breaks streaming."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONFIGURATION = """\
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";
+  server {{
+    listen 127.0.0.1:{tls} ssl http2;
+    ssl_certificate {folder}/cert.pem;
+    ssl_certificate_key {folder}/key.pem;
+    location / {{ proxy_pass {upstream}; proxy_buffering off; }}
+    location /buffered/ {{
+      proxy_pass {upstream}/; proxy_buffering on; proxy_buffers 8 64k; proxy_ignore_headers X-Accel-Buffering;
+      gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 1;
+    }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An nginx in front of the fake upstream: `url` forwards, `url`/buffered/ collects."""
+
+    url: str
+    upstream: str
+    certificate: Path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def proxy(component: Callable[[str], str], start_mock: Callable[..., Any], tmp_path: Path) -> Iterator[Proxy]:
+    nginx = component("nginx")
+    upstream = start_mock("--no-chat", "--profile", "fixed").openai
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, tls=port, upstream=upstream))
+    process = subprocess.Popen([nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE)
+    try:
+        while process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                continue
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        yield Proxy(f"https://127.0.0.1:{port}", upstream, folder / "cert.pem")
+    finally:
+        process.terminate()
+        process.wait(10)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def run(tmp_path: Path, proxy: Proxy, path: str, *, http: int, verify: str, extra: str = "") -> dict[str, Any]:
+    (tmp_path / "scenario.yaml").write_text(
+        f"""\
+name: nginx
+target:
+  dialect: openai-chat
+  url: {proxy.url}{path}
+  upstream: {proxy.upstream}
+  http: {http}
+  tls: {{verify: {verify}}}
+  {extra}
+prompts: {{tokens: 40, profile: {{name: fixed, ttft_ms: 30, gap_ms: 15}}}}
+load: {{users: 2, streams: 6}}
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "streambench", "run", "scenario.yaml", "--json", "--no-plots"],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "Traceback" not in done.stderr
+    if not done.stdout:
+        return {"exit_code": done.returncode, "stderr": done.stderr}
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+@pytest.mark.parametrize("http", [1, 2])
+def test_a_proxy_that_forwards_is_forwarded(proxy: Proxy, tmp_path: Path, http: int) -> None:
+    summary = run(tmp_path, proxy, "/v1/chat/completions", http=http, verify=str(proxy.certificate))
+    (target,) = summary["targets"].values()
+    assert target["streams"]["completed"] == 6, target["errors"]
+    assert target["violations"]["count"] == 0
+    assert target["authenticity"]["verdict"] == "forwarded"
+    # Both users keep their connection: only the first stream of each has opened one.
+    assert target["metrics"]["connect"]["n"] == 2
+
+
+@pytest.mark.parametrize("http", [1, 2])
+def test_a_proxy_that_buffers_is_found_out(proxy: Proxy, tmp_path: Path, http: int) -> None:
+    summary = run(
+        tmp_path,
+        proxy,
+        "/buffered/v1/chat/completions",
+        http=http,
+        verify="false",
+        extra="headers: {accept-encoding: gzip}",
+    )
+    (target,) = summary["targets"].values()
+    assert target["streams"]["completed"] == 6, target["errors"]
+    assert target["violations"]["count"] == 0
+    assert target["authenticity"]["verdict"] == "buffered"
+
+
+def test_an_unknown_certificate_is_unreachable_and_says_why(proxy: Proxy, tmp_path: Path) -> None:
+    result = run(tmp_path, proxy, "/v1/chat/completions", http=1, verify="true")
+    assert result["exit_code"] == 5
+    assert "self-signed" in result["stderr"] or "self signed" in result["stderr"]
