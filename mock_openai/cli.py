@@ -24,7 +24,7 @@ SHUTDOWN_S = 0.5
 MAX_WINDOW_S = 3600.0
 NS_PER_S = 1_000_000_000
 PR_SET_PDEATHSIG = 1
-GC_THRESHOLDS = (50_000, 20, 50)
+GC_THRESHOLDS = (10_000, 50, 50)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from mock_openai.upstream.asking import Refusal
 from mock_openai.upstream.faults import Fault
+from mock_openai.upstream.playing import finish, reset
 from mock_openai.upstream.quotas import NS_PER_S, Limits, Verdict
-from mock_openai.upstream.stream import finish, reset
 
 if TYPE_CHECKING:
     from mock_openai.upstream.service import Answer

@@ -47,6 +47,16 @@ class Pacer:
             self._timer = loop.call_at(next_ns / NS_PER_S, self._run)
         self._timer_ns = next_ns
 
+    def catch_up(self) -> None:
+        """Write what is due now. To be called before work that takes long, such as composing a reply.
+
+        When many requests come at once, each is a step of the loop, and the timer would be heard after all of them.
+        """
+        if self._due and self._due[0][0] <= time.monotonic_ns():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._run()
+
     def _run(self) -> None:
         self._timer = None
         due = self._due

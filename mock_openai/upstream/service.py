@@ -25,10 +25,11 @@ from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.pacing import Pacer
 from mock_openai.upstream.plans import Order, Plan, Plans
+from mock_openai.upstream.playing import Player, finish, reset
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
 from mock_openai.upstream.reply import Reply, compose
 from mock_openai.upstream.slots import Pool, Pools
-from mock_openai.upstream.stream import Ending, Frame, Player, Script, finish, reset
+from mock_openai.upstream.stream import Ending, Frame, Script
 
 VERSION = "2020-10-01"
 MAX_REQUEST_KEPT_BYTES = 64 * 1024
@@ -113,6 +114,7 @@ class Service:
         """Serve one request of a route."""
         arrived_ns = time.monotonic_ns()
         raw = await request.read()
+        self.pacer.catch_up()
         try:
             body = parse_json(raw)
             ask = api.read(request, body)
@@ -263,6 +265,7 @@ class Answer:
 
     def prepare(self, shift_ns: int, active: int) -> tuple[Script, Speaker]:
         """Compose the reply, give it its form, and damage it as ordered."""
+        self.service.pacer.catch_up()
         plan, ask, entry = self.plan, self.ask, self.entry
         wide = any(fault.name == "split-utf8" for fault in self.faults)
         reply = compose(plan, ask, plan.draw(self.key, self.attempt, "text"), wide=wide)
