@@ -133,17 +133,30 @@ def _string_paths(data: Sequence[Any]) -> list[str]:
 
 
 def _names_events(path: str, data: Sequence[Any]) -> bool:
-    """A field names events where it has few values, all of them short words, and at least two."""
-    get = compile_path(path)
-    values = {get(item) for item in data}
-    most = MAX_NAMES if path in SURE_NAME_FIELDS else min(MAX_NAMES, max(2, (len(data) + 1) // 2 + 2))
-    few = 2 <= len(values) <= most
-    short = all(0 < len(value) <= MAX_LITERAL_CHARS for value in values)
-    return few and short and path.rpartition(".")[2] in NAME_FIELDS
+    """A field names events where it has few values, at least two, all of them short.
+
+    It must have one of the usual names, or its values must go with the keys that the messages have.
+    """
+    values = [compile_path(path)(item) for item in data]
+    different = len(set(values))
+    if different < 2 or not all(0 < len(value) <= MAX_LITERAL_CHARS for value in values):
+        return False
+    if path in SURE_NAME_FIELDS:
+        return different <= MAX_NAMES
+    if path.rpartition(".")[2] in NAME_FIELDS:
+        return different <= min(MAX_NAMES, max(2, (len(data) + 1) // 2 + 2))
+    forms: dict[str, set[frozenset[str]]] = {}
+    for value, item in zip(values, data, strict=True):
+        forms.setdefault(value, set()).add(frozenset(item))
+    seen = set().union(*forms.values())
+    words = all(" " not in value for value in values)
+    return words and len(seen) > 1 and different <= len(seen) and all(len(form) == 1 for form in forms.values())
 
 
-def _likelihood(path: str) -> tuple[int, int]:
-    return path.count("."), NAME_FIELDS.index(path.rpartition(".")[2])
+def _likelihood(path: str) -> tuple[bool, int, int]:
+    last = path.rpartition(".")[2]
+    usual = last in NAME_FIELDS
+    return not usual, path.count("."), NAME_FIELDS.index(last) if usual else 0
 
 
 def _keys_tell_apart(data: Sequence[Any]) -> bool:

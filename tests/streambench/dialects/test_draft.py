@@ -62,6 +62,13 @@ def test_the_field_with_the_text_is_found(name: str) -> None:
     assert text_of(drafted(captured, bundled.transport), captured) == text_of(bundled, captured)
 
 
+def test_a_field_of_any_name_that_goes_with_the_form_of_the_messages_names_them() -> None:
+    captured = messages(
+        {"ev": "ticket", "id": "T"}, {"ev": "say", "words": "Hi"}, {"ev": "say", "words": "!"}, {"ev": "bye"}
+    )
+    assert drafted(captured).grammar == "ticket say+ bye"
+
+
 def test_names_by_field_and_a_sentinel() -> None:
     dialect = drafted(
         messages(
