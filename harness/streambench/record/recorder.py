@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streambench.dialects import Dialect
+from streambench.dialects.stream import UNDISPATCHED
 from streambench.findings import Axis, Finding, Severity
 from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord, http_error_class
 from streambench.wire.message import WireMessage
@@ -67,7 +68,7 @@ class Recorder:
         """A decoded message of the wire, with the stamp of the read that completed it."""
         record = self.record
         event = self._stream.feed(message)
-        if not message.dispatched:
+        if event.name == UNDISPATCHED:
             return
         chars = len(event.content)
         record.events.append(at_ns, event.name, chars, max(self._read, 0))

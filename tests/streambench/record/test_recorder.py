@@ -1,0 +1,280 @@
+"""The record of a stream for each way in which it can end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streambench.dialects import load_dialect
+from streambench.findings import Axis, Finding
+from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.record.recorder import MAX_FINDINGS, MAX_MESSAGE_CHARS, Recorder, wrong_content_type
+from streambench.wire.message import WireMessage
+
+DIALECT = load_dialect("chat-stream")
+
+
+@pytest.fixture
+def recorder() -> Callable[..., Recorder]:
+    def make(dialect: str = "chat-stream", **options: Any) -> Recorder:
+        record = StreamRecord("s", "t", dialect, 0, 0)
+        return Recorder(record, load_dialect(dialect), **{"keep_text": True, **options})
+
+    return make
+
+
+MakeRecorder = Callable[..., Recorder]
+
+
+def say(recorder: Recorder, *payloads: object, at_ns: int = 10, dispatched: bool = True) -> None:
+    """Each payload in a read of its own, one ns apart."""
+    for i, payload in enumerate(payloads):
+        recorder.read(at_ns + i, 10, kernel=True)
+        recorder.message(WireMessage(json.dumps(payload), 0, dispatched=dispatched), at_ns + i)
+
+
+HELLO, WORLD, DONE = {"content": "Hello"}, {"content": " wörld"}, {"done": True}
+
+
+def rules(record: StreamRecord) -> list[str]:
+    return [finding.rule for finding in record.violations]
+
+
+@pytest.mark.parametrize("ending", [Ending.FIN, Ending.RESPONSE_END, Ending.RESET, Ending.TIMEOUT, Ending.CLIENT])
+def test_a_stream_whose_terminal_event_came_is_complete_however_it_ends(recorder: MakeRecorder, ending: Ending) -> None:
+    user = recorder()
+    user.connected(1)
+    user.sent(2)
+    user.headers(200, 3)
+    say(user, HELLO, WORLD)
+    assert not user.done
+    say(user, DONE, at_ns=20)
+    assert user.done
+    user.end(ending, 30)
+    record = user.record
+    assert (record.outcome, record.error, record.terminal_event) == (Outcome.COMPLETED, None, True)
+    assert (record.connected_ns, record.sent_ns, record.headers_ns, record.status) == (1, 2, 3, 200)
+    assert (record.ending, record.end_ns) == (ending, 30)
+    assert record.text == "Hello wörld"
+    assert record.violations == []
+    assert record.events.at_ns == [10, 11, 20]
+    assert record.events.name == ["content", "content", "done"]
+    assert record.events.chars == [5, 6, 0]
+    assert record.events.read == [0, 1, 2]
+    assert (record.reads, record.wire_bytes, record.stamps) == (3, 30, "kernel")
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "rule"),
+    [
+        (Ending.FIN, ErrorClass.DISCONNECT, "grammar.premature-end"),
+        (Ending.RESPONSE_END, ErrorClass.DISCONNECT, "grammar.premature-end"),
+        (Ending.CLOSE_FRAME, ErrorClass.DISCONNECT, "termination.close-frame"),
+        (Ending.RESET, ErrorClass.RESET, "termination.reset"),
+    ],
+)
+def test_a_stream_that_broke_off(recorder: MakeRecorder, ending: Ending, error: str, rule: str) -> None:
+    user = recorder()
+    say(user, HELLO)
+    user.end(ending, 30, close_code=1001 if ending is Ending.CLOSE_FRAME else None)
+    record = user.record
+    assert (record.outcome, record.error, record.terminal_event) == (Outcome.FAILED, error, False)
+    assert rules(record) == [rule]
+    assert record.text == "Hello"
+    if ending is Ending.CLOSE_FRAME:
+        assert record.close_code == 1001
+        assert "1001" in (record.error_message or "")
+
+
+@pytest.mark.parametrize("error", [ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE, ErrorClass.TIMEOUT_TOTAL])
+def test_a_stream_that_took_too_long(recorder: MakeRecorder, error: ErrorClass) -> None:
+    user = recorder()
+    say(user, HELLO)
+    user.fail(error, "nothing more came")
+    user.end(Ending.TIMEOUT, 30)
+    assert (user.record.outcome, user.record.error, user.record.ending) == (Outcome.FAILED, error, Ending.TIMEOUT)
+    assert rules(user.record) == ["termination.timeout"]
+
+
+def test_an_error_event_fails_the_stream_with_its_own_words(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO, {"error": "the model is overloaded"})
+    assert user.done
+    user.end(Ending.RESPONSE_END, 30)
+    record = user.record
+    assert (record.outcome, record.error) == (Outcome.FAILED, ErrorClass.ERROR_EVENT)
+    assert record.error_message == "the model is overloaded"
+    assert not record.terminal_event
+    assert record.violations == []
+
+
+def test_an_unwelcome_status_is_its_own_error(recorder: MakeRecorder) -> None:
+    user = recorder()
+    user.headers(503, 5)
+    user.fail_status(503, "come back later")
+    user.end(Ending.RESPONSE_END, 30)
+    record = user.record
+    assert (record.outcome, record.error, record.status) == (Outcome.FAILED, "http_503", 503)
+    assert "come back later" in (record.error_message or "")
+    # That no event came is no second finding.
+    assert record.findings == []
+
+
+def test_a_connection_that_never_was(recorder: MakeRecorder) -> None:
+    user = recorder()
+    user.fail(ErrorClass.CONNECT, "refused")
+    user.end(Ending.NOT_CONNECTED, 30)
+    assert (user.record.error, user.record.ending, user.record.findings) == ("connect", Ending.NOT_CONNECTED, [])
+
+
+def test_a_stream_that_we_had_to_end_is_censored(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO)
+    user.censor(30)
+    record = user.record
+    assert (record.outcome, record.ending, record.end_ns) == (Outcome.CENSORED, Ending.CLIENT, 30)
+    assert record.violations == []
+    assert record.text == "Hello"
+
+
+def test_ending_us_after_its_end_changes_nothing(recorder: MakeRecorder) -> None:
+    complete = recorder()
+    say(complete, HELLO, DONE)
+    complete.censor(30)
+    assert complete.record.outcome is Outcome.COMPLETED
+    failed = recorder()
+    failed.fail(ErrorClass.PROTOCOL, "not HTTP")
+    failed.censor(30)
+    assert failed.record.outcome is Outcome.FAILED
+
+
+def test_the_first_failure_and_the_first_end_stand(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO)
+    user.fail(ErrorClass.OVERSIZE, "too large")
+    user.fail(ErrorClass.PROTOCOL, "and not HTTP")
+    user.end(Ending.CLIENT, 30)
+    user.end(Ending.RESET, 40)
+    user.censor(50)
+    record = user.record
+    assert (record.error, record.error_message) == (ErrorClass.OVERSIZE, "too large")
+    assert (record.ending, record.end_ns, record.outcome) == (Ending.CLIENT, 30, Outcome.FAILED)
+
+
+def test_a_broken_rule_does_not_fail_a_stream(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO, {"content": 7}, DONE, HELLO)
+    user.end(Ending.RESPONSE_END, 30)
+    assert user.record.outcome is Outcome.COMPLETED
+    assert len(user.record.violations) >= 2
+
+
+def test_what_is_not_dispatched_is_no_event(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO)
+    say(user, DONE, dispatched=False)
+    user.end(Ending.FIN, 30)
+    assert user.record.events.name == ["content"]
+    assert user.record.error == ErrorClass.DISCONNECT
+
+
+def test_what_a_dialect_takes_undispatched_is_an_event(recorder: MakeRecorder) -> None:
+    """LangServe ends with a block that has no data."""
+    user = recorder("langserve")
+    user.read(10, 10, kernel=True)
+    user.message(WireMessage('"Hello"', 0, event="data"), 10)
+    user.read(11, 10, kernel=True)
+    user.message(WireMessage("", 20, event="end", dispatched=False), 11)
+    assert user.done
+    assert user.record.events.name == ["data_text", "end"]
+    user.end(Ending.CLIENT, 12)
+    assert user.record.outcome is Outcome.COMPLETED
+    assert user.record.terminal_event
+    assert user.record.violations == []
+
+
+def test_a_dialect_that_ends_by_closing_is_complete_then(
+    recorder: MakeRecorder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("dialect") / "closing.yaml"
+    path.write_text(
+        "dialect: closing\nversion: 1\ntransport: ndjson\nrequest: {json: {q: '{prompt}'}}\nname: keys\n"
+        "events: {text: {content: text}}\ngrammar: text+\n"
+    )
+    for ending, outcome in ((Ending.FIN, Outcome.COMPLETED), (Ending.RESET, Outcome.FAILED)):
+        user = recorder(str(path))
+        say(user, {"text": "Hello"})
+        assert not user.done
+        user.end(ending, 30)
+        assert user.record.outcome is outcome
+        assert user.record.terminal_event is (outcome is Outcome.COMPLETED)
+
+
+def test_tokens_are_what_the_protocol_said(recorder: MakeRecorder) -> None:
+    user = recorder("openai-chat")
+    shape = {"id": "a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    say(user, {**shape, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 42, "total_tokens": 43}})
+    user.end(Ending.FIN, 30)
+    assert user.record.tokens == 42
+
+
+# Bounds
+
+
+def test_a_stream_may_have_so_many_events(recorder: MakeRecorder) -> None:
+    user = recorder(max_events=3)
+    say(user, HELLO, HELLO)
+    assert not user.done
+    say(user, HELLO)
+    assert user.done
+    assert user.record.error == ErrorClass.OVERSIZE
+
+
+def test_findings_are_kept_up_to_a_number_and_then_counted(recorder: MakeRecorder) -> None:
+    user = recorder()
+    user.findings([Finding(Axis.GRAMMAR, f"r{i}", "m") for i in range(MAX_FINDINGS + 7)])
+    assert len(user.record.findings) == MAX_FINDINGS
+    assert user.record.findings_dropped == 7
+    assert user.record.findings[0].rule == "r0"
+
+
+def test_a_message_of_the_servers_is_cut(recorder: MakeRecorder) -> None:
+    user = recorder()
+    user.fail(ErrorClass.ERROR_EVENT, "x" * 10_000)
+    assert len(user.record.error_message or "") == MAX_MESSAGE_CHARS
+
+
+def test_text_is_kept_only_where_it_is_asked_for(recorder: MakeRecorder) -> None:
+    user = recorder(keep_text=False)
+    say(user, HELLO, DONE)
+    user.end(Ending.RESPONSE_END, 30)
+    assert user.record.text is None
+    assert user.record.events.chars == [5, 0]
+
+
+def test_whether_content_has_come(recorder: MakeRecorder) -> None:
+    for keep_text in (True, False):
+        user = recorder(keep_text=keep_text)
+        assert not user.first_content_came
+        say(user, {"content": ""})
+        assert not user.first_content_came
+        say(user, HELLO)
+        assert user.first_content_came
+
+
+def test_reads_that_the_kernel_put_together(recorder: MakeRecorder) -> None:
+    user = recorder()
+    user.read(1, 10, kernel=True)
+    user.coalesced()
+    user.read(2, 5, kernel=False)
+    assert (user.record.reads, user.record.coalesced_reads, user.record.wire_bytes) == (2, 1, 15)
+    assert user.record.stamps == "user"
+
+
+def test_a_wrong_content_type_says_both() -> None:
+    finding = wrong_content_type("text/event-stream", "")
+    assert finding.expected == ("text/event-stream",)
+    assert finding.got
