@@ -37,7 +37,8 @@ class SchemaValidator(Protocol):
 class EventRule:
     """What a dialect says of one event.
 
-    `content` reads the text it carries: what is new (delta), or all there is so far (`snapshot`). `error` reads the
+    `content` reads the text it carries: what is new (delta), or all there is so far (`snapshot`), of the reply or of
+    one of several texts that `by` tells apart. `error` reads the
     text of a failure, `tokens` the number of tokens that the protocol reports. `condition` is its `when` in words,
     `of` the event that it refines. `undispatched`: it comes as an SSE block without data, which the specification does
     not dispatch and the protocol's own clients nevertheless take as an event.
@@ -50,6 +51,7 @@ class EventRule:
     content: Getter | None = None
     content_path: str | None = None
     snapshot: bool = False
+    by: Getter | None = None
     error: Getter | None = None
     error_path: str | None = None
     tokens: Getter | None = None

@@ -20,11 +20,12 @@ from streambench.wire.message import WireMessage
 
 MAX_NAMES = 40
 MAX_DEPTH = 6
+MAX_ELEMENTS = 8
 MAX_LITERAL_CHARS = 40
 
 # Names that fields have in the protocols of the field; the earlier, the likelier.
 NAME_FIELDS = ("type", "event", "kind", "action", "op", "name", "object", "status", "state")
-SURE_NAME_FIELDS = ("type", "event", "kind")
+SURE_NAME_FIELDS = ("type", "event", "kind", "op", "0")
 TEXT_FIELDS = ("content", "delta", "text", "token", "chunk", "message", "response", "output", "answer", "value", "t")
 FAILURE_WORDS = ("error", "fail", "abort", "exception")
 
@@ -124,12 +125,16 @@ def _name_source(objects: Sequence[tuple[WireMessage, Any]], transport: str) -> 
 
 
 def _string_paths(data: Sequence[Any]) -> list[str]:
-    """The paths of texts that every message has."""
+    """The paths of texts that every message has; of numbers too, where a field of that name is sure to be a name."""
     found: list[str] | None = None
     for item in data:
-        paths = [path for path, value in _leaves(item) if isinstance(value, str)]
+        paths = [path for path, value in _leaves(item) if _may_name(path, value)]
         found = paths if found is None else [path for path in found if path in paths]
     return found or []
+
+
+def _may_name(path: str, value: Any) -> bool:
+    return isinstance(value, str) or (type(value) is int and path in SURE_NAME_FIELDS)
 
 
 def _names_events(path: str, data: Sequence[Any]) -> bool:
@@ -137,7 +142,7 @@ def _names_events(path: str, data: Sequence[Any]) -> bool:
 
     It must have one of the usual names, or its values must go with the keys that the messages have.
     """
-    values = [compile_path(path)(item) for item in data]
+    values = [str(compile_path(path)(item)) for item in data]
     different = len(set(values))
     if different < 2 or not all(0 < len(value) <= MAX_LITERAL_CHARS for value in values):
         return False
@@ -147,7 +152,7 @@ def _names_events(path: str, data: Sequence[Any]) -> bool:
         return different <= min(MAX_NAMES, max(2, (len(data) + 1) // 2 + 2))
     forms: dict[str, set[frozenset[str]]] = {}
     for value, item in zip(values, data, strict=True):
-        forms.setdefault(value, set()).add(frozenset(item))
+        forms.setdefault(value, set()).add(frozenset(item) if isinstance(item, dict) else frozenset())
     seen = set().union(*forms.values())
     words = all(" " not in value for value in values)
     return words and len(seen) > 1 and different <= len(seen) and all(len(form) == 1 for form in forms.values())
@@ -179,14 +184,14 @@ def _wire_name(source: str | None, message: WireMessage, data: Any) -> str:
 
 
 def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Paths and values at the ends of a JSON value; of an array only the first element."""
+    """Paths and values at the ends of a JSON value; of an array within it only the first element."""
     if depth > MAX_DEPTH:
         return
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):
-        items = [("0", value[0])] if value else ()
+        items = [(str(n), item) for n, item in enumerate(value[: MAX_ELEMENTS if not path else 1])]
     else:
         if path:
             yield path, value
@@ -204,7 +209,7 @@ def _write(name: str, transport: str, source: str | None, events: Mapping[str, _
     lines = [HEADER.rstrip("\n"), f"dialect: {_scalar(name)}", "version: 1", f"transport: {transport}"]
     lines += [_request(transport), ""]
     if source is not None:
-        lines.append(f"name: {source}")
+        lines.append(f"name: {_scalar(source)}")
     lines.append("events:")
     failures = []
     for seen in events.values():
@@ -263,7 +268,7 @@ def _event(seen: _Seen, source: str | None, text: tuple[str, str, bool] | None) 
     if seen.name != seen.wire_name and source is not None:
         lines.append(f"    of: {json.dumps(seen.wire_name, ensure_ascii=False)}")
     if text is not None and text[0] == seen.name:
-        lines.append(f"    content: {text[1]}")
+        lines.append(f"    content: {_scalar(text[1])}")
         if text[2]:
             lines.append("    mode: snapshot   # each event repeats all the text so far")
     if any(word in seen.name.lower() for word in FAILURE_WORDS):

@@ -225,7 +225,7 @@ def _split_event(text: str, names: Iterable[str]) -> tuple[str | None, str]:
     return None, text
 
 
-def _key(getters: tuple[Getter, ...], data: Any) -> Hashable:
+def value_key(getters: tuple[Getter, ...], data: Any) -> Hashable:
     """The values that tell parallel parts of one stream apart."""
     values = tuple(get(data) for get in getters)
     try:
@@ -275,7 +275,7 @@ class _Concat:
             return None
         if self._given_up:
             return None
-        key = _key(self._by, observed.data) if self._by else None
+        key = value_key(self._by, observed.data) if self._by else None
         pieces = self._texts.get(key)
         if pieces is None:
             pieces = self._texts[key] = []
@@ -529,7 +529,7 @@ class _Closed:
         self._open: dict[Hashable, tuple[int, int]] = {}
 
     def event(self, observed: Observed) -> Finding | None:
-        key = _key(self._by, observed.data)
+        key = value_key(self._by, observed.data)
         if observed.name in self._starts:
             doubled = key in self._open
             if doubled or len(self._open) < MAX_KEYS:
@@ -598,8 +598,8 @@ class _JsonParses:
         for item in items:
             piece = spec.text(item)
             if piece.__class__ is str and piece and self._chars <= MAX_TEXT_CHARS:
-                outer = _key(spec.by, observed.data)
-                key = (outer, _key(spec.item_by, item))
+                outer = value_key(spec.by, observed.data)
+                key = (outer, value_key(spec.item_by, item))
                 if key in self._texts or len(self._texts) < MAX_KEYS:
                     self._texts.setdefault(key, []).append(piece)
                     self._chars += len(piece)

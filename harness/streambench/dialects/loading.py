@@ -48,7 +48,7 @@ TOP_KEYS = (
     "invariants",
     "terminal",
 )
-EVENT_KEYS = ("when", "of", "literal", "undispatched", "content", "mode", "error", "tokens", "schema")
+EVENT_KEYS = ("when", "of", "literal", "undispatched", "content", "mode", "by", "error", "tokens", "schema")
 HTTP_KEYS = ("method", "headers", "json", "body")
 STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
 
@@ -252,7 +252,11 @@ class _Loader:
         mode = keys["mode"].choice("'mode'", ("delta", "snapshot")) if "mode" in keys else "delta"
         if "mode" in keys and "content" not in keys:
             raise keys["mode"].error("'mode' is about 'content', which is missing")
-        content, error, tokens = (self._path(keys.get(key)) for key in ("content", "error", "tokens"))
+        content, error, tokens, by = (self._path(keys.get(key)) for key in ("content", "error", "tokens", "by"))
+        if "by" in keys and mode != "snapshot":
+            raise keys["by"].error(
+                "'by' tells several texts apart in which each event repeats all: it needs 'mode: snapshot'"
+            )
         return EventRule(
             name=name,
             of=keys["of"].value if "of" in keys else None,
@@ -261,6 +265,7 @@ class _Loader:
             content=content[1],
             content_path=content[0],
             snapshot=mode == "snapshot",
+            by=by[1],
             error=error[1],
             error_path=error[0],
             tokens=tokens[1],
@@ -314,6 +319,7 @@ class _Loader:
                 content=rule.content if "content" in own else base.content,
                 content_path=rule.content_path if "content" in own else base.content_path,
                 snapshot=rule.snapshot if "content" in own else base.snapshot,
+                by=rule.by if "content" in own else base.by,
                 error=rule.error if "error" in own else base.error,
                 error_path=rule.error_path if "error" in own else base.error_path,
                 tokens=rule.tokens if "tokens" in own else base.tokens,

@@ -36,11 +36,13 @@ class Candidates:
 
 
 def by_field(path: str, candidates: Mapping[str, Candidates]) -> Classifier:
-    """The name is the text at `path`."""
+    """The name is the text at `path`; a whole number counts as its digits."""
     get = compile_path(path)
 
     def classify(message: WireMessage, data: Any) -> EventRule | str:
         name = get(data)
+        if name.__class__ is int:
+            name = str(name)
         if name.__class__ is not str:
             return f"there is no name at {path!r}" if name is MISSING else f"the name at {path!r} is not text"
         return _choose(candidates, name, data)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule
-from streambench.dialects.invariants import Check, Observed
+from streambench.dialects.invariants import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, value_key
 from streambench.errors import nearest
 from streambench.findings import Axis, Finding, Severity
 from streambench.grammar import Deviation, GrammarChecker
@@ -64,7 +65,8 @@ class DialectStream:
         "_last_offset",
         "_literals",
         "_longest_literal",
-        "_snapshot",
+        "_snapshot_chars",
+        "_snapshots",
         "_tolerated",
         "_undispatched",
         "complete",
@@ -83,7 +85,8 @@ class DialectStream:
         self._anywhere_after_end = dialect.is_socket
         self._index = 0
         self._last_offset = 0
-        self._snapshot = ""
+        self._snapshots: dict[Hashable, str] = {}
+        self._snapshot_chars = 0
         self._half_pair = ""
         self._tolerated: set[str] = set()
         self._undispatched: str | None = None
@@ -143,7 +146,7 @@ class DialectStream:
                 if finding is not None:
                     findings = [*(findings or ()), finding]
             if rule.snapshot and value.__class__ is str:
-                content, finding = self._added(content, index, message.offset)
+                content, finding = self._added(rule, data, content, index, message.offset)
                 if finding is not None:
                     findings = [*(findings or ()), finding]
             if not content.isascii() or self._half_pair:
@@ -300,9 +303,15 @@ class DialectStream:
             got=_excerpt(json.dumps(value, ensure_ascii=False, default=str)),
         )
 
-    def _added(self, snapshot: str, index: int, offset: int) -> tuple[str, Finding | None]:
-        """What a snapshot adds to the one before it."""
-        before, self._snapshot = self._snapshot, snapshot
+    def _added(self, rule: EventRule, data: Any, snapshot: str, index: int, offset: int) -> tuple[str, Finding | None]:
+        """What a snapshot adds to the one before it, of the same text."""
+        key = value_key((rule.by,), data) if rule.by is not None else None
+        before = self._snapshots.get(key, "")
+        self._snapshot_chars += len(snapshot) - len(before)
+        if self._snapshot_chars > MAX_TEXT_CHARS or len(self._snapshots) > MAX_KEYS:
+            self._snapshots.clear()  # what would fit in no memory starts anew
+            self._snapshot_chars = len(snapshot)
+        self._snapshots[key] = snapshot
         if snapshot.startswith(before):
             return snapshot[len(before) :], None
         at = next(

@@ -69,6 +69,15 @@ def test_a_field_of_any_name_that_goes_with_the_form_of_the_messages_names_them(
     assert drafted(captured).grammar == "ticket say+ bye"
 
 
+def test_messages_that_are_arrays_and_names_that_are_numbers() -> None:
+    captured = messages(["hi", {"v": 1}], ["tok", "Hello"], ["tok", " you"], ["end", None])
+    dialect = drafted(captured, "websocket")
+    assert (dialect.grammar, text_of(dialect, captured)) == ("hi tok+ end", "Hello you")
+    assert drafted(messages({"op": 10}, {"op": 1, "t": "a"}, {"op": 1, "t": "b"}, {"op": 99})).grammar == (
+        "event_10 event_1+ event_99"
+    )
+
+
 def test_names_by_field_and_a_sentinel() -> None:
     dialect = drafted(
         messages(

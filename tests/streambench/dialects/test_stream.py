@@ -173,6 +173,41 @@ def test_a_snapshot_that_rewrites_the_text() -> None:
     assert events[1].content == "!"
 
 
+def test_snapshots_of_several_texts() -> None:
+    stream = dialect(
+        """
+name: op
+events:
+  hello: {of: "10"}
+  text: {of: "1", content: t, mode: snapshot, by: lane}
+  text_end: {of: "2"}
+  bye: {of: "99"}
+grammar: hello each(lane){ text* text_end }+ bye
+"""
+    ).open()
+    events = feed(
+        stream,
+        {"op": 10},
+        {"op": 1, "lane": "x", "t": "He"},
+        {"op": 1, "lane": "y", "t": "Fo"},
+        {"op": 1, "lane": "x", "t": "Hello"},
+        {"op": 2, "lane": "x"},
+        {"op": 1, "lane": "y", "t": "Foo"},
+        {"op": 2, "lane": "y"},
+        {"op": 99},
+    )
+    assert [event.content for event in events] == ["", "He", "Fo", "llo", "", "o", "", ""]
+    assert rules(*events) == []
+    assert stream.complete
+
+
+def test_snapshots_of_ever_more_texts_stay_within_memory() -> None:
+    stream = dialect("events:\n  all: {content: t, mode: snapshot, by: id}\ngrammar: all*\n").open()
+    for n in range(20_100):
+        stream.feed(WireMessage(json.dumps({"id": n, "t": "x"}), n))
+    assert len(stream._snapshots) <= 10_001
+
+
 def test_content_of_a_star_path_is_joined() -> None:
     stream = dialect("events:\n  part: {content: parts.*.text}\ngrammar: part*\n").open()
     (event,) = feed(stream, {"parts": [{"text": "a"}, {"call": 1}, {"text": "b"}]})
