@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streambench.analysis.alignment import Alignment, align, compare, serving_exchange
@@ -44,6 +44,7 @@ spaces = st.sampled_from([" ", "  ", "\n", "\n\n"])
 cuts = st.lists(st.integers(1, 200), max_size=40)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(words.map(" ".join), cuts, cuts)
 def test_however_the_text_is_cut_every_chunk_finds_its_own_write(
     text: str, written: list[int], arrived: list[int]
@@ -66,6 +67,7 @@ def test_however_the_text_is_cut_every_chunk_finds_its_own_write(
     assert found.lag_ns == [a - w for a, w in zip(found.arrived_ns, found.written_ns, strict=True)]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(words, st.data())
 def test_other_white_space_is_no_violation_and_moves_no_word(parts: list[str], data: st.DataObject) -> None:
     def joined() -> tuple[str, list[int]]:
@@ -83,6 +85,7 @@ def test_other_white_space_is_no_violation_and_moves_no_word(parts: list[str], d
     assert [found[end] for end in got_ends] == sent_ends
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(words, words, st.booleans(), st.booleans())
 def test_any_two_texts_can_be_compared(one: list[str], other: list[str], complete: bool, stopped: bool) -> None:
     sent, got = " ".join(one), " ".join(other)

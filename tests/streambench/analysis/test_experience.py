@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streambench.analysis.experience import (
@@ -59,6 +59,7 @@ def test_quality_is_the_area_against_the_ideal(at: list[float], chars: list[int]
     assert quality_of_experience(0, ns(*at), chars, WPM) == pytest.approx(qoe)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 50)), min_size=1, max_size=20), st.integers(0, 30))
 def test_later_text_is_never_a_better_experience(chunks: list[tuple[int, int]], delay_s: int) -> None:
     at = sorted(ns(*(second for second, _ in chunks)))

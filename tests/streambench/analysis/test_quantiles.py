@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streambench.analysis.quantiles import (
@@ -24,6 +24,7 @@ QS = (0.5, 0.9, 0.95, 0.99, 0.999)
 ALL_BUT_NONE = (1, 2, 3, 10, 19, 20, 59, 100, 299)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=60), st.sampled_from([*range(1, 100)]))
 def test_a_quantile_is_the_smallest_value_that_enough_values_do_not_exceed(values: list[float], percent: int) -> None:
     ordered = sorted(values)
@@ -127,6 +128,7 @@ class TestAdjusted:
     def test_nothing_but_failures(self) -> None:
         assert Distribution.of_streams("ms", [], failures=3).adjusted(0.5) == math.inf
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.floats(0, 1e6), max_size=40), st.integers(1, 40), st.sampled_from(QS))
     def test_it_is_the_quantile_with_infinities_among_the_values(
         self, values: list[float], failures: int, q: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streambench.findings import Axis, Finding, Severity
@@ -97,6 +97,7 @@ records = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records)
 def test_a_record_survives_json(record: StreamRecord) -> None:
     line = json.dumps(record.to_json())
