@@ -36,15 +36,16 @@ def create_app(settings: ChatSettings) -> web.Application:
         app.on_response_prepare.append(spoil_responses(settings.defects))
     assistant = AssistantWs(server)
     rooms = RoomChat(server)
-    for system in (
-        ChatStream(server),
-        assistant,
-        ThreadEvents(server),
-        RoomChatRest(server),
-        ConversationStream(server),
-    ):
-        app.add_routes(system.routes())
-    rooms.attach(app)
+    app.add_routes(
+        [
+            *ChatStream(server).routes(),
+            *assistant.routes(),
+            *ThreadEvents(server).routes(),
+            *rooms.routes(),
+            *RoomChatRest(server).routes(),
+            *ConversationStream(server).routes(),
+        ]
+    )
     app.on_startup.append(assistant.start)
     app.on_shutdown.extend([assistant.stop, rooms.stop])
 
@@ -54,6 +55,7 @@ def create_app(settings: ChatSettings) -> web.Application:
                 "status": "ok",
                 "upstream": assistant.upstream,
                 "streams": server.streams,
+                "connections": assistant.connections + rooms.connections,
                 "counters": dict(server.counters),
             }
         )

@@ -95,11 +95,20 @@ def parse_object(raw: str | bytes) -> dict[str, Any] | str:
     """A JSON object that a user sent, or what is wrong with it."""
     try:
         data = json.loads(raw)
-        # Half a surrogate pair, which JSON can spell, could be neither stored nor sent.
-        json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return "not valid JSON"
+    if not is_text(data):
+        return "not valid Unicode"
     return data if isinstance(data, dict) else "not a JSON object"
+
+
+def is_text(data: Any) -> bool:
+    """Whether parsed JSON can be stored and sent: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 async def read_object(request: web.Request) -> dict[str, Any] | web.Response:

@@ -48,6 +48,10 @@ class AssistantWs:
         self._replies: dict[str, asyncio.Task[None]] = {}  # by conversation
         self._validation: asyncio.Task[None] | None = None
 
+    @property
+    def connections(self) -> int:
+        return sum(len(group) for group in self._connections.values())
+
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/ws/chat", self.connect),

@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import socketio
 from aiohttp import web
+from engineio.packet import NOOP, Packet
 
 from mock_openai.chat.clock import now_iso
-from mock_openai.chat.limits import HISTORY_MESSAGES, MAX_BODY_BYTES, UNREAD_S, message_problem, text_problem
+from mock_openai.chat.limits import HISTORY_MESSAGES, MAX_BODY_BYTES, UNREAD_S, is_text, message_problem, text_problem
 from mock_openai.chat.modes import MODES
 from mock_openai.chat.provider import Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
@@ -53,6 +55,9 @@ class Client:
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
+Answer = Callable[[Client, Any], Awaitable[dict[str, Any] | None]]
+
+
 class RoomChat:
     """The Socket.IO events of the system."""
 
@@ -69,18 +74,51 @@ class RoomChat:
             engineio_logger=quiet,
             logger=quiet,
         )
-        for event, answer in {
-            "connect": self.connect,
-            "disconnect": self.disconnect,
-            "join-room": self.join_room,
-            "leave-room": self.leave_room,
-            "get-room-info": self.room_info,
-            "stream-chat": self.stream_chat,
-        }.items():
-            self._sio.on(event, answer)
+        self._sio.on("connect", self.connect)
+        self._sio.on("disconnect", self.disconnect)
+        for event, answer in (
+            ("join-room", self.join_room),
+            ("leave-room", self.leave_room),
+            ("get-room-info", self.room_info),
+            ("stream-chat", self.stream_chat),
+        ):
+            self._sio.on(event, self._from_a_client(answer))
 
-    def attach(self, app: web.Application) -> None:
-        self._sio.attach(app)
+    @property
+    def connections(self) -> int:
+        return len(self._clients)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.route(method, "/socket.io/", self.engine) for method in ("GET", "POST", "OPTIONS")]
+
+    async def engine(self, request: web.Request) -> web.StreamResponse:
+        """What the library does with HTTP, and two things that it leaves undone.
+
+        When a WebSocket is over, its client is gone: also where a malformed packet or a cancellation ended the
+        library's task. And when a polling client has said goodbye, its open poll is answered, not left until a ping.
+        """
+        socket = self._sio.eio.sockets.get(request.query.get("sid"))
+        try:
+            response: web.StreamResponse = await self._sio.handle_request(request)
+        except Exception as failure:
+            log.info("a malformed packet: %s: %s", type(failure).__name__, failure)
+            raise ConnectionResetError from failure
+        finally:
+            if request.headers.get("upgrade", "").lower() == "websocket":
+                await self._forget(request)
+        if request.method == "POST" and socket is not None and socket.closed:
+            socket.queue.put_nowait(Packet(NOOP))
+        return response
+
+    async def _forget(self, request: web.Request) -> None:
+        """Close what a WebSocket has left open."""
+        first = (sid for sid, environ in self._sio.environ.items() if environ["aiohttp.request"] is request)
+        socket = self._sio.eio.sockets.get(request.query.get("sid") or next(first, None))
+        if socket is not None and not socket.closed:
+            await socket.close(wait=False, abort=True, reason=self._sio.reason.TRANSPORT_ERROR)
+            await socket.queue.put(None)  # ends the task that writes
+            if request.transport is not None:
+                request.transport.close()
 
     async def stop(self, _: web.Application) -> None:
         """Disconnect everybody, and end what the library does in the background."""
@@ -117,9 +155,19 @@ class RoomChat:
         await asyncio.gather(*streams, return_exceptions=True)
         await self._leave(client)
 
-    async def join_room(self, sid: str, data: Any = None) -> dict[str, Any]:
+    def _from_a_client(self, answer: Answer) -> Callable[..., Awaitable[dict[str, Any] | None]]:
+        """What the library calls for an event: with the client it is from, and with one argument, whatever was sent."""
+
+        async def received(sid: str, data: Any = None, *_: Any) -> dict[str, Any] | None:
+            client = self._clients.get(sid)
+            if client is None:
+                return None  # it has left in the meantime
+            return await answer(client, data if is_text(data) else None)
+
+        return received
+
+    async def join_room(self, client: Client, data: Any) -> dict[str, Any]:
         """A client is in one room at a time; who joins another leaves the first."""
-        client = self._clients[sid]
         problem = _room_problem(data) or text_problem(data, "participantName")
         if problem is not None:
             return await self._refuse(client, problem)
@@ -129,22 +177,20 @@ class RoomChat:
             return await self._refuse(client, "Somebody else in the room has this name.")
         await self._leave(client)
         client.room, client.name = data["roomName"], name
-        await self._sio.enter_room(sid, _room(data["roomName"]))
-        joined = {"roomName": client.room, "participantName": name, "clientId": sid, "timestamp": now_iso()}
-        await self._sio.emit("participant-joined", joined, room=_room(data["roomName"]), skip_sid=sid)
+        await self._sio.enter_room(client.sid, _room(data["roomName"]))
+        joined = {"roomName": client.room, "participantName": name, "clientId": client.sid, "timestamp": now_iso()}
+        await self._sio.emit("participant-joined", joined, room=_room(data["roomName"]), skip_sid=client.sid)
         return await self._answer(client, "room-joined", {**joined, "participants": self._participants(client.room)})
 
-    async def leave_room(self, sid: str, data: Any = None) -> dict[str, Any]:
-        client = self._clients[sid]
+    async def leave_room(self, client: Client, data: Any) -> dict[str, Any]:
         problem = _room_problem(data)
         if problem is not None or client.room != data["roomName"]:
             return await self._refuse(client, problem or "You are not in this room.")
         await self._leave(client)
         return await self._answer(client, "room-left", {"roomName": data["roomName"], "timestamp": now_iso()})
 
-    async def room_info(self, sid: str, data: Any = None) -> dict[str, Any]:
+    async def room_info(self, client: Client, data: Any) -> dict[str, Any]:
         """Who is in a room: for those who are in it themselves."""
-        client = self._clients[sid]
         problem = _room_problem(data)
         if problem is not None or client.room != data["roomName"]:
             return await self._refuse(client, problem or "You are not in this room.")
@@ -152,12 +198,11 @@ class RoomChat:
         info = {"roomName": data["roomName"], "participants": participants, "count": len(participants)}
         return await self._answer(client, "room-info", {**info, "timestamp": now_iso()})
 
-    async def stream_chat(self, sid: str, data: Any = None) -> None:
+    async def stream_chat(self, client: Client, data: Any) -> None:
         """One reply, to the client and to the others in its room. A client's replies come one after the other."""
-        client = self._clients[sid]
         problem = self._stream_problem(client, data)
         if problem is not None:
-            await self._sio.emit("stream-error", {"error": problem, "timestamp": now_iso()}, to=sid)
+            await self._sio.emit("stream-error", {"error": problem, "timestamp": now_iso()}, to=client.sid)
             return
         task = asyncio.current_task()
         assert task is not None
@@ -227,13 +272,17 @@ class RoomChat:
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + UNREAD_S
         while client.sid in self._clients:
-            socket = self._sio.eio.sockets.get(self._sio.manager.eio_sid_from_sid(client.sid, "/"))
+            socket = self._engine_socket(client.sid)
             if socket is None or socket.queue.qsize() < UNSENT_PACKETS:
                 return
             if loop.time() > ends_s:
                 await self._sio.disconnect(client.sid)
             await asyncio.sleep(0.01)
         raise ConnectionResetError("the client has gone")
+
+    def _engine_socket(self, sid: str) -> Any:
+        """The library's transport of a client; None once it is gone."""
+        return self._sio.eio.sockets.get(self._sio.manager.eio_sid_from_sid(sid, "/"))
 
     async def _tell_others(self, client: Client, event: str, fields: dict[str, Any]) -> None:
         if client.room is not None:

@@ -62,9 +62,12 @@ class Servers:
                 await asyncio.sleep(0.01)
 
     async def idle(self) -> None:
-        """Wait until no reply is on its way."""
+        """Wait until no reply is on its way, and no socket open."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.server.streams:
+            while True:
+                _, health = await self.call("GET", "/health")
+                if health["streams"] == health["connections"] == 0:
+                    return
                 await asyncio.sleep(0.01)
 
     async def call(

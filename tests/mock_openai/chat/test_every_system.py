@@ -96,13 +96,13 @@ async def test_a_client_that_leaves_stops_the_model(serve: Serve, system: str) -
     answer = await staying
     assert answer.ending == "complete"
     assert answer.text == (await servers.ended("stays"))[0]["text"]
+    await other.close()
     await servers.idle()
     assert servers.server.counters["replies_abandoned"] == 1
     # What had been handed out is kept, and marked.
     rows = servers.server.store.run("SELECT content FROM messages WHERE interrupted = 1", ())
     assert len(rows) == 1
     assert rows[0][0].startswith(text)
-    await other.close()
 
 
 async def test_an_upstream_that_breaks_ends_the_reply_with_an_error(serve: Serve, system: str) -> None:
