@@ -100,7 +100,7 @@ target:
   http: {http}
   tls: {{verify: {verify}}}
   {extra}
-prompts: {{tokens: 40, profile: {{name: fixed, ttft_ms: 30, gap_ms: 15}}}}
+prompts: {{tokens: 20, profile: {{name: fixed, ttft_ms: 30, gap_ms: 40}}}}
 load: {{users: 2, streams: 6}}
 """
     )

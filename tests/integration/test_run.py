@@ -56,7 +56,9 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def test_a_good_endpoint_passes_and_leaves_every_report(tmp_path: Path, scenario: Callable[[str], str]) -> None:
-    done = streambench("run", scenario(FAST), cwd=tmp_path)
+    # Slow enough that a busy machine cannot blur which chunk came when.
+    steady = FAST.replace("gap_ms: 1}", "gap_ms: 40}").replace("streams: 20", "streams: 6")
+    done = streambench("run", scenario(steady), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     latest = tmp_path / "reports/fast/latest"
     for name in ("records.jsonl", "summary.json", "report.html", "summary.md", "junit.xml"):
@@ -64,7 +66,7 @@ def test_a_good_endpoint_passes_and_leaves_every_report(tmp_path: Path, scenario
     summary = summary_of(latest)
     assert summary["verdict"] == "passed"
     (target,) = summary["targets"].values()
-    assert target["streams"]["completed"] == 20
+    assert target["streams"]["completed"] == 6
     assert target["violations"]["count"] == 0
     assert target["authenticity"]["verdict"] == "forwarded"
 

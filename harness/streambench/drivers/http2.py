@@ -73,7 +73,7 @@ class Http2Link:
 
         self._spec = spec
         self.channel = channel
-        config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
+        config = h2.config.H2Configuration(client_side=True, header_encoding=None)
         self._h2 = h2.connection.H2Connection(config)
         self._h2.local_settings = h2.settings.Settings(
             client=True,
@@ -172,7 +172,7 @@ class Http2Link:
                 continue
             match event:
                 case h2.events.ResponseReceived():
-                    headers = dict(event.headers)
+                    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
                     exchange.reader.head(int(headers.pop(":status")), headers, at_ns)
                 case h2.events.DataReceived():
                     self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
