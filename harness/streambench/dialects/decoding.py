@@ -30,7 +30,10 @@ def decode_data(message: WireMessage) -> tuple[Any, str | None]:
         return (message.args[0] if len(message.args) == 1 else message.args), None
     if message.binary is not None:
         return None, f"a binary message of {len(message.binary)} bytes"
-    return decode_text(message.data)
+    try:
+        return orjson.loads(message.data), None
+    except ValueError:
+        return _decode_strange(message.data)
 
 
 def plain_data(message: WireMessage) -> tuple[Any, str | None]:
@@ -40,12 +43,8 @@ def plain_data(message: WireMessage) -> tuple[Any, str | None]:
     return message.data, None
 
 
-def decode_text(text: str) -> tuple[Any, str | None]:
-    """The JSON value in `text`, and in words what is wrong with it, or None."""
-    try:
-        return orjson.loads(text), None
-    except ValueError:
-        pass
+def _decode_strange(text: str) -> tuple[Any, str | None]:
+    """What orjson refuses: the value all the same, or in words what is wrong with it."""
     try:
         return _DECODER.decode(text), None
     except RecursionError:

@@ -588,7 +588,7 @@ class _JsonParses:
 
     def event(self, observed: Observed) -> Finding | None:
         spec = self._spec
-        if spec.unless is not None and spec.unless(observed.data):
+        if self._texts and spec.unless is not None and spec.unless(observed.data):
             self._excused = True
         if spec.names is not None and observed.name not in spec.names:
             return None

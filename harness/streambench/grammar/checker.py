@@ -95,7 +95,7 @@ class GrammarRun:
         """Take the next event; the deviation if it does not fit here."""
         automaton = self._automaton
         if automaton.slices:
-            return self._step_with_slices(name, data)
+            return self.step_with_slices(name, data)
         if self._suspects is None:
             state = self._state
             after = self._rows[state].get(name)
@@ -216,7 +216,8 @@ class GrammarRun:
 
     # Slices
 
-    def _step_with_slices(self, name: str, data: Any) -> Deviation | None:
+    def step_with_slices(self, name: str, data: Any) -> Deviation | None:
+        """The same as `step`, for an automaton that has slices."""
         automaton = self._automaton
         index = automaton.slice_of.get(name)
         if index is not None and self._suspects is None and not self._tolerated:
@@ -336,13 +337,14 @@ class GrammarChecker:
     After the end of either, everything is out of place; that is reported once.
     """
 
-    __slots__ = ("_interrupt", "_interrupt_first", "_main", "_over", "_run", "interrupted")
+    __slots__ = ("_interrupt", "_interrupt_first", "_main", "_over", "_run", "_step", "interrupted")
 
     def __init__(self, main: Automaton, interrupt: Automaton | None = None) -> None:
         self._main = GrammarRun(main)
         self._interrupt = interrupt
         self._interrupt_first = frozenset(interrupt.first_names()) if interrupt is not None else frozenset()
         self._run = self._main
+        self._step = self._run.step_with_slices if main.slices else self._run.step
         self._over = False
         self.interrupted = False
 
@@ -369,7 +371,8 @@ class GrammarChecker:
             assert self._interrupt is not None
             self.interrupted = True
             self._run = GrammarRun(self._interrupt)
-        deviation = self._run.step(name, data)
+            self._step = self._run.step
+        deviation = self._step(name, data)
         if deviation is None or deviation.rule != "grammar.unexpected-event" or deviation.where is not None:
             return deviation
         if self._interrupt is not None and self.interrupted and name not in self._interrupt.names:
