@@ -6,7 +6,6 @@ The server itself knows nothing of this. Each defect replaces one of its parts b
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -63,13 +62,14 @@ class DefectiveServer(ChatServer):
 
     def __init__(self, settings: ChatSettings) -> None:
         self._defects = settings.defects
+        users = {**SEEDED_USERS, **settings.users}
         if "leaks-documents" in self._defects:
-            settings = replace(settings, clearances=defaultdict(lambda: "secret"))
+            settings = replace(settings, clearances=dict.fromkeys(users, "secret"))
         if "no-caps" in self._defects:
             settings = replace(settings, caps=Caps(FOREVER_S, 1 << 60, FOREVER_S))
         super().__init__(settings)
         if "no-auth" in self._defects:
-            self.users = OpenDoor({**SEEDED_USERS, **settings.users})
+            self.users = OpenDoor(users)
 
     def open_store(self) -> Store:
         return SharedStore(self.settings.db) if "writes-to-others" in self._defects else super().open_store()

@@ -277,7 +277,7 @@ class RoomChatRestUser(SseUser):
         status, started = await self.servers.call(
             "POST",
             "/openai/chatCompletion/stream/start",
-            {"sessionId": "s-1", "messages": [{"role": "user", "content": prompt}]},
+            {"messages": [{"role": "user", "content": prompt}]},
             token=self.token,
             params={"streaming": mode} if mode else {},
         )

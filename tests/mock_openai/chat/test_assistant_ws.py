@@ -136,42 +136,42 @@ async def test_tools_go_up_and_tool_calls_come_back(serve: Serve) -> None:
     await user.close()
 
 
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ("{", "invalid_json"),
-        ("[" * 50_000, "invalid_json"),
-        ("[1]", "invalid_json"),
-        ('{"type":"ping","data":[]}', "invalid_message"),
-        ('{"type":"dance"}', "unknown_type"),
-        ('{"type":["ping"]}', "unknown_type"),
-        ("{}", "unknown_type"),
-        (b"\x00\x01", "invalid_message"),
-        ('{"type":"create_conversation","data":{"title":7}}', "invalid_message"),
-        ('{"type":"user_message"}', "invalid_message"),
-        ('{"type":"user_message","data":{"conversation_id":"x","content":" "}}', "invalid_message"),
-        ('{"type":"user_message","data":{"conversation_id":["x"],"content":"hi"}}', "invalid_message"),
-        (
-            json.dumps({"type": "user_message", "data": {"conversation_id": "x", "content": "x" * 4001}}),
-            "invalid_message",
-        ),
-        ('{"type":"user_message","data":{"conversation_id":"x","content":"\\ud800"}}', "invalid_json"),
-        ('{"type":"user_message","data":{"conversation_id":"x","content":"hi"}}', "not_found"),
-        ('{"type":"user_message","data":{"conversation_id":"x","content":"hi","streaming":"warp"}}', "invalid_message"),
-        ('{"type":"user_message","data":{"conversation_id":"x","content":"hi","tools":[1]}}', "invalid_message"),
-        ('{"type":"chat_interrupted","data":{}}', "invalid_message"),
-        ('{"type":"chat_interrupted","data":{"conversation_id":"x"}}', "not_found"),
-    ],
-)
-async def test_a_bad_message_is_answered_and_the_socket_stays(serve: Serve, message: str | bytes, code: str) -> None:
+BAD_MESSAGES: list[tuple[str | bytes, str]] = [
+    ("{", "invalid_json"),
+    ("[" * 50_000, "invalid_json"),
+    ("[1]", "invalid_json"),
+    ('{"type":"ping","data":[]}', "invalid_message"),
+    ('{"type":"dance"}', "unknown_type"),
+    ('{"type":["ping"]}', "unknown_type"),
+    ("{}", "unknown_type"),
+    (b"\x00\x01", "invalid_message"),
+    ('{"type":"create_conversation","data":{"title":7}}', "invalid_message"),
+    ('{"type":"user_message"}', "invalid_message"),
+    ('{"type":"user_message","data":{"conversation_id":"x","content":" "}}', "invalid_message"),
+    ('{"type":"user_message","data":{"conversation_id":["x"],"content":"hi"}}', "invalid_message"),
+    (
+        json.dumps({"type": "user_message", "data": {"conversation_id": "x", "content": "x" * 4001}}),
+        "invalid_message",
+    ),
+    ('{"type":"user_message","data":{"conversation_id":"x","content":"\\ud800"}}', "invalid_json"),
+    ('{"type":"user_message","data":{"conversation_id":"x","content":"hi"}}', "not_found"),
+    ('{"type":"user_message","data":{"conversation_id":"x","content":"hi","streaming":"warp"}}', "invalid_message"),
+    ('{"type":"user_message","data":{"conversation_id":"x","content":"hi","tools":[1]}}', "invalid_message"),
+    ('{"type":"chat_interrupted","data":{}}', "invalid_message"),
+    ('{"type":"chat_interrupted","data":{"conversation_id":"x"}}', "not_found"),
+]
+
+
+async def test_a_bad_message_is_answered_and_the_socket_stays(serve: Serve) -> None:
     servers = await serve()
     user = await servers.user("assistant-ws")
-    await user.socket.send(message)
-    event = await user.receive()
-    assert (event["type"], event["data"]["code"]) == ("error", code)
-    assert event["data"]["message"]
-    await user.send("ping")
-    assert (await user.receive())["type"] == "pong"
+    for message, code in BAD_MESSAGES:
+        await user.socket.send(message)
+        event = await user.receive()
+        assert (event["type"], event["data"]["code"]) == ("error", code), message
+        assert event["data"]["message"]
+        await user.send("ping")
+        assert (await user.receive())["type"] == "pong"
     await user.close()
 
 

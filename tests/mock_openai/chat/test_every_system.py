@@ -52,9 +52,9 @@ async def test_characters_of_every_size_arrive_intact(serve: Serve, system: str)
     await user.close()
 
 
+# room-chat's clients send the history themselves.
+@pytest.mark.parametrize("system", ["chat-stream", "assistant-ws", "thread-events", "conversation-stream"])
 async def test_the_last_ten_messages_are_the_history(serve: Serve, system: str) -> None:
-    if system.startswith("room-chat"):
-        pytest.skip("the client sends the history")
     servers = await serve(tokens=3)
     user = await servers.user(system)
     for number in range(7):
@@ -190,8 +190,6 @@ async def test_many_replies_at_once_are_not_mixed_up(serve: Serve, system: str) 
     servers = await serve()
     users = [await servers.user(system) for _ in range(12)]
     marks = [await servers.plan(f"many-{number}", profile=SLOW, tokens=8, seed=number) for number in range(len(users))]
-    if system == "room-chat-rest":
-        pytest.skip("one session at a time in this client")
     answers = await asyncio.gather(*(user.ask(f"go {mark}") for user, mark in zip(users, marks, strict=True)))
     for number, answer in enumerate(answers):
         assert answer.ending == "complete"

@@ -164,30 +164,30 @@ async def test_the_answer_without_a_stream(serve: Serve) -> None:
     assert data["error"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("POST", "/chat/threads", {"title": 5}, 400),
-        ("POST", "/chat/threads", {"workflow": "dance"}, 400),
-        ("POST", "/chat/threads", {"workflow": ["intake"]}, 400),
-        ("POST", "/chat/threads", {"steps": []}, 400),
-        ("POST", "/chat/threads", {"steps": [{"name": "x", "kind": "song"}]}, 400),
-        ("POST", "/chat/threads", {"steps": [{"name": "x", "max_tokens": 0}]}, 400),
-        ("POST", "/chat/threads", {"steps": [{"guidelines": "x"}]}, 400),
-        ("POST", "{thread}/messages/stream", {"content": ""}, 400),
-        ("POST", "{thread}/messages/stream", {"content": "x" * 4001}, 400),
-        ("POST", "{thread}/messages/stream?streaming=warp", {"content": "x"}, 400),
-        ("POST", "{thread}/messages", {}, 400),
-        ("POST", "{thread}/documents", {"content": " "}, 400),
-        ("POST", "{thread}/documents", {"content": "x", "clearance": "cosmic"}, 400),
-        ("POST", "{thread}/documents", {"content": "x", "clearance": ["public"]}, 400),
-        ("POST", "/chat/threads/nowhere/messages/stream", {"content": "x"}, 404),
-        ("GET", "/chat/threads/nowhere/messages", None, 404),
-        ("GET", "/chat/threads/nowhere/documents", None, 404),
-    ],
-)
-async def test_bad_requests(serve: Serve, method: str, path: str, body: Any, status: int) -> None:
+BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
+    ("POST", "/chat/threads", {"title": 5}, 400),
+    ("POST", "/chat/threads", {"workflow": "dance"}, 400),
+    ("POST", "/chat/threads", {"workflow": ["intake"]}, 400),
+    ("POST", "/chat/threads", {"steps": []}, 400),
+    ("POST", "/chat/threads", {"steps": [{"name": "x", "kind": "song"}]}, 400),
+    ("POST", "/chat/threads", {"steps": [{"name": "x", "max_tokens": 0}]}, 400),
+    ("POST", "/chat/threads", {"steps": [{"guidelines": "x"}]}, 400),
+    ("POST", "{thread}/messages/stream", {"content": ""}, 400),
+    ("POST", "{thread}/messages/stream", {"content": "x" * 4001}, 400),
+    ("POST", "{thread}/messages/stream?streaming=warp", {"content": "x"}, 400),
+    ("POST", "{thread}/messages", {}, 400),
+    ("POST", "{thread}/documents", {"content": " "}, 400),
+    ("POST", "{thread}/documents", {"content": "x", "clearance": "cosmic"}, 400),
+    ("POST", "{thread}/documents", {"content": "x", "clearance": ["public"]}, 400),
+    ("POST", "/chat/threads/nowhere/messages/stream", {"content": "x"}, 404),
+    ("GET", "/chat/threads/nowhere/messages", None, 404),
+    ("GET", "/chat/threads/nowhere/documents", None, 404),
+]
+
+
+async def test_bad_requests(serve: Serve) -> None:
     servers = await serve()
     user = await servers.user("thread-events")
-    answered, data = await servers.call(method, path.format(thread=f"/chat/threads/{user.thread}"), body)
-    assert (answered, bool(data["error"])) == (status, True)
+    for method, path, body, status in BAD_REQUESTS:
+        answered, data = await servers.call(method, path.format(thread=f"/chat/threads/{user.thread}"), body)
+        assert (answered, bool(data["error"])) == (status, True), (path, body)

@@ -1,0 +1,78 @@
+"""`python -m mock_openai.chat` as a process: ready line, options, signals, and a parent that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from mock_openai.chat.__main__ import parser, serve
+
+COMMAND = [sys.executable, "-m", "mock_openai.chat", "--port", "0", "--upstream", "http://127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_ends_on_a_signal(tmp_path: Path, signum: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--json", "--db", str(tmp_path / "chat.db"), "--rate-limit", "5/s", "--user", "carol:c"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    assert ready["pid"] == process.pid
+    request = urllib.request.Request(ready["chat"] + "/chat/preferences", headers={"authorization": "Bearer c"})
+    with urllib.request.urlopen(request) as response:
+        assert json.load(response) == {"preferences": {}}
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+
+
+def test_it_ends_when_its_parent_dies() -> None:
+    program = f"""
+import subprocess, time
+child = subprocess.Popen({[*COMMAND, "--json"]!r}, stdout=subprocess.PIPE)
+print(child.stdout.readline().decode(), end="", flush=True)
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert parent.stdout is not None
+    pid = json.loads(parent.stdout.readline())["pid"]
+    # The exit of a process that is not our child can be seen through a descriptor of it.
+    watched = os.pidfd_open(pid)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert select.select([watched], [], [], 20)[0], "the server outlived its parent"
+    os.close(watched)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--user", "carol"], "name:token"),
+        (["--rate-limit", "fast"], "5/s"),
+        (["--rate-limit", "0/s"], "5/s"),
+        (["--clearance", "alice:cosmic"], "confidential"),
+        (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
+        (["--upstream", ""], "OPENAI_BASE_URL"),
+    ],
+)
+async def test_a_wrong_option_is_explained(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await serve(parser().parse_args(["--upstream", "http://127.0.0.1:9", *options])) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_unknown_defect_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--defect", "bad-breath"])
+    assert "wrong-content-type" in capsys.readouterr().err
