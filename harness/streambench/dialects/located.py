@@ -32,6 +32,7 @@ class Located:
     column: int
     keys: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     block: bool = False  # a scalar in block style (`|`, `>`): its text begins on the next line
+    quoted: bool = False  # a scalar in quotes: its text begins one column further
 
     def plain(self) -> Any:
         """The value without places, as json.loads would give it."""
@@ -53,7 +54,7 @@ class Located:
             if self.block:
                 line, column = line + 1 + self.value.count("\n", 0, at), 1
             else:
-                column += at
+                column += at + self.quoted
         return self._error(reason, line, column, text, valid)
 
     def key_error(self, key: str, reason: str, *, valid: Iterable[str] = ()) -> ConfigurationError:
@@ -151,9 +152,9 @@ class _Reader:
             return self._read_mapping(node, line, column, depth)
         if isinstance(node, SequenceNode):
             return Located([self.read(item, depth + 1) for item in node.value], self._path, line, column)
-        return Located(
-            self._scalar(node, line, column), self._path, line, column, block=getattr(node, "style", None) in ("|", ">")
-        )
+        style = getattr(node, "style", None)
+        value = self._scalar(node, line, column)
+        return Located(value, self._path, line, column, block=style in ("|", ">"), quoted=style in ("'", '"'))
 
     def _read_mapping(self, node: Any, line: int, column: int, depth: int) -> Located:
         values: dict[str, Located] = {}

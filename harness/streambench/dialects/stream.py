@@ -181,7 +181,9 @@ class DialectStream:
         findings: list[Finding] = []
         offset = at_offset if at_offset is not None else self._last_offset
         if not self.complete and ending != "client":
-            may_end = self._checker.accepts and (self._checker.sure or not self._dialect.needs_terminal)
+            may_end = self._checker.accepts and (
+                self._checker.sure or self._checker.may_lack_its_interrupt or not self._dialect.needs_terminal
+            )
             if may_end and ending in ("fin", "response_end"):
                 self.complete = True
             else:

@@ -337,10 +337,22 @@ class GrammarChecker:
     After the end of either, everything is out of place; that is reported once.
     """
 
-    __slots__ = ("_interrupt", "_interrupt_first", "_main", "_over", "_run", "_step", "interrupted")
+    __slots__ = (
+        "_interrupt",
+        "_interrupt_first",
+        "_main",
+        "_main_names",
+        "_over",
+        "_perhaps",
+        "_run",
+        "_step",
+        "interrupted",
+    )
 
     def __init__(self, main: Automaton, interrupt: Automaton | None = None) -> None:
         self._main = GrammarRun(main)
+        self._main_names = main.names
+        self._perhaps: GrammarRun | None = None  # the run of an interrupt that may have been lost
         self._interrupt = interrupt
         self._interrupt_first = frozenset(interrupt.first_names()) if interrupt is not None else frozenset()
         self._run = self._main
@@ -351,12 +363,17 @@ class GrammarChecker:
     @property
     def accepts(self) -> bool:
         """The stream may end here, or has ended before."""
-        return self._over or self._run.accepts
+        return self._over or self._run.accepts or self.may_lack_its_interrupt
 
     @property
     def sure(self) -> bool:
         """The state is known: no deviation has left it open."""
         return self._over or self._run.sure
+
+    @property
+    def may_lack_its_interrupt(self) -> bool:
+        """The stream may have been interrupted, by an event that was lost, and have ended since."""
+        return self._perhaps is not None and self._perhaps.accepts
 
     @property
     def over(self) -> bool:
@@ -369,10 +386,18 @@ class GrammarChecker:
             return None
         if name in self._interrupt_first and not (self.interrupted or self._run.is_final or self._run.could_be(name)):
             assert self._interrupt is not None
-            self.interrupted = True
-            self._run = GrammarRun(self._interrupt)
-            self._step = self._run.step
+            self._interrupted_by(GrammarRun(self._interrupt))
         deviation = self._step(name, data)
+        if self._perhaps is not None:
+            perhaps, self._perhaps = self._perhaps, None
+            if deviation is not None and perhaps.step(name, data) is None:
+                self._interrupted_by(perhaps)
+                return None
+        if deviation is not None and self._lacks_its_interrupt(name):
+            assert self._interrupt is not None
+            self._perhaps = GrammarRun(self._interrupt)
+            self._perhaps.step(name, data)
+            return deviation
         if deviation is None or deviation.rule != "grammar.unexpected-event" or deviation.where is not None:
             return deviation
         if self._interrupt is not None and self.interrupted and name not in self._interrupt.names:
@@ -382,6 +407,22 @@ class GrammarChecker:
             self._over = True
             return Deviation("grammar.after-interrupt" if self.interrupted else "grammar.after-terminal")
         return deviation
+
+    def _interrupted_by(self, run: GrammarRun) -> None:
+        self.interrupted = True
+        self._run = run
+        self._step = run.step
+
+    def _lacks_its_interrupt(self, name: str) -> bool:
+        """Whether an event that does not fit would only follow an interrupt, which may have been lost."""
+        interrupt = self._interrupt
+        return (
+            interrupt is not None
+            and not self.interrupted
+            and not self._run.is_final
+            and name in interrupt.names
+            and name not in self._main_names
+        )
 
     def expected(self) -> tuple[str, ...]:
         """The names of the events that fit here."""

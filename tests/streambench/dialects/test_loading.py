@@ -102,7 +102,7 @@ def test_the_bundled_dialects_load_and_carry_the_name_of_their_file(name: str) -
         ),
         # reachability and language
         ("stop: {}\n", "stop: {}\n  usage: {}\n", 9, 3, "'usage' can never come", None),
-        ("grammar: start delta* stop", "grammar: ''", 10, 10, "empty", None),
+        ("grammar: start delta* stop", "grammar: ''", 10, 11, "empty", None),
         ("interrupt: error", "interrupt: error\nterminal: start", 12, 11, "still asks for stop", None),
         ("interrupt: error", "interrupt: error\nterminal: error", 12, 11, "no stream can end with 'error'", None),
         (

@@ -12,15 +12,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streambench.dialects import Dialect, bundled_dialects, load_dialect
+from streambench.dialects.stream import UNDISPATCHED
+from streambench.findings import Severity
 from streambench.grammar import Automaton, GrammarChecker
 from streambench.grammar.paths import compile_path, parse_path
+from streambench.wire.captures import capture_decoder
 
-Trace = list[tuple[str, Any]]
+CAPTURES = Path(__file__).parents[2] / "captures"
+Trace = list[tuple[Any, ...]]
 KEYS = (0, 1)
 TRACES = 60
 
@@ -174,6 +179,34 @@ def everything(dialect: Dialect) -> Trace:
     if dialect.interrupt_automaton is not None:
         events += [(name, {}) for name in sorted(dialect.interrupt_automaton.names)]
     return events + [(name, {}) for name in sorted(dialect.anywhere)]
+
+
+def captured(dialect: Dialect, path: Path) -> Trace:
+    """The events of a capture: name, data and message."""
+    decoder, stream = capture_decoder(dialect.transport), dialect.open()
+    messages = [*decoder.feed(path.read_bytes()), *decoder.finish()]
+    events = [(stream.feed(message), message) for message in messages]
+    return [(event.name, event.data, message) for event, message in events if event.name != UNDISPATCHED]
+
+
+@pytest.mark.parametrize("name", bundled_dialects())
+def test_every_edit_of_a_captured_reply_is_judged_by_its_order_alone(name: str) -> None:
+    """Through the whole dialect: whatever schemas and invariants add, the order is judged as the automaton has it."""
+    dialect = load_dialect(name)
+    rng = random.Random(name)
+    for path in sorted((CAPTURES / name).glob("valid*")):
+        trace = captured(dialect, path)
+        for what, changed in edits(trace, trace, rng):
+            wrong_at = judge(dialect, [(event[0], event[1]) for event in changed])
+            stream = dialect.open()
+            found = [finding for *_, message in changed for finding in stream.feed(message).findings]
+            found += stream.finish("response_end")
+            order = [
+                finding.event_index
+                for finding in found
+                if finding.rule.startswith("grammar.") and finding.severity is Severity.VIOLATION
+            ]
+            assert order == ([] if wrong_at is None else [wrong_at]), f"{path.name}: {what}"
 
 
 @pytest.mark.parametrize("name", bundled_dialects())
