@@ -64,27 +64,28 @@ def live_table(progress: Progress, name: str) -> Table:
     table = Table(
         title=f"{name}  {progress.stage}  {_elapsed(progress)}{_left(progress)}",
         title_justify="left",
+        title_style="bold",
         box=None,
         pad_edge=False,
     )
-    table.add_column("target")
-    for heading in ("active", "done", "failed", "rate/s", "ttfc p50", "ttfc p95", "gap p50", "violations"):
-        table.add_column(heading, justify="right")
+    table.add_column("target", no_wrap=True)
+    for heading in ("active", "done", "failed", "broken", "rate/s", "ttfc p50 ms", "p95 ms", "gap ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
     elapsed_s = (_clock.now_ns() - progress.started_ns) / NS_PER_S if progress.started_ns else 0.0
     for target_name, target in progress.targets.items():
         rate = target.started / elapsed_s if elapsed_s > 0 else 0.0
         failed = str(target.failed) if not target.failed else f"[red]{target.failed}[/red]"
-        violations = str(target.violations) if not target.violations else f"[red]{target.violations}[/red]"
+        broken = str(target.violations) if not target.violations else f"[red]{target.violations}[/red]"
         table.add_row(
             target_name,
             str(target.active),
             str(target.completed),
             failed,
+            broken,
             f"{rate:.1f}",
             _quantile(target, 0.5),
             _quantile(target, 0.95),
-            f"{statistics.median(target.gap_ms):,.1f} ms" if target.gap_ms else "–",
-            violations,
+            f"{statistics.median(target.gap_ms):,.1f}" if target.gap_ms else "–",
         )
     return table
 
@@ -93,7 +94,7 @@ def _quantile(target: TargetProgress, q: float) -> str:
     if not target.ttfc_ms:
         return "–"
     ascending = sorted(target.ttfc_ms)
-    return f"{ascending[min(len(ascending) - 1, int(q * len(ascending)))]:,.0f} ms"
+    return f"{ascending[min(len(ascending) - 1, int(q * len(ascending)))]:,.0f}"
 
 
 def _elapsed(progress: Progress) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,4 +98,6 @@ def _gates(summary: Summary) -> list[str]:
 
 
 def _coloured(text: str, verdict: str) -> str:
+    if os.environ.get("NO_COLOR"):
+        return text
     return click.style(text, fg=COLOURS[verdict], bold=True)
