@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +15,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from streambench.analysis.gates import Gate, GateError, parse_gate
-from streambench.dialects import Dialect, load_dialect
+from streambench.dialects import Dialect, SetupStep, load_dialect
 from streambench.dialects.loading import read_setup_step
 from streambench.dialects.located import Located, describe, read_yaml
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.errors import ConfigurationError, nearest
-from streambench.load.scenario import SERVED, Load, Phase, Prompt, Prompts, Scenario, Serve, Target
+from streambench.load.scenario import DEFAULT_PROMPT, SERVED, Load, Phase, Prompt, Prompts, Scenario, Serve, Target
 from streambench.load.secrets import SECRET_HEADERS, Secrets
 from streambench.units import NS_PER_S, parse_duration_ns, parse_rate_per_s
 
@@ -26,6 +28,7 @@ SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 1 << 20
 MAX_PROMPTS = 100_000
 MAX_USERS = 10_000
+MAX_RATE_PER_S = 100_000.0
 ARRIVALS = ("constant", "poisson", "gamma")
 
 TOP_KEYS = (
@@ -57,6 +60,7 @@ TARGET_KEYS = (
     "stamps",
 )
 AUTH_KEYS = ("bearer", "cookie")
+PROMPT_COLUMNS = ("text", "prompt", "tokens")
 PROMPT_KEYS = ("text", "file", "tokens", "profile", "faults")
 PHASE_KEYS = ("users", "rate", "arrivals", "cv", "trace", "duration", "streams", "think", "max_active")
 LOAD_KEYS = ("warmup", "phases")
@@ -152,7 +156,7 @@ def _overridden(root: Located, override: str) -> Located:
             return value
         key, rest = keys[0], keys[1:]
         if node is not None and isinstance(node.value, list):
-            if not key.isdigit() or int(key) >= len(node.value):
+            if not key.isdecimal() or int(key) >= len(node.value):
                 raise ConfigurationError(f"--set {place}: the list has no item {key!r}", text=key)
             items = list(node.value)
             items[int(key)] = put(items[int(key)], rest)
@@ -306,6 +310,14 @@ class _Loader:
         if openai is not None and isinstance(openai.value, dict):
             for key, low, high in (("seed", 0, 2**63 - 1), ("tokens", 0, 100_000)):
                 self._integer(openai.value.get(key), f"'{key}'", low, high, 0)
+        chat = keys.get("chat")
+        if chat is not None and isinstance(chat.value, dict):
+            for key, item in chat.value.items():
+                if key == "users":
+                    for name, token in item.mapping("'users'").items():
+                        self._scalar(token, f"the token of {name!r}")
+                else:
+                    self._scalar(item, f"'{key}'")
         return Serve(options.get("openai"), options.get("chat"))
 
     def _timeouts(self) -> Timeouts:
@@ -342,13 +354,17 @@ class _Loader:
                 raise node.error(f"a target needs {needed!r}")
         dialect = self._dialect(keys["dialect"])
         headers = self._headers(keys)
+        setup = self._setup(keys.get("setup"), dialect)
+        steps = dialect.setup if setup is None else setup
+        variables = self._variables(keys.get("variables"), dialect, steps)
+        self._check_placeholders(keys, dialect, steps, variables)
         spec = TargetSpec(
             name=name if name is not None else dialect.name,
             dialect=dialect,
             url=self._url(keys, dialect),
             headers=tuple(headers.items()),
-            variables=self._variables(keys.get("variables"), dialect),
-            setup=self._setup(keys.get("setup"), dialect),
+            variables=variables,
+            setup=setup,
             tls_verify=self._tls(keys.get("tls")),
             http=self._http(keys.get("http"), dialect),
             proxy=self._proxy(keys.get("proxy")),
@@ -380,17 +396,19 @@ class _Loader:
         node = keys["url"]
         url = self._text(node, "'url'")
         if not url.startswith("${serve."):
-            parts = urlsplit(url)
             allowed = SCHEMES[dialect.transport]
-            if parts.scheme not in allowed or not parts.hostname:
+            try:
+                parts = urlsplit(url)
+                scheme, host, _ = parts.scheme, parts.hostname, parts.port
+            except ValueError as error:
+                raise node.error(f"this is no URL: {error}") from None
+            if parts.username is not None:
+                raise node.error("the user in a URL is not sent: write it as auth or headers, from the environment")
+            if scheme not in allowed or not host:
                 raise node.error(
                     f"{dialect.name} needs a URL that begins with {' or '.join(f'{one}://' for one in allowed)}, "
                     f"not {self._secrets(url)!r}"
                 )
-            try:
-                _ = parts.port
-            except ValueError as error:
-                raise node.error(f"the URL's port: {error}") from None
         query = keys.get("query")
         if query is None:
             return url
@@ -429,14 +447,29 @@ class _Loader:
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or any(character < " " for character in value):
             raise node.error(f"{name!r} cannot be sent as a header: it holds a line break or a forbidden character")
 
-    def _variables(self, node: Located | None, dialect: Dialect) -> dict[str, str]:
+    def _variables(self, node: Located | None, dialect: Dialect, setup: Sequence[SetupStep]) -> dict[str, str]:
         given: dict[str, str] = {}
+        used = set(dialect.variables).union(*(step.request.placeholders() for step in setup))
         if node is not None:
-            for name, item in node.mapping("'variables'", tuple(dialect.variables) or None).items():
+            for name, item in node.mapping("'variables'", sorted(used - {"prompt", "user"})).items():
                 given[name] = self._scalar(item, f"the variable {name!r}")
         return given
 
-    def _setup(self, node: Located | None, dialect: Dialect) -> Any:
+    def _check_placeholders(
+        self, keys: Mapping[str, Located], dialect: Dialect, setup: Sequence[SetupStep], given: Mapping[str, str]
+    ) -> None:
+        """What the requests need must have come from somewhere by then."""
+        known = {"prompt", *dialect.with_defaults(given)}
+        missing: set[str] = set()
+        for step in setup:
+            missing |= step.request.placeholders() - known
+            known |= set(step.capture)
+        missing |= dialect.request.placeholders() - known
+        for name in sorted(missing):
+            place = keys.get("variables") or keys.get("setup") or keys["dialect"]
+            raise place.error(f"{dialect.name} needs a value for {name!r}: give it in variables: {{{name}: …}}")
+
+    def _setup(self, node: Located | None, dialect: Dialect) -> tuple[SetupStep, ...] | None:
         if node is None:
             return None
         return tuple(read_setup_step(item, dialect.transport, dialect.events) for item in node.sequence("'setup'"))
@@ -475,8 +508,12 @@ class _Loader:
         if node is None or node.value is None:
             return None
         url = self._text(node, "'proxy'")
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            is_proxy = parts.scheme == "http" and parts.hostname and parts.port != 0
+        except ValueError:
+            is_proxy = False
+        if not is_proxy:
             raise node.error("'proxy' is the URL of an HTTP proxy, such as http://127.0.0.1:3128")
         if parts.password:
             self._secrets.add(parts.password)
@@ -518,20 +555,25 @@ class _Loader:
         nodes = [one] if one is not None else list(many.value.values()) if many is not None else []
         return any(isinstance(node.value, dict) and "upstream" in node.value for node in nodes)
 
+    def _file_beside(self, node: Located, name: str, what: str) -> tuple[Path, str]:
+        """A file that the scenario names, in the working directory or beside the scenario, and its text."""
+        path = Path(name) if Path(name).is_file() else self._path.parent / name
+        try:
+            return path, path.read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise node.error(f"{what} cannot be read: {reason}", text=name) from None
+
     def _prompt_file(self, node: Located, tokens: int | None) -> tuple[Prompt, ...]:
         """A JSON Lines or CSV file; a row has `text` (or `prompt`) and, where wanted, `tokens`."""
         name = self._text(node, "'file'")
-        path = Path(name) if Path(name).is_file() else self._path.parent / name
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise node.error(f"the prompts in {name} cannot be read: {reason}", text=name) from None
+        path, content = self._file_beside(node, name, f"the prompts in {name}")
         rows: list[tuple[int, Any]] = []
         if path.suffix == ".csv":
-            rows = list(enumerate(csv.DictReader(lines), 2))
+            reader = csv.DictReader(io.StringIO(content, newline=""))
+            rows = [(reader.line_num, row) for row in reader]
         else:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(content.split("\n"), 1):
                 if line.strip():
                     try:
                         rows.append((number, json.loads(line)))
@@ -540,13 +582,13 @@ class _Loader:
         prompts: list[Prompt] = []
         for number, row in rows[:MAX_PROMPTS]:
             row = {"text": row} if isinstance(row, str) else row
-            text = (
-                row.get("text", row.get("prompt", Prompt.__dataclass_fields__["text"].default))
-                if isinstance(row, dict)
-                else None
-            )
+            text = None
+            if isinstance(row, dict) and any(key in row for key in PROMPT_COLUMNS):
+                text = row.get("text", row.get("prompt", DEFAULT_PROMPT))
             if not isinstance(text, str):
-                raise ConfigurationError("a row is a text, or an object with `text`", path=str(path), line=number)
+                raise ConfigurationError(
+                    "a row is a text, or an object with `text` and, where wanted, `tokens`", path=str(path), line=number
+                )
             length = row.get("tokens", tokens)
             try:
                 prompts.append(Prompt(text, None if length in (None, "") else int(length)))
@@ -564,6 +606,8 @@ class _Loader:
         warmup_ns = self._duration(keys.get("warmup"), "'warmup'", 0)
         phases_node = keys.get("phases")
         if phases_node is None:
+            if "trace" in keys and warmup_ns:
+                raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")
             return Load((self._phase(node, {key: keys[key] for key in keys if key != "warmup"}),), warmup_ns)
         for key in PHASE_KEYS:
             if key in keys:
@@ -571,7 +615,10 @@ class _Loader:
         items = phases_node.sequence("'phases'")
         if not items:
             raise phases_node.error("there is no phase")
-        return Load(tuple(self._phase(item, item.mapping("a phase", PHASE_KEYS)) for item in items), warmup_ns)
+        phases = tuple(self._phase(item, item.mapping("a phase", PHASE_KEYS)) for item in items)
+        if phases[0].trace_ns is not None and warmup_ns:
+            raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")
+        return Load(phases, warmup_ns)
 
     def _phase(self, node: Located, keys: Mapping[str, Located]) -> Phase:
         models = [key for key in ("users", "rate", "trace") if key in keys]
@@ -584,6 +631,8 @@ class _Loader:
             raise node.error("a phase needs an end: a 'duration' such as 20s, a number of 'streams', or both")
         max_active = self._integer(keys.get("max_active"), "'max_active'", 1, 100_000, 10_000)
         if "trace" in keys:
+            self._only(node, keys, "users", ("think",))
+            self._only(node, keys, "rate", ("arrivals", "cv"))
             return Phase(
                 trace_ns=self._trace(keys["trace"]), duration_ns=duration_ns, streams=streams, max_active=max_active
             )
@@ -591,6 +640,8 @@ class _Loader:
             self._only(node, keys, "users", ("think",))
             arrivals = keys["arrivals"].choice("'arrivals'", ARRIVALS) if "arrivals" in keys else "constant"
             rate_from, rate_to = self._rate(keys["rate"])
+            if max(rate_from, rate_to) > MAX_RATE_PER_S:
+                raise keys["rate"].error(f"a rate is at most {MAX_RATE_PER_S:,.0f}/s")
             if rate_from != rate_to and duration_ns is None:
                 raise keys["rate"].error("a ramp needs a 'duration'")
             return Phase(
@@ -633,24 +684,23 @@ class _Loader:
     def _trace(self, node: Located) -> tuple[int, ...]:
         """Arrival times in seconds, the first column of a CSV file; they count from the first of them."""
         name = self._text(node, "'trace'")
-        path = Path(name) if Path(name).is_file() else self._path.parent / name
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise node.error(f"the trace {name} cannot be read: {reason}", text=name) from None
+        path, content = self._file_beside(node, name, f"the trace {name}")
         seconds: list[float] = []
-        for number, row in enumerate(csv.reader(lines), 1):
+        reader = csv.reader(io.StringIO(content, newline=""))
+        for row in reader:
             if not row or not row[0].strip():
                 continue
             try:
-                seconds.append(float(row[0]))
+                second = float(row[0])
             except ValueError:
-                if number == 1:
+                if not seconds and reader.line_num == 1:
                     continue  # a heading
+                second = math.nan
+            if not math.isfinite(second):
                 raise ConfigurationError(
-                    "an arrival time is a number of seconds", path=str(path), line=number, text=row[0]
-                ) from None
+                    "an arrival time is a number of seconds", path=str(path), line=reader.line_num, text=row[0]
+                )
+            seconds.append(second)
         if not seconds:
             raise node.error(f"the trace {name} holds no arrival")
         first = min(seconds)
@@ -668,15 +718,9 @@ class _Loader:
             try:
                 gates.append(parse_gate(text, sides))
             except GateError as error:
-                line, column = item.line, item.column
-                raise ConfigurationError(
-                    str(error),
-                    path=item.path,
-                    line=line,
-                    column=column + error.at,
-                    text=error.text,
-                    suggestion=error.suggestion,
-                ) from None
+                located = item.error(str(error), text=error.text, at=error.at)
+                located.suggestion = error.suggestion
+                raise located from None
         return tuple(gates)
 
 

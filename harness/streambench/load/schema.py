@@ -75,7 +75,7 @@ def scenario_schema() -> dict[str, Any]:
                         warmup=_described(_DURATION, "recorded but not judged"),
                         phases={"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/phase"}},
                     ),
-                    {"$ref": "#/$defs/phase"},
+                    _phase(warmup=_described(_DURATION, "recorded but not judged")),
                 ]
             },
             "one phase, or several in turn",
@@ -132,9 +132,10 @@ def _target() -> dict[str, Any]:
     }
 
 
-def _phase() -> dict[str, Any]:
+def _phase(**more: dict[str, Any]) -> dict[str, Any]:
     return _object(
-        PHASE_KEYS,
+        (*PHASE_KEYS, *more),
+        **more,
         users=_described({"type": ["integer", "string"]}, "closed model: users who take turns"),
         rate=_described(
             {"anyOf": [_RATE, {**_object(("from", "to"), **{"from": _RATE, "to": _RATE}), "required": ["from", "to"]}]},
