@@ -141,6 +141,7 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
     else:
         print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\nCtrl-C ends it.", flush=True)
     _calm_garbage_collection()
+    _allow_many_connections()
     await stop.wait()
     app[SERVICE].shut_down()
     if child is not None and child.returncode is None:
@@ -172,6 +173,15 @@ async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.sub
 def _die_with_parent() -> None:
     """Ask the kernel to end this process when its parent is gone, however that ended."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _allow_many_connections() -> None:
+    """As many open connections as this user may have; the usual limit is 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _calm_garbage_collection() -> None:

@@ -42,6 +42,12 @@ ERRORS: dict[int, tuple[str, str, str | None]] = {
 HTML = b"<!DOCTYPE html>\n<html><title>Sign in</title><h1>Sign in to the network</h1></html>\n"
 
 
+def refusal_of(status: int) -> Refusal:
+    """What the real service says with a status."""
+    message, type_, code = ERRORS.get(status, (f"The service answered {status}.", "server_error", None))
+    return Refusal(message, status=status, type_=type_, code=code)
+
+
 def over_quota(verdict: Verdict) -> Refusal:
     """The 429 of a rate limit that is used up."""
     wait_ms = verdict.retry_ns / 1e6
@@ -67,15 +73,11 @@ def told_at_once(fault: Fault) -> Refusal:
 
 async def _status(answer: Answer, fault: Fault) -> web.StreamResponse:
     options = fault.options
-    status = int(options["status"])
-    message, type_, code = ERRORS.get(status, (f"The service answered {status}.", "server_error", None))
-    refusal = Refusal(
-        options["message"] or message,
-        status=status,
-        type_=options["type"] or type_,
-        code=options["code"] or code,
-        headers=_should_retry(fault),
-    )
+    refusal = refusal_of(int(options["status"]))
+    refusal.message = options["message"] or refusal.message
+    refusal.type = options["type"] or refusal.type
+    refusal.code = options["code"] or refusal.code
+    refusal.headers |= _should_retry(fault)
     return answer.refuse(refusal, fault.name)
 
 

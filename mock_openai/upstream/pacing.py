@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 
@@ -47,16 +48,6 @@ class Pacer:
             self._timer = loop.call_at(next_ns / NS_PER_S, self._run)
         self._timer_ns = next_ns
 
-    def catch_up(self) -> None:
-        """Write what is due now. To be called before work that takes long, such as composing a reply.
-
-        When many requests come at once, each is a step of the loop, and the timer would be heard after all of them.
-        """
-        if self._due and self._due[0][0] <= time.monotonic_ns():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._run()
-
     def _run(self) -> None:
         self._timer = None
         due = self._due
@@ -72,3 +63,35 @@ class Pacer:
             now_ns = time.monotonic_ns()
             left -= 1
         self._arm()
+
+
+class Turns:
+    """Lets one piece of work that takes long begin in each round of the event loop.
+
+    When a thousand requests come at once, composing their replies would be one long round; so writes, closed
+    connections and signals have their turn between any two of them.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._scheduled = False
+
+    async def take(self) -> None:
+        """Return when it is the caller's turn; first come, first served."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._next)
+        await turn
+
+    def _next(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._next)

@@ -21,6 +21,7 @@ PLAN_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
 MAX_PLANS = 10_000
 MAX_TOKENS = 100_000
 MAX_TEXT = 1_000_000
+MAX_BYTES = 128 << 20
 MAX_ATTEMPTS = 100
 MAX_CALLS = 32
 
@@ -53,6 +54,14 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     attempts: tuple[Plan, ...] = ()
 
+    @property
+    def weight(self) -> int:
+        """Roughly how many bytes of memory it takes."""
+        own = 1000 + 4 * len(self.text or "") + sum(4 * len(call.arguments or "") for call in self.tool_calls)
+        if self.profile.trace is not None:
+            own += sum(150 + 4 * len(text) for _, text in self.profile.trace.chunks)
+        return own + sum(attempt.weight for attempt in self.attempts)
+
     def for_attempt(self, attempt: int) -> Plan:
         """The plan of the request number `attempt`, from 1."""
         return self.attempts[attempt - 1] if attempt <= len(self.attempts) else self
@@ -84,6 +93,7 @@ class Plans:
         self.default = default
         self.traces = traces
         self._plans: dict[str, Plan] = {}
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -102,9 +112,15 @@ class Plans:
                 raise PlanError(f"plan {index}: {error}" if isinstance(data, list) else str(error)) from None
             assert plan.id is not None
             parsed[plan.id] = plan
-        if len(self._plans.keys() | parsed.keys()) > MAX_PLANS:
+        replaced = self._plans.keys() & parsed.keys()
+        if len(self._plans) + len(parsed) - len(replaced) > MAX_PLANS:
             raise PlanError(f"at most {MAX_PLANS:,} plans: DELETE /_mock/plans first")
+        weight = self._weight + sum(plan.weight for plan in parsed.values())
+        weight -= sum(self._plans[name].weight for name in replaced)
+        if weight > MAX_BYTES:
+            raise PlanError(f"the plans take more than {MAX_BYTES >> 20} MiB of memory: DELETE /_mock/plans first")
         self._plans |= parsed
+        self._weight = weight
         return list(parsed)
 
     def _parse(self, data: Any) -> Plan:
@@ -144,11 +160,10 @@ class Plans:
 
     def delete(self, plan_id: str | None) -> int:
         """Forget one plan, or all of them; returns how many there were."""
-        if plan_id is None:
-            count = len(self._plans)
-            self._plans.clear()
-            return count
-        return 1 if self._plans.pop(plan_id, None) else 0
+        forgotten = list(self._plans) if plan_id is None else [plan_id] if plan_id in self._plans else []
+        for name in forgotten:
+            self._weight -= self._plans.pop(name).weight
+        return len(forgotten)
 
     def order_for(self, prompt_texts: Sequence[str], headers: Mapping[str, str], model: str) -> Order:
         """Which plan a request means: by its mark (newest message first), header, key, model suffix, or default."""

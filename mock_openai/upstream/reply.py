@@ -14,6 +14,9 @@ from mock_openai.upstream.plans import Plan
 from mock_openai.upstream.schemas import example
 from mock_openai.upstream.text import accented, generate_tokens, split_tokens
 
+MAX_REPLY_TOKENS = 200_000
+"""Of all choices together; what a real model has room for is about as much."""
+
 _JSON_PIECES = re.compile(r"\W*\w+|\W+")
 
 
@@ -78,8 +81,10 @@ def _choice(plan: Plan, ask: Ask, draw: random.Random, *, wide: bool) -> Choice:
         return Choice([], "tool_calls", calls)
     tokens = _tokens(plan, ask, draw, wide=wide)
     tokens, finish = _stopped(tokens, ask.stop), "stop"
-    if ask.limit is not None and len(tokens) > ask.limit:
-        tokens, finish = tokens[: ask.limit], "length"
+    limit = MAX_REPLY_TOKENS // ask.n
+    limit = limit if ask.limit is None else min(limit, ask.limit)
+    if len(tokens) > limit:
+        tokens, finish = tokens[:limit], "length"
     return Choice(tokens, finish)
 
 

@@ -23,7 +23,7 @@ from mock_openai.upstream.faults import Fault, Stage, drawn
 from mock_openai.upstream.journal import Entry, Journal
 from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.metrics import Metrics
-from mock_openai.upstream.pacing import Pacer
+from mock_openai.upstream.pacing import Pacer, Turns
 from mock_openai.upstream.plans import Order, Plan, Plans
 from mock_openai.upstream.playing import Player, finish, reset
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
@@ -33,6 +33,8 @@ from mock_openai.upstream.stream import Ending, Frame, Script
 
 VERSION = "2020-10-01"
 MAX_REQUEST_KEPT_BYTES = 64 * 1024
+MAX_BYTES_IN_FLIGHT = 1 << 30
+"""Of replies that are composed and not yet written; beyond it requests are refused as by an overloaded service."""
 FIN_PATIENCE_S = 1.0
 
 
@@ -103,18 +105,19 @@ class Service:
     plans: Plans
     journal: Journal
     pacer: Pacer = field(default_factory=Pacer)
+    turns: Turns = field(default_factory=Turns)
     pools: Pools = field(default_factory=Pools)
     quotas: Quotas = field(default_factory=Quotas)
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     listener: Listener | None = None
     answers: set[Answer] = field(default_factory=set)
+    bytes_in_flight: int = 0
 
     async def answer(self, api: Api, request: web.Request) -> web.StreamResponse:
         """Serve one request of a route."""
         arrived_ns = time.monotonic_ns()
         raw = await request.read()
-        self.pacer.catch_up()
         try:
             body = parse_json(raw)
             ask = api.read(request, body)
@@ -194,6 +197,7 @@ class Answer:
         self.unheard = False
         # Of a reply in one body, before any damage.
         self.length = 0
+        self._bytes = 0
 
     async def run(self) -> web.StreamResponse:
         """Answer, and close the journal's entry however it ends."""
@@ -219,6 +223,8 @@ class Answer:
         service = self.service
         if service.journal.close(self.entry, ended=ended, now_ns=time.monotonic_ns()):
             service.metrics.closed(self.api.route, self.entry)
+            service.bytes_in_flight -= self._bytes
+            self._bytes = 0
             service.answers.discard(self)
 
     async def _answered(self) -> web.StreamResponse:
@@ -251,6 +257,9 @@ class Answer:
             pool.free()
 
     async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
+        await self.service.turns.take()
+        if self.service.bytes_in_flight > MAX_BYTES_IN_FLIGHT:
+            return self.refuse(opening.refusal_of(503), "overloaded")
         script, speaker = self.prepare(shift_ns, pool.active if pool else 1)
         if self.ask.stream:
             return await self.play(script, {"content-type": speaker.content_type})
@@ -265,7 +274,6 @@ class Answer:
 
     def prepare(self, shift_ns: int, active: int) -> tuple[Script, Speaker]:
         """Compose the reply, give it its form, and damage it as ordered."""
-        self.service.pacer.catch_up()
         plan, ask, entry = self.plan, self.ask, self.entry
         wide = any(fault.name == "split-utf8" for fault in self.faults)
         reply = compose(plan, ask, plan.draw(self.key, self.attempt, "text"), wide=wide)
@@ -297,7 +305,10 @@ class Answer:
             self.length = len(body)
             frames = [Frame(exchange.last_ns, body, 1, len(reply.text))]
         where = plan.draw(self.key, self.attempt, "places")
-        return damaged(frames, self.faults, speaker, where), speaker
+        script = damaged(frames, self.faults, speaker, where)
+        self._bytes = sum(len(write.data) for write in script.writes)
+        self.service.bytes_in_flight += self._bytes
+        return script, speaker
 
     async def play(self, script: Script, headers: Mapping[str, str], length: int | None = None) -> web.StreamResponse:
         """Send headers, then the script. `length`: of the body where it is known, else the body is chunked."""

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from mock_openai.upstream.journal import MAX_BYTES, Entry, Journal
-from mock_openai.upstream.plans import MAX_PLANS
+from mock_openai.upstream.plans import MAX_PLANS, Plan, PlanError, Plans
+from mock_openai.upstream.profiles import profile_from
 
 HELLO = [{"role": "user", "content": "hello"}]
 CHAT = {"model": "gpt-4o", "messages": HELLO}
@@ -174,6 +175,20 @@ def test_there_are_at_most_ten_thousand_plans(start_upstream: Callable[..., Any]
     answer = post(upstream, "/v1/chat/completions", json=body)
     assert answer.json()["choices"][0]["message"]["content"] == "Seven."
     assert httpx.delete(f"{upstream.url}/_mock/plans").json() == {"deleted": MAX_PLANS}
+
+
+def test_plans_keep_within_a_budget_of_memory() -> None:
+    plans = Plans(Plan(None, profile_from("instant"), 0, 5), {})
+    with pytest.raises(PlanError, match="MiB"):  # noqa: PT012 - some fit
+        for number in range(100):
+            plans.put({"id": f"p{number}", "text": "x" * 900_000})
+    assert 20 < len(plans) < 50
+    kept = len(plans)
+    # The same plan again takes no more, and what is forgotten makes room.
+    plans.put({"id": "p0", "text": "y" * 900_000})
+    assert plans.delete("p1") == 1
+    plans.put({"id": "new", "text": "z" * 900_000})
+    assert plans.delete(None) == kept
 
 
 def test_large_requests_are_not_kept(upstream: Any) -> None:
