@@ -11,18 +11,30 @@ a parser. An input that breaks the property is added to the seeds of the tests, 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import itertools
 import random
+import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest import mock
 
+from streambench.dialects import load_dialect
+from streambench.drivers import websocket
+from streambench.drivers.http1 import Http1Exchange
+from streambench.drivers.opening import endpoint
+from streambench.drivers.requests import Exchange, RequestFailed
+from streambench.drivers.target import TargetSpec
+from streambench.record.model import StreamRecord
+from streambench.record.recorder import Recorder
 from streambench.wire import engineio, socketio
 from streambench.wire.captures import capture_decoder
 from streambench.wire.engineio_session import EngineSession, SessionState
@@ -155,6 +167,124 @@ class FrameParser:
                 session.acknowledge(packet, packet.id)
 
 
+class FakeChannel:
+    """A channel that sends nothing. It answers a WebSocket upgrade, since that answer depends on the request's key."""
+
+    def __init__(self) -> None:
+        self.layer: Any = None
+        self.open = True
+        self.unsent_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", data)
+        if key is not None:
+            accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+            head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if b"deflate" in data else b""
+            answer = head + extensions + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            asyncio.get_running_loop().call_soon(lambda: self.layer.received(answer, 0, kernel=False))
+
+    async def flushed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.open = False
+
+
+class Seen:
+    """Notes all that a layer brings; what depends on the reads is left out."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self.failure: tuple[Any, ...] = ()
+        self._payload = engineio.PayloadDecoder(LIMITS)
+
+    def read(self, at_ns: int, size: int, *, kernel: bool) -> None: ...
+
+    def read_ended(self) -> None: ...
+
+    def frame(self, data: str | bytes, size: int, at_ns: int) -> None:
+        self.messages.append((data, size))
+
+    def lost(self, loss: Any, at_ns: int, finding: Any) -> None:
+        self.failure = (loss, finding)
+
+    def body(self, data: bytes, at_ns: int) -> None:
+        self.messages += self._payload.feed(data)
+
+    def ended(self, at_ns: int) -> None:
+        self.messages.append(self._payload.finish())
+
+
+class LayerParser(ByteParser):
+    """A driver's layer: what it makes of the bytes of a connection, without the connection."""
+
+    def __init__(self, transport: str, receive: Callable[[TargetSpec, Iterable[bytes]], Awaitable[Reading]]) -> None:
+        self._transport = transport
+        self._receive = receive
+
+    @functools.cached_property
+    def spec(self) -> TargetSpec:
+        headers = (("Sec-WebSocket-Extensions", "permessage-deflate"),) if self._transport == "deflate" else ()
+        dialect = load_dialect("openai-chat")
+        return TargetSpec("fuzz", dialect, "http://localhost/", headers=headers, limits=LIMITS)
+
+    def read(self, pieces: Iterable[bytes]) -> Reading:
+        return LOOP.run_until_complete(self._receive(self.spec, pieces))
+
+    def soak(self, data: bytes) -> None:
+        """A connection ends with its first mistake; `read` has shown what it keeps until then."""
+
+
+async def receive_websocket(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
+    seen = Seen()
+    wire = websocket.WebSocketWire(spec, seen)
+    channel = FakeChannel()
+
+    async def open_fake(*_: Any, **__: Any) -> FakeChannel:
+        return channel
+
+    with mock.patch.object(websocket, "open_channel", open_fake):
+        await wire.connect(endpoint(spec.url), spec.headers, {})
+    for piece in pieces:
+        if piece and channel.open:
+            channel.layer.received(piece, 1, kernel=False)
+    if channel.open:
+        channel.layer.closed(1, reset=False)
+    return tuple(map(repr, seen.messages)), (), tuple(map(repr, seen.failure))
+
+
+async def receive_polling(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
+    seen = Seen()
+    channel = FakeChannel()
+    exchange = Exchange(channel, seen, spec)
+    for piece in pieces:
+        if piece and channel.open and not exchange.finished.done():
+            exchange.received(piece, 1, kernel=False)
+    exchange.closed(1, reset=False)
+    try:
+        answer = exchange.finished.result()
+        outcome: tuple[Any, ...] = (answer.status, bytes(answer.excerpt))
+    except (RequestFailed, WireError) as failure:
+        outcome = (type(failure).__name__, str(failure))
+    return tuple(map(repr, seen.messages)), (), tuple(map(repr, outcome))
+
+
+async def receive_stream(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
+    record = StreamRecord("s", "t", spec.dialect.name, 0, 0)
+    recorder = Recorder(record, spec.dialect, keep_text=True)
+    channel = FakeChannel()
+    exchange = Http1Exchange(channel, spec, recorder)
+    for piece in pieces:
+        if piece and channel.open and not exchange.finished.done():
+            exchange.received(piece, 1, kernel=False)
+    if not exchange.finished.done():
+        exchange.closed(1, reset=False)
+    outcome = (record.outcome, record.error, record.error_message, record.status, record.terminal_event)
+    events = tuple(zip(record.events.name, record.events.chars, strict=True))
+    return tuple(map(repr, events)), tuple(sorted(map(repr, record.findings))), tuple(map(repr, outcome))
+
+
 PARSERS: dict[str, ByteParser | FrameParser] = {
     "sse": ByteParser(lambda: capture_decoder("sse", LIMITS)),
     "ndjson": ByteParser(lambda: capture_decoder("ndjson", LIMITS)),
@@ -162,7 +292,12 @@ PARSERS: dict[str, ByteParser | FrameParser] = {
     "socketio": ByteParser(lambda: capture_decoder("socketio", LIMITS)),
     "polling": ByteParser(lambda: engineio.PayloadDecoder(LIMITS)),
     "frames": FrameParser(),
+    "websocket-frames": LayerParser("", receive_websocket),
+    "websocket-deflate": LayerParser("deflate", receive_websocket),
+    "http-polling": LayerParser("", receive_polling),
+    "http-stream": LayerParser("", receive_stream),
 }
+LOOP = asyncio.new_event_loop()
 
 _SOCKETIO_WORDS: list[bytes] = [
     *(
@@ -196,6 +331,67 @@ WORDS: dict[str, list[bytes]] = {
     "polling": _SOCKETIO_WORDS,
 }
 WORDS["websocket"] = WORDS["ndjson"]
+WORDS["websocket-frames"] = [
+    *(
+        b"\x81\x02hi",
+        b"\x01\x01h",
+        b"\x00\x01i",
+        b"\x80\x01i",
+        b"\x82\x02\xff\x00",
+        b"\x89\x00",
+        b"\x8a\x00",
+        b"\x88\x00",
+    ),
+    *(
+        b"\x88\x02\x03\xe8",
+        b"\x88\x05\x03\xf3bye",
+        b"\x81\x7e\x00\x80",
+        b"\x81\x7f" + b"\x00" * 7,
+        b"\xc1\x04\xcaH\x04\x00",
+    ),
+    *(
+        b"\x81\x82\x00\x00\x00\x00hi",
+        b"\x81\x02\xc3\xa9",
+        b"\x01\x01\xc3",
+        b"\x80\x01\xa9",
+        b"\xc1\x07\xf2H\xcd\xc9\xc9\x07\x00",
+    ),
+]
+WORDS["websocket-deflate"] = WORDS["websocket-frames"]
+_HTTP_WORDS: list[bytes] = [
+    *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 503 \r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.0 200 OK\r\n", b"\r\n"),
+    *(
+        b"Content-Length: 9\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: close\r\n",
+        b"5\r\n",
+        b"0\r\n\r\n",
+        b"a;x=y\r\n",
+    ),
+    *(
+        b"Content-Encoding: gzip\r\n",
+        b"Content-Encoding: deflate\r\n",
+        b"Content-Encoding: morse\r\n",
+        b"Upgrade: h2c\r\n",
+    ),
+    *(
+        b"HTTP/1.1 101 Switching\r\n",
+        b"Set-Cookie: a=b; Path=/\r\n",
+        b"ffffffffffffffff\r\n",
+        b"X: " + b"y" * 200 + b"\r\n",
+    ),
+]
+_CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+_DELTA = b'data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+WORDS["http-polling"] = [
+    *_HTTP_WORDS,
+    *(_CHUNKED % (b"text/plain", len(body), body) for body in (HANDSHAKE.encode(), b'42["a"]\x1e2', b"bAAEC", b"")),
+]
+WORDS["http-stream"] = [
+    *_HTTP_WORDS,
+    *(b"Content-Type: text/event-stream\r\n", b"Content-Type: text/html\r\n", _DELTA, b"data: [DONE]\n\n"),
+    *(_CHUNKED % (b"text/event-stream", len(body), body) for body in (_DELTA, _DELTA * 2 + b"data: [DONE]\n\n", b"")),
+]
 ANY_WORDS = [
     b"\xff",
     b"\xc3",

@@ -85,8 +85,8 @@ class Link(Protocol):
 
     def send(self, request: RenderedRequest) -> None: ...
 
-    async def flushed(self) -> bool:
-        """Return when what was sent is with the kernel; says whether that had to be waited for."""
+    async def flushed(self) -> int | None:
+        """Return when what was sent is with the kernel; says since when, where `send` itself did not hand it over."""
         ...
 
     def take_findings(self) -> list[Finding]: ...
@@ -275,8 +275,9 @@ class SocketUser:
             # Taken before the call: on loopback the answer may be here before the call returns.
             recorder.sent(_clock.now_ns())
             link.send(request)
-            if await link.flushed():
-                recorder.sent(_clock.now_ns())
+            sent_ns = await link.flushed()
+            if sent_ns is not None:
+                recorder.sent(sent_ns)
             await reply.finished
         except asyncio.CancelledError:
             reply.stop()

@@ -65,6 +65,7 @@ class ResponseReader:
         self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
         self._status = 0
         self._unwelcome_type: str | None = None
+        self._unreadable = False
         self.complete_ns: int | None = None  # when the dialect had all it needs
 
     def head(self, status: int, headers: Mapping[str, str], at_ns: int) -> None:
@@ -120,7 +121,7 @@ class ResponseReader:
                 recorder.fail(ErrorClass.PROTOCOL, f"the response is {self._unwelcome_type}, not {expected}: {excerpt}")
         else:
             try:
-                for message in self._decoder.finish():
+                for message in self._decoder.finish() if not self._unreadable else ():
                     recorder.message(message, at_ns)
             except WireError as error:
                 self._wire_error(error)
@@ -128,6 +129,7 @@ class ResponseReader:
         recorder.end(ending, self.complete_ns if self.complete_ns is not None else at_ns)
 
     def _wire_error(self, error: WireError) -> None:
+        self._unreadable = True
         self.recorder.findings([*self._decoder.take_findings(), error.finding])
         oversize = isinstance(error, OversizeError)
         self.recorder.fail(ErrorClass.OVERSIZE if oversize else ErrorClass.PROTOCOL, str(error))
@@ -168,7 +170,9 @@ class Http1Exchange:
         except httptools.HttpParserUpgrade:
             recorder.fail(ErrorClass.PROTOCOL, "the server answered with a protocol upgrade")
         except httptools.HttpParserError as error:
-            recorder.fail(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}")
+            self._keep_alive = False
+            if not self._message_complete:
+                recorder.fail(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}")
         if self._chunks_in_read > 1:
             recorder.coalesced()
         if self._message_complete:
@@ -182,9 +186,11 @@ class Http1Exchange:
     def closed(self, at_ns: int, *, reset: bool) -> None:
         self._finish(Ending.RESET if reset else Ending.FIN, at_ns, reusable=False)
 
-    # What llhttp calls
+    # What llhttp calls. What follows a whole response is of no interest, but the connection is of no use any more.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._message_complete:
+            return
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEADER_BYTES:
             self._recorder.fail(ErrorClass.OVERSIZE, f"the response's headers exceed {MAX_HEADER_BYTES:,} bytes")
@@ -192,6 +198,8 @@ class Http1Exchange:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self._message_complete:
+            return
         status = self._parser.get_status_code()
         if status >= 200:
             self._reader.head(status, self._headers, self._at_ns)
@@ -201,7 +209,7 @@ class Http1Exchange:
         self._chunks_in_read += 1
 
     def on_body(self, data: bytes) -> None:
-        if (
+        if not self._message_complete and (
             self._recorder.record.error is None
             or not self._recorder.done
             or self._recorder.record.error == ErrorClass.ERROR_EVENT
@@ -209,6 +217,9 @@ class Http1Exchange:
             self._reader.body(data, self._at_ns)
 
     def on_message_complete(self) -> None:
+        if self._message_complete:
+            self._keep_alive = False
+            return
         # An informational response (1xx) is complete as well, and is not the answer.
         self._message_complete = self._parser.get_status_code() >= 200
         self._keep_alive = self._parser.should_keep_alive()

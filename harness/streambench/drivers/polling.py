@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -52,8 +53,10 @@ class PollingTransport:
         self._posts = RequestConnection(spec, [*own, CONTENT_TYPE], cookies)
         self._queue: list[Packet] = []
         self._max_payload: int | None = None
-        self._sent = asyncio.Event()
-        self._sent.set()
+        self._queued = 0  # packets so far, and how many of them were handed to the kernel
+        self._written = 0
+        self._written_ns: int | None = None
+        self._progress = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         self._poster: asyncio.Task[None] | None = None
         self._pausing = False
@@ -86,16 +89,19 @@ class PollingTransport:
         if not packets or not self.open:
             return
         self._queue += packets
+        self._queued += len(packets)
         if self._pausing:
             return
-        self._sent.clear()
         if self._poster is None or self._poster.done():
             self._poster = asyncio.create_task(self._post())
 
-    async def flushed(self) -> bool:
-        waited = not self._sent.is_set()
-        await self._sent.wait()
-        return waited
+    async def flushed(self) -> int | None:
+        """When the last of what was sent was handed to the kernel."""
+        until = self._queued
+        while self._written < until and self.open:
+            self._progress.clear()
+            await self._progress.wait()
+        return self._written_ns
 
     async def drained(self) -> None:
         """Return when the server has answered every POST."""
@@ -104,7 +110,7 @@ class PollingTransport:
 
     def abort(self) -> None:
         self.open = False
-        self._sent.set()
+        self._progress.set()
         for task in (self._poller, self._poster):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
@@ -139,15 +145,18 @@ class PollingTransport:
     async def _post(self) -> None:
         try:
             while self._queue and self.open and not self._pausing:
-                packets, self._queue = self._queue, []
+                packets, self._queue, upto = self._queue, [], self._queued
                 bodies = encode_payloads(packets, self._max_payload)
                 for body in bodies:
-                    last = body is bodies[-1] and not self._queue
-                    await self._posts.ask(self._where(), body, sent=self._sent if last else None)
+                    done = functools.partial(self._note_written, upto if body is bodies[-1] else self._written)
+                    await self._posts.ask(self._where(), body, sent=done)
         except RequestFailed as failure:
             self._lose(failure)
-        finally:
-            self._sent.set()
+
+    def _note_written(self, upto: int, at_ns: int) -> None:
+        self._written = upto
+        self._written_ns = at_ns
+        self._progress.set()
 
     def _lose(self, failure: RequestFailed | WireError) -> None:
         if not self.open:

@@ -7,12 +7,13 @@ in the callback that read it, so that a message keeps the stamp of its arrival.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import httptools
 
+from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.drivers.decompress import Decompressor
 from streambench.drivers.http1 import MAX_EXCERPT_BYTES, MAX_HEADER_BYTES, answer_excerpt, request_bytes
@@ -22,6 +23,8 @@ from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
 from streambench.record.model import ErrorClass, http_error_class
 from streambench.wire.limits import WireError
+
+_clock = MonotonicClock()
 
 
 class AnswerSink(Protocol):
@@ -65,13 +68,13 @@ class RequestFailed(Exception):
 
 
 @dataclass(slots=True)
-class _Answer:
+class Answer:
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)
     excerpt: bytearray = field(default_factory=bytearray)
 
 
-class _Exchange:
+class Exchange:
     """The layer that reads one response, by llhttp."""
 
     def __init__(self, channel: Channel, sink: AnswerSink, spec: TargetSpec) -> None:
@@ -80,13 +83,13 @@ class _Exchange:
         self._max_bytes = spec.limits.max_decompressed_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._decompressor: Decompressor | None = None
-        self._answer = _Answer()
+        self._answer = Answer()
         self._header_bytes = 0
         self._at_ns = 0
         self._complete = False
         self._keep_alive = False
         self._failure: Exception | None = None
-        self.finished: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self.finished: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
         if self.finished.done():
@@ -99,15 +102,35 @@ class _Exchange:
         except httptools.HttpParserUpgrade:
             self._fail(RequestFailed(ErrorClass.PROTOCOL, "the server answered with a protocol upgrade"))
         except httptools.HttpParserError as error:
-            # Where one of our callbacks raised, its own exception says more than llhttp's.
-            self._fail(self._failure or RequestFailed(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}"))
+            self._keep_alive = False
+            if self._failure is not None:  # of a callback of ours; it says more than llhttp does
+                self._fail(self._failure)
+            elif not self._complete:
+                self._fail(RequestFailed(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}"))
         if self._complete and not self.finished.done():
             if not self._keep_alive:
                 self._channel.close()
             self.finished.set_result(self._answer)
 
+    @property
+    def _ends_with_connection(self) -> bool:
+        names = {name for name, _ in self._answer.headers}
+        return not names & {"content-length", "transfer-encoding"}
+
+    def _end(self, at_ns: int) -> None:
+        try:
+            if self._answer.status == 200:
+                self._sink.ended(at_ns)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self.finished.set_result(self._answer)
+
     def closed(self, at_ns: int, *, reset: bool) -> None:
         if self.finished.done():
+            return
+        if self._answer.status >= 200 and not reset and self._ends_with_connection:
+            self._end(at_ns)
             return
         nothing_came = self._at_ns == 0
         how = "reset" if reset else "closed"
@@ -120,13 +143,19 @@ class _Exchange:
             )
         )
 
+    # What llhttp calls. What follows a whole response is of no interest.
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._complete:
+            return
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEADER_BYTES:
             self._raise(RequestFailed(ErrorClass.OVERSIZE, f"the headers exceed {MAX_HEADER_BYTES:,} bytes"))
         self._answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self._complete:
+            return
         self._answer.status = self._parser.get_status_code()
         encoding = dict(self._answer.headers).get("content-encoding")
         if encoding:
@@ -136,6 +165,8 @@ class _Exchange:
                 self._raise(error)
 
     def on_body(self, data: bytes) -> None:
+        if self._complete:
+            return
         try:
             if self._decompressor is not None:
                 data = self._decompressor.feed(data)
@@ -147,8 +178,11 @@ class _Exchange:
             self._raise(error)
 
     def on_message_complete(self) -> None:
+        if self._complete:
+            self._keep_alive = False
+            return
         if self._answer.status < 200:  # informational: the answer is still to come
-            self._answer = _Answer()
+            self._answer = Answer()
             return
         self._complete = True
         self._keep_alive = self._parser.should_keep_alive()
@@ -183,12 +217,12 @@ class RequestConnection:
         where: Endpoint,
         body: bytes | None = None,
         sink: AnswerSink | None = None,
-        sent: asyncio.Event | None = None,
+        sent: Callable[[int], None] | None = None,
     ) -> None:
         """GET, or POST with a `body`, and read the answer into `sink`; cookies that it sets are kept.
 
-        `sent` is set when the request is with the kernel. Raises RequestFailed for whatever is not a whole response
-        with status 200, and what the sink raised.
+        `sent` is told when the request was handed to the kernel. Raises RequestFailed for whatever is not a whole
+        response with status 200, and what the sink raised.
         """
         while True:
             reused = self._channel is not None and self._channel.open
@@ -206,7 +240,7 @@ class RequestConnection:
             self._channel.close()
 
     async def _ask_once(
-        self, where: Endpoint, body: bytes | None, sink: AnswerSink, sent: asyncio.Event | None
+        self, where: Endpoint, body: bytes | None, sink: AnswerSink, sent: Callable[[int], None] | None
     ) -> None:
         if self._channel is None or not self._channel.open:
             try:
@@ -214,14 +248,16 @@ class RequestConnection:
             except ConnectFailure as failure:
                 raise RequestFailed(failure.error, str(failure)) from failure
         channel = self._channel
-        exchange = _Exchange(channel, sink, self._spec)
+        exchange = Exchange(channel, sink, self._spec)
         channel.layer = exchange
         request = RenderedRequest("GET" if body is None else "POST", headers=self._headers, body=body or b"")
         try:
+            sent_ns = _clock.now_ns()  # before the call: on loopback the answer may be here before it returns
             channel.write(request_bytes(self._spec, where, request, self._cookies))
-            await channel.flushed()
+            if await channel.flushed():
+                sent_ns = _clock.now_ns()
             if sent is not None:
-                sent.set()
+                sent(sent_ns)
             answer = await exchange.finished
         except BaseException:
             channel.close()

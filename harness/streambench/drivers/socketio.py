@@ -82,9 +82,9 @@ class SocketIoLink:
             self._socket.emit(event, *arguments, namespace=self._namespace)
             self._flush()
 
-    async def flushed(self) -> bool:
+    async def flushed(self) -> int | None:
         transport = self._wire or self._polling
-        return transport is not None and await transport.flushed()
+        return None if transport is None else await transport.flushed()
 
     def take_findings(self) -> list[Finding]:
         taken, self._findings = self._findings, []

@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.dialects.templates import fill
 from streambench.drivers.conversation import Loss, Receiver
@@ -51,6 +52,9 @@ _OWN_HEADERS = frozenset(
         "sec-websocket-protocol",
     }
 )
+
+
+_clock = MonotonicClock()
 
 
 class FrameSink(Protocol):
@@ -122,8 +126,10 @@ class WebSocketWire:
             self._protocol.send_binary(data)
         self._flush()
 
-    async def flushed(self) -> bool:
-        return self._channel is not None and await self._channel.flushed()
+    async def flushed(self) -> int | None:
+        """When the rest of what was sent was handed to the kernel; None where there was no rest."""
+        waited = self._channel is not None and await self._channel.flushed()
+        return _clock.now_ns() if waited else None
 
     def abort(self) -> None:
         self._ended.set()
@@ -298,7 +304,7 @@ class WebSocketLink:
         for text in request.send:
             self._wire.send(text)
 
-    async def flushed(self) -> bool:
+    async def flushed(self) -> int | None:
         return await self._wire.flushed()
 
     def take_findings(self) -> list[Finding]:
