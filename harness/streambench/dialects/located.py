@@ -31,7 +31,7 @@ class Located:
     line: int
     column: int
     keys: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    block: bool = False  # a scalar in block style (`|`, `>`): its text begins on the next line
+    block: tuple[str, ...] = ()  # of a scalar in block style (`|`, `>`): its lines in the file, from the next one on
     quoted: bool = False  # a scalar in quotes: its text begins one column further
 
     def plain(self) -> Any:
@@ -52,7 +52,7 @@ class Located:
         line, column = self.line, self.column
         if at is not None and isinstance(self.value, str):
             if self.block:
-                line, column = line + 1 + self.value.count("\n", 0, at), 1
+                line, column = _place_in_block(self.value, at, self.block, line + 1)
             else:
                 column += at + self.quoted
         return self._error(reason, line, column, text, valid)
@@ -98,6 +98,23 @@ class Located:
         return text
 
 
+def _place_in_block(value: str, at: int, lines: tuple[str, ...], first_line: int) -> tuple[int, int]:
+    """Line and column of a character of a block scalar.
+
+    Block styles change nothing but white space, so the character is found by counting all others.
+    """
+    wanted = sum(not letter.isspace() for letter in value[:at])
+    after = first_line, 1  # the place after the last character so far
+    for number, line in enumerate(lines, first_line):
+        for column, letter in enumerate(line, 1):
+            if not letter.isspace():
+                if wanted == 0:
+                    return number, column
+                wanted -= 1
+                after = number, column + 1
+    return after
+
+
 def describe(value: Any) -> str:
     """What a value is, in the words of the file format."""
     match value:
@@ -131,14 +148,15 @@ def read_yaml(text: str, path: str) -> Located:
         raise ConfigurationError(f"not valid YAML: {error}", path=path) from None
     if node is None:
         raise ConfigurationError("the file is empty", path=path, line=1, column=1)
-    return _Reader(path).read(node, 0)
+    return _Reader(path, text.splitlines()).read(node, 0)
 
 
 class _Reader:
     """Turns composed nodes into located values."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, lines: list[str]) -> None:
         self._path = path
+        self._lines = lines
         self._nodes = 0
 
     def read(self, node: Any, depth: int) -> Located:
@@ -154,7 +172,9 @@ class _Reader:
             return Located([self.read(item, depth + 1) for item in node.value], self._path, line, column)
         style = getattr(node, "style", None)
         value = self._scalar(node, line, column)
-        return Located(value, self._path, line, column, block=style in ("|", ">"), quoted=style in ("'", '"'))
+        end = node.end_mark.line + (node.end_mark.column > 0)
+        block = self._lines[line:end] if style in ("|", ">") else ()
+        return Located(value, self._path, line, column, block=tuple(block), quoted=style in ("'", '"'))
 
     def _read_mapping(self, node: Any, line: int, column: int, depth: int) -> Located:
         values: dict[str, Located] = {}

@@ -196,9 +196,21 @@ def test_the_message_can_be_clicked_and_names_the_remedy() -> None:
     )
 
 
-def test_a_place_in_a_grammar_of_several_lines() -> None:
-    text = HEAD.replace("grammar: start delta* stop", "grammar: |\n  start\n  dleta* stop")
-    assert failure(text).line == 12
+@pytest.mark.parametrize("style", ["|", ">", "|-", ">-"])
+def test_a_place_in_a_grammar_of_several_lines(style: str) -> None:
+    text = HEAD.replace("grammar: start delta* stop", f"grammar: {style}\n  start\n\n     # then\n    dleta* stop")
+    error = failure(text)
+    assert (error.line, error.column) == (14, 5)
+
+
+def test_a_place_at_the_end_of_a_grammar_of_several_lines() -> None:
+    error = failure(
+        HEAD.replace("grammar: start delta* stop", "grammar: |\n  start\n  ( delta* stop\ninterrupt: error", 1).replace(
+            "\ninterrupt: error", "", 1
+        )
+    )
+    assert "')' is missing" in error.reason
+    assert (error.line, error.column) == (12, 16)
 
 
 def test_conditions_that_overlap_are_refused() -> None:
