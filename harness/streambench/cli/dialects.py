@@ -89,9 +89,13 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
     """
     from streambench.dialects.draft import draft_dialect
     from streambench.wire.captures import capture_decoder
+    from streambench.wire.limits import WireError
 
     decoder = capture_decoder(wire)
-    messages = [*decoder.feed(capture.read()), *decoder.finish()]
+    try:
+        messages = [*decoder.feed(capture.read()), *decoder.finish()]
+    except WireError as error:
+        raise ConfigurationError(f"the capture cannot be read as {wire}: {error}", path=capture.name) from None
     if not messages:
         raise ConfigurationError(f"no {wire} message in the capture: is it the response's body, and is --wire right?")
     click.echo(draft_dialect(messages, name=name, transport=wire), nl=False)
