@@ -10,6 +10,7 @@ import pytest
 
 from streambench.dialects.invariants import CHECKS, Observed, Parameters, register_check
 from streambench.dialects.loading import parse_dialect
+from streambench.errors import ConfigurationError
 from streambench.findings import Axis, Finding
 from streambench.wire.message import WireMessage
 
@@ -178,6 +179,25 @@ def test_a_check_of_ones_own() -> None:
         assert reported("{check: shouting, language: de}", a(text="HELLO"), b(text="HELLO")) == [(0, "mine.shouting")]
     finally:
         del CHECKS["shouting"]
+
+
+def test_a_check_of_another_package_is_found_as_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kind(parameters: Parameters) -> type[Any]:
+        raise parameters.node.error("found it")
+
+    class Entry:
+        def load(self) -> Any:
+            return kind
+
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points",
+        lambda *, group, name: [Entry()] if (group, name) == ("streambench.checks", "theirs") else [],
+    )
+    try:
+        with pytest.raises(ConfigurationError, match="found it"):
+            reported("{check: theirs}")
+    finally:
+        CHECKS.pop("theirs", None)
 
 
 def test_memory_stays_bounded_whatever_comes() -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from streambench.dialects import Dialect, DialectStream, Event, load_dialect
+from streambench.dialects import Dialect, DialectStream, Event, bundled_dialects, load_dialect
 from streambench.dialects.loading import parse_dialect
 from streambench.findings import Axis, Finding, Severity
 from streambench.wire.message import WireMessage
 from streambench.wire.sse import SseDecoder
+
+KEYS = ["type", "id", "index", "choices", "delta", "content", "data", "text", "done", "error", "message", "candidates"]
 
 
 def dialect(body: str, transport: str = "sse") -> Dialect:
@@ -299,6 +303,35 @@ def test_a_socket_goes_on_after_a_reply_and_its_pings_are_legal() -> None:
     )
     assert rules(*events) == []
     assert stream.finish("close_frame") == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("name", bundled_dialects())
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_nothing_that_a_server_sends_breaks_a_stream(name: str, data: st.DataObject) -> None:
+    loaded = load_dialect(name)
+    stream = loaded.open()
+    names = [*loaded.events, "", "?"]
+    for offset in range(data.draw(st.integers(0, 8))):
+        value = data.draw(JSON)
+        wire_name = data.draw(st.sampled_from(names))
+        if isinstance(value, dict) and data.draw(st.booleans()):
+            value["type"] = wire_name
+        args = [value] if loaded.transport == "socketio" else None
+        message = WireMessage(
+            json.dumps(value), offset, wire_name, dispatched=data.draw(st.integers(0, 9)) > 0, args=args
+        )
+        event = stream.feed(message)
+        assert isinstance(event.content, str)
+        assert all(finding.message and len(finding.message) < 2000 for finding in event.findings)
+    stream.finish(data.draw(st.sampled_from(["fin", "reset", "timeout", "close_frame", "response_end", "client"])))
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "room-chat", "thread-events", "ag-ui", "gemini-sse"])
