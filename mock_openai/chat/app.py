@@ -7,6 +7,7 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from mock_openai.chat import page_routes
 from mock_openai.chat.cors import allow_origin, same_origin_or
 from mock_openai.chat.defects import server_with, spoil_responses
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
@@ -38,6 +39,7 @@ def create_app(settings: ChatSettings) -> web.Application:
     rooms = RoomChat(server)
     app.add_routes(
         [
+            *page_routes.routes(),
             *ChatStream(server).routes(),
             *assistant.routes(),
             *ThreadEvents(server).routes(),

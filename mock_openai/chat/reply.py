@@ -59,6 +59,7 @@ class Reply:
         self._question = question
         self._providers = providers
         self._on_tool_calls = on_tool_calls
+        self._begun = False  # whether the last provider has sent any text
         self.text = ""
         self.message: Message | None = None
 
@@ -81,7 +82,7 @@ class Reply:
         except Exception as failure:
             how = "failed"
             log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
-            raise ReplyFailed(explain(failure) if not self.text else INTERRUPTED) from failure
+            raise ReplyFailed(INTERRUPTED if self._begun else explain(failure)) from failure
         finally:
             self._server.streams -= 1
             counters[f"replies_{how}"] += 1
@@ -107,6 +108,7 @@ class Reply:
     async def _first_that_answers(self) -> AsyncGenerator[str, None]:
         """The reply of the first provider that gives one; after the first piece there is no other provider."""
         for provider in self._providers:
+            self._begun = False
             try:
                 async with aclosing(self._from(provider)) as pieces:
                     async for piece in pieces:
@@ -142,6 +144,7 @@ class Reply:
             if delta.tool_calls and self._on_tool_calls is not None:
                 await self._on_tool_calls(delta.tool_calls)
             if delta.text:
+                self._begun = True
                 yield delta.text
 
     def _store(self, *, interrupted: bool) -> None:
