@@ -25,7 +25,8 @@ from streambench.units import NS_PER_S, format_duration
 from streambench.wire.limits import OversizeError, WireError
 from streambench.wire.message import WireMessage
 
-MAX_KEPT_MESSAGES = 1000  # of those that nobody has awaited in setup
+MAX_KEPT_MESSAGES = 1000  # of those that come during setup, and of how many bytes
+MAX_KEPT_BYTES = 8 << 20
 AFTER_ERROR_S = 0.1  # an error event may be followed by the protocol's own closing event
 
 _clock = MonotonicClock()
@@ -125,7 +126,7 @@ class Inbox(Unattended):
         self._changed = asyncio.Event()
 
     def message(self, message: WireMessage, at_ns: int) -> None:
-        if len(self._messages) < MAX_KEPT_MESSAGES:
+        if len(self._messages) < MAX_KEPT_MESSAGES and message.offset < MAX_KEPT_BYTES:
             self._messages.append(message)
         self._changed.set()
 
