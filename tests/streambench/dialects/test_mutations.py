@@ -230,3 +230,22 @@ def test_every_edit_that_leaves_the_language_is_reported_where_it_does(name: str
                 seen["illegal"] += 1
     assert seen["illegal"] >= 300
     assert seen["legal"] >= 100
+
+
+@pytest.mark.parametrize("name", ["ag-ui", "ai-sdk-ui", "cohere-v2", "openai-responses"])
+def test_a_second_mistake_is_not_hidden_by_the_first(name: str) -> None:
+    """Getting back into step must not be forgiving: of two mistakes far apart, nearly always both are reported."""
+    dialect = load_dialect(name)
+    rng = random.Random(name)
+    others = everything(dialect)
+    reports = []
+    while len(reports) < 60:
+        trace = random_trace(dialect.automaton, rng, length=24)
+        _, head = rng.choice([edit for edit in edits(trace[:6], others, rng) if not edit[0].startswith("truncate")])
+        _, tail = rng.choice([edit for edit in edits(trace[-6:], others, rng) if not edit[0].startswith("truncate")])
+        both = head + trace[6:-6] + tail  # two edits may make up for each other
+        wrong = [judge(dialect, edited) for edited in (head + trace[6:], trace[:-6] + tail, both)]
+        if len(trace) > 16 and None not in wrong:
+            reports.append(deviations(dialect, both))
+    assert all(reports)
+    assert sum(len(reported) > 1 for reported in reports) >= 0.85 * len(reports)
