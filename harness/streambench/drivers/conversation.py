@@ -249,6 +249,7 @@ class SocketUser:
         self._cookies: dict[str, str] = {}
         self._open_link = open_link
         self._link: Link | None = None
+        self._connected_ns = 0
 
     async def prepare(self) -> None:
         """Do the setup beside the socket, connect, do the setup on it. Raises SetupError."""
@@ -299,7 +300,7 @@ class SocketUser:
             recorder.connected(_clock.now_ns(), reused=True)
             return self._link
         link = await self._connect()
-        recorder.connected(_clock.now_ns())
+        recorder.connected(self._connected_ns)
         return link
 
     async def _connect(self) -> Link:
@@ -311,6 +312,7 @@ class SocketUser:
             try:
                 async with asyncio.timeout(connect_s):
                     await link.start()
+                self._connected_ns = _clock.now_ns()
             except TimeoutError:
                 raise SetupError(ErrorClass.TIMEOUT_CONNECT, f"no connection within {connect_s:g} s") from None
             for step in self._spec.setup_steps:
