@@ -17,6 +17,7 @@ import pytest
 INSTALL_LINES = {
     "node": "apt-get install nodejs npm",
     "chromium": "apt-get install chromium",
+    "openssl": "apt-get install openssl",
     "nginx": "apt-get install nginx-light",
 }
 

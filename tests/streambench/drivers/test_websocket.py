@@ -326,7 +326,9 @@ async def test_an_error_event_fails_the_reply_and_leaves_the_connection(
 async def test_a_server_that_vanishes(prompt: str, error: ErrorClass, spec: TargetSpec, stream_of: Streaming) -> None:
     user = open_session(spec)
     await user.prepare()
-    hasty = replace(spec, timeouts=Timeouts(first_chunk_ns=200_000_000, idle_ns=200_000_000))
+    short_ns = 200_000_000
+    timeouts = Timeouts(idle_ns=short_ns) if prompt == "silent" else Timeouts(first_chunk_ns=short_ns)
+    hasty = replace(spec, timeouts=timeouts)
     user._spec = hasty  # type: ignore[attr-defined]  # setup may take its time
     record = await stream_of(user, hasty, prompt)
     await user.close()
@@ -371,7 +373,8 @@ async def test_cancelling_closes_the_connection_at_once(chat: Chat, spec: Target
 async def test_a_setup_that_fails_says_why(
     path: str, error: ErrorClass, message: str, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, variables={"room": path}, timeouts=Timeouts(first_chunk_ns=300_000_000))
+    wait_ns = 300_000_000 if path == "mute" else 30_000_000_000
+    spec = replace(spec, variables={"room": path}, timeouts=Timeouts(first_chunk_ns=wait_ns))
     user = open_session(spec)
     with pytest.raises(SetupError, match=message) as raised:
         await user.prepare()
