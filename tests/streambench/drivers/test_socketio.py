@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import socketio
 from aiohttp import web
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websocket_server
 
 from streambench.dialects import load_dialect
 from streambench.drivers.session import SetupError, open_session
@@ -481,3 +483,59 @@ async def test_many_users_at_once(serve: Serving, spec: TargetSpec, stream_of: S
     records = await asyncio.gather(*(stream_of(user, each, "words") for user, each in zip(users, specs, strict=True)))
     await asyncio.gather(*(user.close() for user in users))
     assert [(record.outcome, record.text) for record in records] == [(Outcome.COMPLETED, TEXT)] * 24
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "ending", "message", "rules"),
+    [
+        ([], ErrorClass.TIMEOUT_IDLE, Ending.TIMEOUT, "no ping from the server for 300 ms", set()),
+        ([b"stray"], ErrorClass.PROTOCOL, Ending.CLIENT, "belongs to no packet", {"socketio.stray-attachment"}),
+        (["9"], ErrorClass.PROTOCOL, Ending.CLIENT, "no packet type", {"engineio.unknown-type"}),
+        (["42[]"], ErrorClass.PROTOCOL, Ending.CLIENT, "begins with the event's name", {"socketio.bad-payload"}),
+        (['459-["a"]'], ErrorClass.OVERSIZE, Ending.CLIENT, "attachments", {"wire.oversize"}),
+        (["1"], ErrorClass.DISCONNECT, Ending.CLOSE_FRAME, "", {"termination.close-frame"}),
+        (["41"], ErrorClass.DISCONNECT, Ending.CLOSE_FRAME, "", {"termination.close-frame"}),
+        (
+            ['42/else,["delta",{}]', "3", '42["done",{}]'],
+            None,
+            Ending.RESPONSE_END,
+            "",
+            {
+                "socketio.wrong-namespace-state",
+                "engineio.stray-pong",
+            },
+        ),
+        (['451-["done",{}]', "41"], ErrorClass.PROTOCOL, Ending.CLIENT, "", {"socketio.missing-attachments"}),
+    ],
+)
+async def test_a_server_that_breaks_the_protocol_within_a_reply(
+    answers: list[str | bytes],
+    error: ErrorClass | None,
+    ending: Ending,
+    message: str,
+    rules: set[str],
+    spec: TargetSpec,
+    stream_of: Streaming,
+) -> None:
+    async def serve(socket: ServerConnection) -> None:
+        interval = 100 if not answers else 60_000
+        await socket.send(f'0{{"sid":"s","upgrades":[],"pingInterval":{interval},"pingTimeout":200}}')
+        async for packet in socket:
+            if packet == '40{"token":"right"}':
+                await socket.send('40{"sid":"x"}')
+                await socket.send('42["welcome",{"id":1,"transport":"","namespace":"","auth":{"token":""}}]')
+            elif "hello" in str(packet):
+                await socket.send('42["session",{"id":1}]')
+            elif "ask" in str(packet):
+                for answer in answers:
+                    await socket.send(answer)
+
+    async with websocket_server(serve, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        spec = replace(spec, url=url, limits=WireLimits(max_attachments=8))
+        user = open_session(spec)
+        record = await stream_of(user, spec, "anything")
+        await user.close()
+    assert (record.error, record.ending) == (error, ending)
+    assert message in (record.error_message or "")
+    assert rules <= {finding.rule for finding in record.findings}
