@@ -22,19 +22,6 @@ def arrivals_ns(phase: Phase, seed: int) -> Iterator[int]:
         yield at_ns
 
 
-def expected_arrivals(phase: Phase) -> float:
-    """How many arrivals an open phase has on average."""
-    if phase.trace_ns is not None:
-        inside = [at for at in phase.trace_ns if phase.duration_ns is None or at < phase.duration_ns]
-        return float(min(len(inside), phase.streams or len(inside)))
-    assert phase.rate_from is not None
-    assert phase.rate_to is not None
-    if phase.duration_ns is None:
-        return float(phase.streams or 0)
-    count = (phase.rate_from + phase.rate_to) / 2 * phase.duration_ns / NS_PER_S
-    return min(count, phase.streams) if phase.streams is not None else count
-
-
 def _unbounded(phase: Phase, seed: int) -> Iterator[int]:
     if phase.trace_ns is not None:
         yield from phase.trace_ns
@@ -42,7 +29,7 @@ def _unbounded(phase: Phase, seed: int) -> Iterator[int]:
     point = 0.0
     for distance in _distances(phase, random.Random(seed)):
         at_s = _time_of(point, phase)
-        if at_s is None:
+        if at_s is None or math.isinf(at_s * NS_PER_S):
             return
         yield round(at_s * NS_PER_S)
         point += distance

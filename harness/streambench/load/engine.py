@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.session import SetupError, UserSession, open_session
-from streambench.load.arrivals import arrivals_ns, expected_arrivals
+from streambench.load.arrivals import arrivals_ns
 from streambench.load.progress import Progress, TargetProgress
 from streambench.load.scenario import Phase, Scenario, Target
 from streambench.load.validity import GeneratorFacts
@@ -39,6 +39,7 @@ class TargetLoad:
     progress: TargetProgress
     run_token: str
     number: int = 0
+    visits: int = 0  # arrivals of the open model that are at work, setup included
     idle: list[UserSession] = field(default_factory=list)
     users: int = 0
 
@@ -84,9 +85,15 @@ class Engine:
         ]
         self._running: set[asyncio.Task[None]] = set()
         self._writing: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
 
     async def run(self, stop: asyncio.Event) -> bool:
-        """Run all phases and drain; False where `stop` was set before the end. Every record has been written then."""
+        """Run all phases and drain; False where `stop` was set before the end. Every record has been written then.
+
+        What no server can cause, such as a record that cannot be written, sets `stop` and is raised at the end.
+        """
+        self._stop = stop
         stopping = asyncio.create_task(stop.wait())
         load = asyncio.create_task(self._phases())
         try:
@@ -107,6 +114,8 @@ class Engine:
                     await session.close()
             if self._writing:
                 await asyncio.wait(self._writing)
+        if self._failure is not None:
+            raise self._failure
         return finished
 
     async def _drain(self, stopping: asyncio.Task[bool]) -> None:
@@ -126,12 +135,18 @@ class Engine:
             self._progress.ends_ns = start_ns + load.warmup_ns + sum(duration or 0 for duration in durations)
         for index, phase in enumerate(load.phases):
             warmup_ns = load.warmup_ns if index == 0 else 0
+            if phase.is_open:
+                await asyncio.gather(*(self._prepare_ahead(target_load, phase) for target_load in self._loads))
             begin_ns = _clock.now_ns()
             self._progress.stage = phase.describe()
             run = self._open_phase if phase.is_open else self._closed_phase
-            await asyncio.gather(*(run(target_load, index, phase, begin_ns, warmup_ns) for target_load in self._loads))
-            if phase.is_open:
-                self._facts.open_ns += _clock.now_ns() - begin_ns
+            try:
+                await asyncio.gather(
+                    *(run(target_load, index, phase, begin_ns, warmup_ns) for target_load in self._loads)
+                )
+            finally:
+                if phase.is_open:
+                    self._facts.open_ns += max(0, _clock.now_ns() - begin_ns - warmup_ns)
 
     # Closed model
 
@@ -148,6 +163,8 @@ class Engine:
         load.users += phase.users
         timeout_s = None if end_ns is None else max(0.0, (end_ns - _clock.now_ns()) / NS_PER_S)
         await asyncio.wait(users, timeout=timeout_s)
+        if end_ns is not None and not quota.spent:
+            await _sleep_until(end_ns)  # who would have thought beyond the end has left already
 
     async def _user(
         self,
@@ -203,12 +220,8 @@ class Engine:
     async def _open_phase(self, load: TargetLoad, index: int, phase: Phase, begin_ns: int, warmup_ns: int) -> None:
         """Start streams when they are due; one that finds `max_active` others at work is dropped, and recorded."""
         judged_ns = begin_ns + warmup_ns
-        self._facts.requested += expected_arrivals(phase)
-        await self._prepare_ahead(load, phase)
-        if warmup_ns:
-            warmup = Phase(
-                rate_from=phase.rate_from, rate_to=phase.rate_from, arrivals=phase.arrivals, duration_ns=warmup_ns
-            )
+        if warmup_ns and phase.rate_from:
+            warmup = replace(phase, rate_to=phase.rate_from, duration_ns=warmup_ns, streams=None)
             for at_ns in arrivals_ns(warmup, self._scenario.seed + 1_000_003):
                 await self._arrive(load, phase, _Turn(index, begin_ns + at_ns, warmup=True))
         for at_ns in arrivals_ns(phase, self._scenario.seed + 7919 * index):
@@ -235,7 +248,9 @@ class Engine:
 
     async def _arrive(self, load: TargetLoad, phase: Phase, turn: _Turn) -> None:
         await _sleep_until(turn.intended_ns)
-        if load.progress.active >= phase.max_active:
+        if not turn.warmup:
+            self._facts.requested += 1
+        if load.visits >= phase.max_active:
             record, _, _ = self._open_record(load, turn)
             record.outcome = Outcome.DROPPED
             record.error_message = f"{phase.max_active:,} streams were open already"
@@ -243,7 +258,12 @@ class Engine:
             return
         if not turn.warmup:
             self._facts.achieved += 1
-        self._start(self._visit(load, turn))
+        load.visits += 1
+
+        def left(_: asyncio.Task[None]) -> None:
+            load.visits -= 1
+
+        self._start(self._visit(load, turn)).add_done_callback(left)
 
     async def _visit(self, load: TargetLoad, turn: _Turn) -> None:
         """One arrival: a free connection is used again, else a new user comes."""
@@ -271,8 +291,15 @@ class Engine:
     def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._writing.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = self._failure or failure
+            self._stop.set()
 
     def _open_record(self, load: TargetLoad, turn: _Turn) -> tuple[StreamRecord, Recorder, str]:
         number = load.next_number()
@@ -322,7 +349,7 @@ class Engine:
             self._facts.stamps = record.stamps
         task = asyncio.ensure_future(self._write(record))
         self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        task.add_done_callback(self._ended)
 
 
 class _Quota:
@@ -330,6 +357,10 @@ class _Quota:
 
     def __init__(self, streams: int | None) -> None:
         self._left = streams
+
+    @property
+    def spent(self) -> bool:
+        return self._left is not None and self._left <= 0
 
     def take(self) -> bool:
         if self._left is None:

@@ -708,7 +708,7 @@ class _Loader:
 
     def _gates(self, sides: Mapping[str, bool]) -> tuple[Gate, ...]:
         node = self._top.get("gates")
-        if node is None:
+        if node is None or node.value is None:
             return ()
         gates: list[Gate] = []
         for item in node.sequence("'gates'"):

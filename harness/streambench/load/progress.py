@@ -55,4 +55,3 @@ class Progress:
     stage: str = "starting"
     started_ns: int = 0
     ends_ns: int | None = None
-    streams_wanted: int | None = None

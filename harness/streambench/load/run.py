@@ -38,10 +38,17 @@ UPSTREAM_TIMEOUT_S = 10.0
 _clock = MonotonicClock()
 
 
-async def run_scenario(scenario: Scenario, records_path: Path, progress: Progress, stop: asyncio.Event) -> bool:
+async def run_scenario(
+    scenario: Scenario,
+    records_path: Path,
+    progress: Progress,
+    stop: asyncio.Event,
+    on_folder: Callable[[Path], None],
+) -> bool:
     """Run a scenario into a records file; returns False where `stop` ended it early.
 
-    The file is created when the targets have been reached, so a run that never began leaves nothing behind. Raises
+    The file is created when the targets have been reached, so a run that never began leaves nothing behind; then
+    `on_folder` is called with its folder. Raises
     TargetUnreachable, and ConfigurationError for what only the servers can know.
     """
     raise_descriptor_limit(scenario)
@@ -51,7 +58,7 @@ async def run_scenario(scenario: Scenario, records_path: Path, progress: Progres
         run_token = tokens.token_hex(4)
         plans = plans_of(scenario, run_token)
         async with _upstreams(scenario, plans) as feeds:
-            return await _run_recorded(scenario, plans, feeds, run_token, records_path, progress, stop)
+            return await _run_recorded(scenario, plans, feeds, run_token, records_path, progress, stop, on_folder)
 
 
 async def _run_recorded(
@@ -62,6 +69,7 @@ async def _run_recorded(
     records_path: Path,
     progress: Progress,
     stop: asyncio.Event,
+    on_folder: Callable[[Path], None],
 ) -> bool:
     records_path.parent.mkdir(parents=True, exist_ok=True)
     writer = RecordWriter(records_path, scenario.secrets)
@@ -75,6 +83,7 @@ async def _run_recorded(
 
     try:
         writer.header(header_of(scenario))
+        on_folder(records_path.parent)
         watch = asyncio.create_task(Watch(facts, writer.generator).run())
         finished = False
         try:

@@ -31,9 +31,9 @@ class GeneratorFacts:
     """What the generator has seen of itself. Rates per second, `cpu` in cores; None where nothing can be said."""
 
     elapsed_ns: int = 0
-    requested: float = 0.0  # intended starts of the open phases
+    requested: int = 0  # intended starts of the open phases
     achieved: int = 0
-    open_ns: int = 0  # how long the open phases took
+    open_ns: int = 0  # how long the open phases took, without the warm-up
     start_delays_ns: list[int] = field(default_factory=list)
     lags_ns: list[int] = field(default_factory=list)
     cpu: float | None = None

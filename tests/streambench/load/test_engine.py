@@ -1,0 +1,432 @@
+"""The engine with scripted users in virtual time: who starts when, what is judged, and that nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from streambench.dialects import load_dialect
+from streambench.dialects.loading import read_setup_step
+from streambench.dialects.located import read_yaml
+from streambench.drivers.session import SetupError
+from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.load.engine import Engine
+from streambench.load.progress import Progress, TargetProgress
+from streambench.load.scenario import Load, Phase, Prompt, Prompts, Scenario, Target
+from streambench.load.validity import GeneratorFacts
+from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.record.recorder import Recorder
+from streambench.upstream.plans import Plan
+from streambench.wire.message import WireMessage
+
+S = 1_000_000_000
+DIALECT = load_dialect("chat-stream")
+SETUP = (read_setup_step(read_yaml("{method: POST, path: /x}", "t"), "sse", ()),)
+
+
+@dataclass
+class Script:
+    """What the users of a run do: each reply takes `reply_s`, and `prepare_s` is their setup."""
+
+    reply_s: float | Callable[[int], float] = 0.1
+    prepare_s: float = 0.0
+    refuse_setup: Callable[[int], bool] = lambda number: False
+    refuse: Callable[[int], bool] = lambda number: False
+    raises: BaseException | None = None
+    prompts: list[str] = field(default_factory=list)
+    users: list[ScriptedUser] = field(default_factory=list)
+    most_at_once: int = 0
+    at_once: int = 0
+
+    def open(self, spec: TargetSpec, variables: Mapping[str, str]) -> ScriptedUser:
+        user = ScriptedUser(self, dict(variables), len(self.users))
+        self.users.append(user)
+        return user
+
+
+@dataclass
+class ScriptedUser:
+    script: Script
+    variables: dict[str, str]
+    number: int
+    prepared: int = 0
+    closed: bool = False
+
+    def now_ns(self) -> int:
+        loop: Any = asyncio.get_running_loop()
+        return int(loop.now_ns())
+
+    async def prepare(self) -> None:
+        await asyncio.sleep(self.script.prepare_s)
+        self.prepared += 1
+        if self.script.refuse_setup(self.number):
+            raise SetupError("http_401", "who are you")
+
+    async def stream(self, prompt: str, recorder: Recorder) -> None:
+        script = self.script
+        assert not self.closed
+        number = len(script.prompts)
+        script.prompts.append(prompt)
+        if script.raises is not None:
+            raise script.raises
+        script.at_once += 1
+        script.most_at_once = max(script.most_at_once, script.at_once)
+        try:
+            await asyncio.sleep(script.reply_s(number) if callable(script.reply_s) else script.reply_s)
+            if script.refuse(number):
+                recorder.fail("http_503", "busy")
+            else:
+                recorder.read(self.now_ns(), 10, kernel=True)
+                for payload in ({"content": "Hello"}, {"done": True}):
+                    recorder.message(WireMessage(json.dumps(payload), 0), self.now_ns())
+            recorder.end(Ending.RESPONSE_END, self.now_ns())
+        except asyncio.CancelledError:
+            recorder.censor(self.now_ns())
+            raise
+        finally:
+            script.at_once -= 1
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Ran:
+    """What came of a run. Times in seconds from its beginning."""
+
+    finished: bool
+    records: list[StreamRecord]
+    script: Script
+    facts: GeneratorFacts
+    progress: Progress
+    start_ns: int
+    took_s: float
+
+    def intended(self, **wanted: Any) -> list[float]:
+        """When the judged streams were due, rounded to a microsecond."""
+        chosen = [r for r in self.records if all(getattr(r, name) == value for name, value in wanted.items())]
+        return sorted(round((record.intended_ns - self.start_ns) / S, 6) for record in chosen)
+
+    def outcomes(self) -> dict[str, int]:
+        return dict(Counter(str(record.outcome) for record in self.records))
+
+
+@pytest.fixture
+def run(virtual_time: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    def make(
+        *phases: Phase,
+        script: Script | None = None,
+        warmup_s: float = 0,
+        stop_after_s: float | None = None,
+        setup: bool = False,
+        targets: Sequence[str] = ("t",),
+        prompts: Sequence[Prompt] = (Prompt("hi"),),
+        plans: Mapping[int | None, Plan] | None = None,
+        total_s: float = 120,
+        write: Callable[[StreamRecord], None] | None = None,
+    ) -> Ran:
+        script = script or Script()
+        records: list[StreamRecord] = []
+        facts = GeneratorFacts()
+
+        async def keep(record: StreamRecord) -> None:
+            await asyncio.sleep(0.5)  # the upstream's journal is asked first
+            if write is not None:
+                write(record)
+            records.append(record)
+
+        async def go(loop: Any) -> Ran:
+            monkeypatch.setattr("streambench.load.engine._clock", loop)
+            monkeypatch.setattr("streambench.load.engine.open_session", script.open)
+            specs = [TargetSpec(name, DIALECT, "http://127.0.0.1:9/", setup=SETUP if setup else ()) for name in targets]
+            scenario = Scenario(
+                name="s",
+                path="s.yaml",
+                content_hash="",
+                targets=tuple(Target(spec, "http://u" if plans else None) for spec in specs),
+                prompts=Prompts(tuple(prompts)),
+                load=Load(phases, round(warmup_s * S)),
+                timeouts=Timeouts(total_ns=round(total_s * S)),
+            )
+            progress = Progress({name: TargetProgress() for name in targets})
+            stop = asyncio.Event()
+            if stop_after_s is not None:
+                loop.call_later(stop_after_s, stop.set)
+            start_ns = loop.now_ns()
+            engine = Engine(scenario, dict.fromkeys(targets, plans or {}), keep, progress, facts, "run")
+            finished = await engine.run(stop)
+            took_s = (loop.now_ns() - start_ns) / S
+            assert all(user.closed for user in script.users)
+            assert script.at_once == 0
+            return Ran(finished, records, script, facts, progress, start_ns, took_s)
+
+        return virtual_time(go)  # type: ignore[no-any-return]
+
+    return make
+
+
+Run = Callable[..., Ran]
+
+
+def seconds(value: float) -> int:
+    return round(value * S)
+
+
+# Closed model
+
+
+@pytest.mark.parametrize("users", [1, 3, 7, 20])
+def test_users_share_the_number_of_streams(run: Run, users: int) -> None:
+    ran = run(Phase(users=users, streams=7))
+    assert ran.finished
+    assert ran.outcomes() == {"completed": 7}
+    assert len({record.id for record in ran.records}) == 7
+    assert ran.script.most_at_once == min(users, 7)
+
+
+def test_a_user_thinks_between_two_streams(run: Run) -> None:
+    ran = run(Phase(users=1, streams=3, think_ns=2 * S))
+    assert ran.intended() == [0, 2.1, 4.2]
+    assert [record.iteration for record in ran.records] == [0, 1, 2]
+    assert all(record.start_ns == record.intended_ns for record in ran.records)
+    assert [user.prepared for user in ran.script.users] == [1]
+
+
+def test_users_have_names_of_their_own_and_keep_their_connection(run: Run) -> None:
+    ran = run(Phase(users=4, duration_ns=S), targets=("a", "b"))
+    names = [user.variables["user"] for user in ran.script.users]
+    assert len(set(names)) == 8
+    assert {record.user for record in ran.records if record.target == "a"} == {0, 1, 2, 3}
+
+
+def test_a_phase_ends_after_its_time_and_streams_in_it_may_finish(run: Run) -> None:
+    ran = run(Phase(users=2, duration_ns=S), script=Script(reply_s=0.7))
+    assert ran.intended() == [0, 0, 0.7, 0.7]
+    assert ran.outcomes() == {"completed": 4}
+    assert ran.took_s == pytest.approx(1.4 + 0.5, abs=0.01)
+
+
+def test_the_next_phase_begins_on_time_whatever_the_last_one_left(run: Run) -> None:
+    ran = run(Phase(users=1, duration_ns=S), Phase(users=1, streams=1), script=Script(reply_s=5))
+    assert ran.intended(phase=0) == [0]
+    assert ran.intended(phase=1) == [1]
+
+
+def test_a_phase_takes_its_time_even_if_everybody_thinks_beyond_its_end(run: Run) -> None:
+    thinking = Phase(users=2, duration_ns=5 * S, think_ns=60 * S)
+    ran = run(thinking, Phase(users=1, streams=1))
+    assert ran.intended(phase=1) == [5]
+    # A number of streams ends it earlier.
+    ran = run(Phase(users=2, duration_ns=50 * S, streams=2), Phase(users=1, streams=1))
+    assert ran.intended(phase=1) == [0.1]
+
+
+def test_what_failed_is_not_hammered(run: Run) -> None:
+    ran = run(Phase(users=1, duration_ns=S), script=Script(reply_s=0, refuse=lambda number: True))
+    assert ran.outcomes() == {"failed": 10}
+    assert ran.progress.targets["t"].errors == {"http_503": 10}
+
+
+def test_a_failed_setup_is_a_failed_stream_and_is_tried_again(run: Run) -> None:
+    tries = iter([True, True, False])
+    script = Script(refuse_setup=lambda number: next(tries))
+    ran = run(Phase(users=1, streams=4), script=script, setup=True)
+    assert ran.outcomes() == {"failed": 2, "completed": 2}
+    assert [(r.error, r.ending) for r in ran.records[:2]] == [("http_401", Ending.NOT_CONNECTED)] * 2
+    assert ran.intended() == [0, 1, 2, 2.1]
+
+
+def test_a_user_begins_to_wait_when_setup_is_done(run: Run) -> None:
+    ran = run(Phase(users=1, streams=2), script=Script(prepare_s=3), setup=True)
+    assert ran.intended() == [3, 3.1]
+    assert ran.facts.start_delays_ns == [0, 0]
+
+
+# Open model
+
+
+def test_streams_start_when_they_are_due_however_slow_the_server_is(run: Run) -> None:
+    ran = run(Phase(rate_from=10, rate_to=10, duration_ns=2 * S), script=Script(reply_s=30))
+    assert ran.intended() == pytest.approx([i / 10 for i in range(20)])
+    assert ran.outcomes() == {"completed": 20}
+    assert ran.script.most_at_once == 20
+    assert max(ran.facts.start_delays_ns) < 1000  # ns: nobody waited for a server
+    assert (ran.facts.requested, ran.facts.achieved) == (20, 20)
+    assert ran.facts.open_ns == pytest.approx(2 * S, rel=1e-6)
+
+
+def test_a_free_connection_is_used_again(run: Run) -> None:
+    ran = run(Phase(rate_from=10, rate_to=10, duration_ns=2 * S), script=Script(reply_s=0.25))
+    assert len(ran.script.users) == 3
+    assert all(user.prepared == 1 for user in ran.script.users)
+
+
+def test_who_finds_too_many_at_work_is_dropped_and_recorded(run: Run) -> None:
+    ran = run(Phase(rate_from=10, rate_to=10, duration_ns=S, max_active=3), script=Script(reply_s=0.35))
+    # In each 0.4 s three arrive and one is turned away: 0 1 2 (3) 4 5 6 (7) 8 9.
+    assert ran.outcomes() == {"completed": 8, "dropped": 2}
+    assert ran.intended(outcome=Outcome.DROPPED) == pytest.approx([0.3, 0.7])
+    assert (ran.facts.requested, ran.facts.achieved) == (10, 8)
+    assert ran.progress.targets["t"].dropped == 2
+    assert len(ran.facts.start_delays_ns) == 8
+
+
+def test_a_server_that_never_finishes_the_setup_gets_no_more_users_than_allowed(run: Run) -> None:
+    script = Script(prepare_s=1000)
+    ran = run(
+        Phase(rate_from=10, rate_to=10, duration_ns=5 * S, max_active=4), script=script, total_s=10, stop_after_s=20
+    )
+    assert len(script.users) == 4
+    assert ran.outcomes()["dropped"] == 46
+
+
+def test_arrivals_that_chance_made_fewer_are_no_failure_of_the_generator(run: Run) -> None:
+    for arrivals in ("poisson", "gamma"):
+        ran = run(Phase(rate_from=5, rate_to=5, arrivals=arrivals, cv=3, duration_ns=2 * S))
+        assert ran.facts.requested == ran.facts.achieved == len(ran.records)
+
+
+def test_users_are_made_ready_before_the_first_arrival(run: Run) -> None:
+    ran = run(Phase(rate_from=3, rate_to=3, streams=6), script=Script(prepare_s=7), setup=True)
+    assert ran.intended()[0] == 7
+    assert max(ran.facts.start_delays_ns) < 1000
+    assert ran.outcomes() == {"completed": 6}
+
+
+def test_a_failed_setup_of_an_arrival_is_a_failed_stream(run: Run) -> None:
+    ran = run(Phase(rate_from=1, rate_to=1, streams=3), script=Script(refuse_setup=lambda number: True), setup=True)
+    assert ran.outcomes() == {"failed": 3}
+    assert {record.error for record in ran.records} == {"http_401"}
+
+
+def test_every_target_gets_the_same_load(run: Run) -> None:
+    ran = run(Phase(rate_from=20, rate_to=20, arrivals="poisson", duration_ns=2 * S), targets=("a", "b"))
+    assert ran.intended(target="a") == ran.intended(target="b")
+    assert len(ran.intended(target="a")) > 10
+
+
+def test_a_trace_is_replayed(run: Run) -> None:
+    ran = run(Phase(trace_ns=(0, seconds(0.5), seconds(0.5), 3 * S)))
+    assert ran.intended() == [0, 0.5, 0.5, 3]
+
+
+# Warm-up
+
+
+@pytest.mark.parametrize(
+    ("phase", "warm", "judged"),
+    [
+        (Phase(users=1, duration_ns=S, think_ns=seconds(0.4)), [0, 0.5, 1, 1.5], [2, 2.5]),
+        # The number of streams is of the judged ones.
+        (Phase(users=1, streams=2, think_ns=seconds(0.9)), [0, 1], [2, 3]),
+        (Phase(rate_from=2, rate_to=2, duration_ns=S), [0, 0.5, 1, 1.5], [2, 2.5]),
+        (Phase(rate_from=1, rate_to=1, streams=3), [0, 1], [2, 3, 4]),
+        # A ramp is warmed up at the rate with which it begins; one that begins with nothing, not at all.
+        (Phase(rate_from=1, rate_to=3, duration_ns=S), [0, 1], [2, 2.618034]),
+        (Phase(rate_from=0, rate_to=4, duration_ns=S), [], [2, 2.707107]),
+    ],
+)
+def test_the_warm_up_comes_before_and_is_marked(run: Run, phase: Phase, warm: list[float], judged: list[float]) -> None:
+    ran = run(phase, warmup_s=2)
+    assert ran.intended(warmup=True) == pytest.approx(warm)
+    assert ran.intended(warmup=False) == pytest.approx(judged)
+    assert len(ran.facts.start_delays_ns) == len(judged)
+    if phase.is_open:
+        assert ran.facts.requested == len(judged)
+
+
+def test_only_the_first_phase_is_warmed_up(run: Run) -> None:
+    phase = Phase(users=1, duration_ns=S, think_ns=seconds(0.9))
+    ran = run(phase, phase, warmup_s=1)
+    assert ran.intended(warmup=True) == [0]
+    assert ran.intended(warmup=False) == [1, 2]
+
+
+# Stopping
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase(users=3, duration_ns=60 * S), Phase(rate_from=3, rate_to=3, duration_ns=60 * S)]
+)
+def test_a_stop_censors_what_is_open_and_loses_nothing(run: Run, phase: Phase) -> None:
+    ran = run(phase, script=Script(reply_s=lambda number: 0.1 if number < 3 else 1000), stop_after_s=2.05)
+    assert not ran.finished
+    assert ran.outcomes() == {"completed": 3, "censored": 3 if phase.users else 4}
+    assert all(record.end_ns is not None and record.ending is not None for record in ran.records)
+    assert len(ran.records) == len(ran.script.prompts)
+    assert ran.took_s == pytest.approx(2.05 + 0.5, abs=0.01)
+    assert ran.progress.targets["t"].active == 0
+
+
+def test_what_does_not_end_is_drained_up_to_the_timeout_of_a_stream(run: Run) -> None:
+    ran = run(Phase(users=2, duration_ns=S), script=Script(reply_s=1000), total_s=10)
+    assert ran.finished
+    assert ran.outcomes() == {"censored": 2}
+    assert ran.took_s == pytest.approx(1 + 10 + 0.5, abs=0.01)
+
+
+def test_a_stop_while_draining_ends_it(run: Run) -> None:
+    ran = run(Phase(users=2, duration_ns=S), script=Script(reply_s=1000), stop_after_s=3)
+    assert not ran.finished
+    assert ran.outcomes() == {"censored": 2}
+
+
+# Prompts and marks
+
+
+def test_prompts_are_used_in_turn(run: Run) -> None:
+    ran = run(Phase(users=1, streams=5), prompts=(Prompt("a"), Prompt("b")))
+    assert ran.script.prompts == ["a", "b", "a", "b", "a"]
+    assert all(record.mark is None and record.text is None for record in ran.records)
+
+
+def test_marks_tell_the_streams_of_a_two_sided_target_apart(run: Run) -> None:
+    plans: dict[int | None, Plan] = {10: Plan("short"), None: Plan("usual")}
+    ran = run(Phase(users=2, streams=4), prompts=(Prompt("a", 10), Prompt("b")), plans=plans)
+    assert sorted(ran.script.prompts) == [
+        "a [[sb:short.0]]",
+        "a [[sb:short.2]]",
+        "b [[sb:usual.1]]",
+        "b [[sb:usual.3]]",
+    ]
+    assert {record.mark for record in ran.records} == {"short.0", "usual.1", "short.2", "usual.3"}
+    assert {record.text for record in ran.records} == {"Hello"}
+
+
+# What no server can cause
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase(users=2, duration_ns=60 * S), Phase(rate_from=5, rate_to=5, duration_ns=60 * S)]
+)
+def test_a_mistake_of_our_own_ends_the_run_at_once_and_is_raised(run: Run, phase: Phase) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(phase, script=Script(raises=ZeroDivisionError("ours")))
+
+
+def test_a_record_that_cannot_be_written_is_not_lost_in_silence(run: Run) -> None:
+    def write(record: StreamRecord) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run(Phase(users=2, duration_ns=60 * S), write=write)
+    with pytest.raises(OSError, match="No space left"):  # also where it is the last one
+        run(Phase(users=1, streams=1), write=write)
+
+
+def test_progress_counts_what_happens(run: Run) -> None:
+    script = Script(reply_s=0.1, refuse=lambda number: number == 1)
+    ran = run(Phase(users=1, streams=3), script=script)
+    seen = ran.progress.targets["t"]
+    assert (seen.started, seen.completed, seen.failed, seen.active) == (3, 2, 1, 0)
+    assert list(seen.ttfc_ms) == pytest.approx([100, 100])
+    assert ran.facts.reads == 2
+    assert ran.facts.stamps == "kernel"
+    assert replace(ran.records[0]).outcome is Outcome.COMPLETED
+    assert ErrorClass.SETUP not in seen.errors
