@@ -69,6 +69,8 @@ class RequestFailed(Exception):
 
 @dataclass(slots=True)
 class Answer:
+    """What came of a response beside its body. `excerpt` is the beginning of a body that is not the sink's."""
+
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)
     excerpt: bytearray = field(default_factory=bytearray)
@@ -224,6 +226,7 @@ class RequestConnection:
         `sent` is told when the request was handed to the kernel. Raises RequestFailed for whatever is not a whole
         response with status 200, and what the sink raised.
         """
+        first_failure: RequestFailed | None = None
         while True:
             reused = self._channel is not None and self._channel.open
             try:
@@ -231,8 +234,12 @@ class RequestConnection:
             except RequestFailed as failure:
                 # A server may close a kept connection at the moment in which we use it; then it has read nothing.
                 if reused and failure.closed_idle:
+                    first_failure = failure
                     continue
-                raise
+                if first_failure is None:
+                    raise
+                # The second try failed as well, so it was no such moment: the server has gone.
+                raise first_failure from failure
             return
 
     def abort(self) -> None:

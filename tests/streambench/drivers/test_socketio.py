@@ -189,6 +189,7 @@ def serve_node(node: str) -> Iterator[Serving]:
             processes[options] = process, process.stdout.readline()
         return f"http://127.0.0.1:{int(processes[options][1])}"
 
+    serve.processes = processes  # type: ignore[attr-defined]
     yield serve
     for process, _ in processes.values():
         process.terminate()
@@ -301,6 +302,23 @@ async def test_what_ends_a_reply_is_recorded_and_the_next_one_has_a_new_connecti
     await user.close()
     assert (after.outcome, after.text, after.reused_connection) == (Outcome.COMPLETED, TEXT, False)
     assert user.variables["id"] != first
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_server_that_dies(transport: str, serve_node: Any, spec: TargetSpec, stream_of: Any) -> None:
+    own = f"socket.io/{transport}"
+    spec = replace(spec, url=await serve_node(path=own) + f"/{own}/{TRANSPORTS[transport]}")
+    process = next(process for options, (process, _) in serve_node.processes.items() if options[0] == f"/{own}")
+    user = open_session(spec)
+    await user.prepare()
+    streaming = asyncio.create_task(stream_of(user, spec, "silent"))
+    await asyncio.sleep(0.05)
+    process.kill()
+    record = await streaming
+    await user.close()
+    assert record.outcome is Outcome.FAILED
+    assert record.error in (ErrorClass.DISCONNECT, ErrorClass.RESET)
+    assert record.ending in (Ending.FIN, Ending.RESET)
 
 
 async def test_an_error_event_fails_the_reply_and_leaves_the_connection(
