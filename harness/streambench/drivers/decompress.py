@@ -10,7 +10,10 @@ from typing import Any
 from streambench.wire.limits import OversizeError, WireError
 
 SLICE_BYTES = 1 << 10  # of compressed data; with gzip that is at most 1 MiB of output
+PIECE_BYTES = 1 << 18
 MAX_STEPS = 4
+GZIP_BITS = 16 + zlib.MAX_WBITS
+GZIP_MAGIC = b"\x1f"
 ENCODINGS = ("identity", "gzip", "x-gzip", "deflate", "br", "zstd")
 
 
@@ -41,25 +44,34 @@ class Decompressor:
             return
         name, step = self._steps[index]
         for start in range(0, len(data), SLICE_BYTES):
-            try:
-                out = step(data[start : start + SLICE_BYTES])
-            except Exception as error:  # each library has its own exception for bad data
-                raise WireError(f"the body is not {name}: {error}", rule="wire.encoding") from error
-            self._produced[index] += len(out)
-            if self._produced[index] > self._max_bytes:
-                raise OversizeError("the decompressed body", self._max_bytes)
-            yield from self._undo(index + 1, out)
+            pieces = step(data[start : start + SLICE_BYTES])
+            while True:
+                try:
+                    out = next(pieces, None)
+                except Exception as error:  # each library has its own exception for bad data
+                    raise WireError(f"the body is not {name}: {error}", rule="wire.encoding") from error
+                if out is None:
+                    break
+                self._produced[index] += len(out)
+                if self._produced[index] > self._max_bytes:
+                    raise OversizeError("the decompressed body", self._max_bytes)
+                yield from self._undo(index + 1, out)
 
 
-def _step(name: str) -> tuple[str, Callable[[bytes], bytes]]:
-    if name in ("gzip", "x-gzip"):
-        return name, zlib.decompressobj(16 + zlib.MAX_WBITS).decompress
-    if name == "deflate":
-        return name, _deflate()
-    if name == "br":
-        return name, _library("brotli", name).Decompressor().process
-    if name == "zstd":
-        return name, _library("zstandard", name).ZstdDecompressor().decompressobj().decompress
+# From a slice of compressed data to the pieces that it decompresses to.
+Step = Callable[[bytes], Iterator[bytes]]
+
+
+def _step(name: str) -> tuple[str, Step]:
+    match name:
+        case "gzip" | "x-gzip":
+            return name, _gzip()
+        case "deflate":
+            return name, _deflate()
+        case "br":
+            return name, _brotli()
+        case "zstd":
+            return name, _zstd()
     raise WireError(f"the server answered in the unknown content encoding {name!r}", rule="wire.encoding")
 
 
@@ -73,17 +85,56 @@ def _library(module: str, encoding: str) -> Any:
         ) from error
 
 
-def _deflate() -> Callable[[bytes], bytes]:
+def _gzip() -> Step:
+    """A body may be several gzip members, one after the other; what follows them and is none is padding."""
+    member = zlib.decompressobj(GZIP_BITS)
+
+    def feed(data: bytes) -> Iterator[bytes]:
+        nonlocal member
+        while data:
+            if member.eof:
+                if not data.startswith(GZIP_MAGIC):
+                    return
+                member = zlib.decompressobj(GZIP_BITS)
+            yield member.decompress(data)
+            data = member.unused_data
+
+    return feed
+
+
+def _deflate() -> Step:
     """`deflate` means zlib's format, but some servers send the bare deflate data; the first byte tells."""
     chosen: Callable[[bytes], bytes] | None = None
 
-    def feed(data: bytes) -> bytes:
+    def feed(data: bytes) -> Iterator[bytes]:
         nonlocal chosen
         if chosen is None:
             if not data:
-                return b""
+                return
             zlib_header = data[0] & 0x0F == 8
             chosen = zlib.decompressobj(zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS).decompress
-        return chosen(data)
+        yield chosen(data)
+
+    return feed
+
+
+def _brotli() -> Step:
+    """A few hundred bytes of brotli can be gigabytes, so that its output is taken piece by piece."""
+    decoder = _library("brotli", "br").Decompressor()
+
+    def feed(data: bytes) -> Iterator[bytes]:
+        yield decoder.process(data, output_buffer_limit=PIECE_BYTES)
+        while not decoder.can_accept_more_data():
+            yield decoder.process(b"", output_buffer_limit=PIECE_BYTES)
+
+    return feed
+
+
+def _zstd() -> Step:
+    """A server that flushes may write a frame each time."""
+    decompress = _library("zstandard", "zstd").ZstdDecompressor().decompressobj(read_across_frames=True).decompress
+
+    def feed(data: bytes) -> Iterator[bytes]:
+        yield decompress(data)
 
     return feed

@@ -3,7 +3,9 @@ from __future__ import annotations
 import tracemalloc
 import zlib
 
+import brotli  # type: ignore[import-untyped]
 import pytest
+import zstandard
 
 from streambench.drivers.decompress import MAX_STEPS, Decompressor
 from streambench.wire.limits import OversizeError, WireError
@@ -60,3 +62,58 @@ def test_a_bomb_ends_at_the_limit_and_costs_no_more_memory(times: int) -> None:
 def test_what_cannot_be_undone_is_an_error(header: str, body: bytes) -> None:
     with pytest.raises(WireError):
         Decompressor(header, 1000).feed(body)
+
+
+# The libraries of the extra
+
+
+@pytest.mark.parametrize("name", ["br", "zstd"])
+@pytest.mark.parametrize("size", [1, 3, 7, 10_000])
+def test_what_the_extra_adds(name: str, size: int) -> None:
+    body = brotli.compress(TEXT) if name == "br" else zstandard.compress(TEXT)
+    decompressor = Decompressor(name, len(TEXT))
+    assert b"".join(decompressor.feed(body[i : i + size]) for i in range(0, len(body), size)) == TEXT
+
+
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+def test_a_body_of_several_members_is_read_to_its_end(size: int) -> None:
+    events = [b"data: %d\n\n" % i for i in range(5)]
+    for name, body in (
+        ("gzip", b"".join(compress(event, "gzip") for event in events) + b"\0" * 8),
+        ("zstd", b"".join(zstandard.compress(event) for event in events)),
+    ):
+        decompressor = Decompressor(name, 1000)
+        got = b"".join(decompressor.feed(body[i : i + size]) for i in range(0, len(body), size))
+        assert got == b"".join(events), name
+
+
+def test_a_flushed_event_of_the_extra_is_there_at_once() -> None:
+    event = b"data: 1\n\n"
+    compressor = brotli.Compressor()
+    decompressor = Decompressor("br", 1000)
+    for _ in range(2):
+        assert decompressor.feed(compressor.process(event) + compressor.flush()) == event
+    frames = zstandard.ZstdCompressor().compressobj()
+    decompressor = Decompressor("zstd", 1000)
+    for _ in range(2):
+        block = frames.compress(event) + frames.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        assert decompressor.feed(block) == event
+
+
+def test_a_bomb_of_brotli_ends_at_the_limit() -> None:
+    bomb = brotli.compress(b"\0" * (1 << 25), quality=5)
+    assert len(bomb) < 1000
+    with pytest.raises(OversizeError):
+        Decompressor("br", 1 << 20).feed(bomb)
+    tracemalloc.start()
+    with pytest.raises(OversizeError):
+        Decompressor("br", 1 << 20).feed(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6 << 20
+
+
+def test_what_is_not_of_the_extra_is_an_error() -> None:
+    for name in ("br", "zstd"):
+        with pytest.raises(WireError, match=name):
+            Decompressor(name, 1000).feed(b"neither of them")
