@@ -127,6 +127,11 @@ class Parameters:
             raise item.error(f"{key!r} takes true or false")
         return item.value
 
+    def part(self, key: str, keys: Iterable[str]) -> Parameters | None:
+        """A parameter that has parameters itself; any but `keys` is an error."""
+        item = self._take(key)
+        return None if item is None else Parameters(item, item.mapping(f"{key!r}", keys), self._variants)
+
     def located(self, key: str) -> Located | None:
         """The parameter itself, for a check that reads it in its own way."""
         return self._take(key)
@@ -434,9 +439,13 @@ class _Constant(_Field):
         super().__init__(names, path, label)
         self._first: Any = None
 
-    def _value(self, value: Any, observed: Observed) -> Finding | None:
-        if value == self._first:
+    def event(self, observed: Observed) -> Finding | None:
+        value = self._path(observed.data)
+        if value == self._first or value is MISSING or value is None:
             return None
+        return self._value(value, observed)
+
+    def _value(self, value: Any, observed: Observed) -> Finding | None:
         first, self._first = self._first, value
         if first is None:
             return None
@@ -580,6 +589,8 @@ class _JsonParses:
 
     def __init__(self, specification: _JsonPieces) -> None:
         self._spec = specification
+        self._only = specification.names
+        self._items = specification.items
         self.names = specification.names if specification.unless is None else None
         self._texts: dict[Hashable, list[str]] = {}
         self._where: tuple[int, int] = (0, 0)
@@ -590,9 +601,9 @@ class _JsonParses:
         spec = self._spec
         if self._texts and spec.unless is not None and spec.unless(observed.data):
             self._excused = True
-        if spec.names is not None and observed.name not in spec.names:
+        if self._only is not None and observed.name not in self._only:
             return None
-        items = [observed.data] if spec.items is None else spec.items(observed.data)
+        items = [observed.data] if self._items is None else self._items(observed.data)
         if items.__class__ is not list:
             return None
         for item in items:
@@ -653,11 +664,22 @@ def _json_parses(parameters: Parameters) -> CheckFactory:
 
 
 class _Promised:
-    """Once an event satisfies `when`, an event of the given name must come before the stream ends."""
+    """Once an event satisfies `when`, an event of the given name must come before the stream ends, or one of another
+    name that satisfies a condition of its own.
+    """
 
-    def __init__(self, when: Callable[[Any], bool], names: frozenset[str], label: str) -> None:
+    def __init__(
+        self,
+        when: Callable[[Any], bool],
+        names: frozenset[str],
+        label: str,
+        other_names: frozenset[str],
+        otherwise: Callable[[Any], bool],
+    ) -> None:
         self.names: frozenset[str] | None = None
         self._when = when
+        self._other_names = other_names
+        self._otherwise = otherwise
         self._wanted = names
         self._label = label
         self._promise: tuple[int, int] | None = None
@@ -668,8 +690,11 @@ class _Promised:
             return None
         if observed.name in self._wanted:
             self._kept = True
-        elif self._promise is None and self._when(observed.data):
-            self._promise = (observed.index, observed.offset)
+        elif self._promise is None:
+            if self._when(observed.data):
+                self._promise = (observed.index, observed.offset)
+        elif observed.name in self._other_names and self._otherwise(observed.data):
+            self._kept = True
         return None
 
     def end(self, *, complete: bool) -> Finding | None:
@@ -694,7 +719,11 @@ def _promised(parameters: Parameters) -> CheckFactory:
     holds = read_condition(when, "'when'").compile()
     names = parameters.event("event")
     label = parameters.text("event")
-    return lambda: _Promised(holds, names, label)
+    other = parameters.part("or", ("event", "when"))
+    other_names = other.event("event") if other is not None else frozenset()
+    condition = other.located("when") if other is not None else None
+    keeps = read_condition(condition, "'when'").compile() if condition is not None else lambda data: True
+    return lambda: _Promised(holds, names, label, other_names, keeps)
 
 
 register_check("concat", _concat)

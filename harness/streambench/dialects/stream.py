@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ class DialectStream:
         self._literals = dialect.literals
         self._longest_literal = max(map(len, dialect.literals), default=-1)
         self._checks: list[Check] = [make() for make in dialect.checks]
-        self._checks_of: dict[str, tuple[Check, ...]] = {}
+        self._checks_of: dict[str, tuple[Callable[[Observed], Finding | None], ...]] = {}
         self._anywhere_after_end = dialect.is_socket
         self._index = 0
         self._last_offset = 0
@@ -160,8 +160,8 @@ class DialectStream:
                 checks = self._checks_for(name)
             if checks:
                 observed = Observed(index, message.offset, name, data, content)
-                for check in checks:
-                    finding = check.event(observed)
+                for look in checks:
+                    finding = look(observed)
                     if finding is not None:
                         findings = [*(findings or ()), finding]
 
@@ -221,8 +221,8 @@ class DialectStream:
         self._undispatched = name
         return Event(self._index, UNDISPATCHED, "", None, message.data)
 
-    def _checks_for(self, name: str) -> tuple[Check, ...]:
-        checks = tuple(check for check in self._checks if check.names is None or name in check.names)
+    def _checks_for(self, name: str) -> tuple[Callable[[Observed], Finding | None], ...]:
+        checks = tuple(check.event for check in self._checks if check.names is None or name in check.names)
         self._checks_of[name] = checks
         return checks
 

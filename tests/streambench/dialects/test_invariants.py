@@ -156,6 +156,9 @@ def test_promised() -> None:
     assert reported(check, a(usage=None), {"type": "c"}) == []
     assert reported(check, a(usage=None)) == [(0, "c.promised")]
     assert reported(check, a()) == []
+    either = "{check: promised, when: {usage: null}, event: c, or: {event: a, when: {usage: {empty: false}}}}"
+    assert reported(either, a(usage=None), a(usage={"total": 1})) == []
+    assert reported(either, a(usage=None), a(usage={}), b(usage={"total": 1})) == [(0, "c.promised")]
 
 
 def test_a_check_of_ones_own() -> None:
