@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
@@ -489,3 +490,66 @@ async def test_two_users_have_connections_of_their_own(chat: Chat, spec: TargetS
     await asyncio.gather(*(user.close() for user in users))
     assert all(record.outcome is Outcome.COMPLETED and record.text == TEXT for record in records)
     assert len(chat.connections) == 20
+
+
+LOGIN_DIALECT = """
+dialect: test-login
+version: 1
+transport: websocket
+path: /ws/{thread}
+setup:
+  - {method: POST, path: /login, json: {name: ann}, capture: {thread: thread.id}}
+request:
+  send: ["{prompt}", {thread: "{thread}"}]
+name: type
+events:
+  delta: {content: text}
+  done: {}
+grammar: delta* done
+"""
+
+
+async def test_a_login_beside_the_socket_gives_its_cookie_and_its_thread(
+    dialect_file: Callable[[str], str], stream_of: Streaming
+) -> None:
+    upgrades: list[web.Request] = []
+
+    async def login(request: web.Request) -> web.Response:
+        assert await request.json() == {"name": "ann"}
+        response = web.json_response({"thread": {"id": 7}})
+        response.set_cookie("session", "s3cret", httponly=True)
+        return response
+
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        upgrades.append(request)
+        ws = web.WebSocketResponse()
+        ws.set_cookie("affinity", "b2")
+        await ws.prepare(request)
+        async for message in ws:
+            if message.data.startswith("{"):
+                await ws.send_json({"type": "delta", "text": message.data})
+                await ws.send_json({"type": "done"})
+            elif message.data == "leave":
+                await ws.close(code=1001)
+        return ws
+
+    app = web.Application()
+    app.add_routes([web.post("/login", login), web.get("/ws/7", socket)])
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    dialect = load_dialect(dialect_file(LOGIN_DIALECT))
+    spec = TargetSpec("t", dialect, f"ws://127.0.0.1:{runner.addresses[0][1]}")
+    user = open_session(spec)
+    await user.prepare()
+    record = await stream_of(user, spec, "hello")
+    assert (record.outcome, record.text) == (Outcome.COMPLETED, '{"thread":"7"}')
+    left = await stream_of(user, spec, "leave")
+    assert (left.ending, left.close_code) == (Ending.CLOSE_FRAME, 1001)
+    assert (await stream_of(user, spec, "again")).outcome is Outcome.COMPLETED
+    await user.close()
+    await runner.cleanup()
+    assert [request.cookies for request in upgrades] == [
+        {"session": "s3cret"},
+        {"session": "s3cret", "affinity": "b2"},
+    ]
