@@ -1,120 +1,30 @@
 """A simulated user on a socket: setup on it once, then one reply after the other over the same connection.
 
-A socket outlives a reply, so a reply ends with its terminal event and not with the connection. What comes between two
-replies belongs to none and is dropped. After a failure the connection may still bring the rest of the old reply;
-so it is closed, and the next prompt finds a new one, set up again.
+What comes between two replies belongs to none and is dropped. After a failure the connection may still bring the rest
+of the old reply; so it is closed, and the next prompt finds a new one, set up again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from streambench.clock import MonotonicClock
-from streambench.dialects import RenderedRequest
 from streambench.dialects.templates import SetupStep
-from streambench.drivers.deadlines import Deadlines
+from streambench.drivers.link import Link, Loss, Receiver, Unattended
+from streambench.drivers.reply import Reply
 from streambench.drivers.session import SetupError, http_setup
 from streambench.drivers.target import TargetSpec
-from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S, format_duration
-from streambench.wire.limits import OversizeError, WireError
 from streambench.wire.message import WireMessage
 
 MAX_KEPT_MESSAGES = 1000  # of those that come during setup, and of how many bytes
 MAX_KEPT_BYTES = 8 << 20
-AFTER_ERROR_S = 0.1  # an error event may be followed by the protocol's own closing event
 
 _clock = MonotonicClock()
-
-
-@dataclass(slots=True, frozen=True)
-class Loss:
-    """Why a link is of no more use. `error` is None where the server left in order; then the ending says how."""
-
-    ending: Ending
-    close_code: int | None = None
-    error: str | None = None
-    message: str = ""
-
-    @classmethod
-    def unreadable(cls, error: WireError) -> Loss:
-        """What the server sent cannot be read any further, so we leave."""
-        error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
-        return cls(Ending.CLIENT, None, error_class, str(error))
-
-    def __str__(self) -> str:
-        if self.message:
-            return self.message
-        code = f" (close code {self.close_code})" if self.close_code is not None else ""
-        return f"the server ended the connection{code}"
-
-
-class Receiver(Protocol):
-    """Who takes what a link brings, in the callback that read it."""
-
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        """The socket brought `size` bytes at `at_ns`; the messages that they complete follow."""
-        ...
-
-    def message(self, message: WireMessage, at_ns: int) -> None: ...
-
-    def read_ended(self) -> None:
-        """All messages of that read have been given."""
-        ...
-
-    def lost(self, loss: Loss, at_ns: int) -> None:
-        """Nothing more will come. Called once."""
-        ...
-
-
-class Link(Protocol):
-    """A socket to the server. `offset` counts the bytes of messages that came so far."""
-
-    receiver: Receiver
-
-    @property
-    def open(self) -> bool: ...
-
-    async def start(self) -> None:
-        """Connect. Raises SetupError."""
-        ...
-
-    def send(self, request: RenderedRequest) -> None: ...
-
-    async def flushed(self) -> int | None:
-        """Return when what was sent is with the kernel; says since when, where `send` itself did not hand it over."""
-        ...
-
-    def take_findings(self) -> list[Finding]: ...
-
-    def abort(self) -> None:
-        """Close at once."""
-        ...
-
-    async def close(self) -> None:
-        """Close as the protocol asks for it."""
-        ...
-
-
-class Unattended:
-    """The receiver between two replies."""
-
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        pass
-
-    def message(self, message: WireMessage, at_ns: int) -> None:
-        pass
-
-    def read_ended(self) -> None:
-        pass
-
-    def lost(self, loss: Loss, at_ns: int) -> None:
-        pass
 
 
 class Inbox(Unattended):
@@ -146,93 +56,6 @@ class Inbox(Unattended):
                 raise SetupError(self._loss.error or ErrorClass.SETUP, str(self._loss))
             self._changed.clear()
             await self._changed.wait()
-
-
-class Reply:
-    """The receiver of one reply. `finished` resolves when it is over; `usable` says whether the link still is."""
-
-    def __init__(self, link: Link, spec: TargetSpec, recorder: Recorder) -> None:
-        self._link = link
-        self._recorder = recorder
-        self._first_offset: int | None = None
-        self._messages_in_read = 0
-        self._complete_ns: int | None = None
-        self._closing: asyncio.TimerHandle | None = None
-        self.usable = False
-        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.deadlines = Deadlines(spec.timeouts, recorder, self._expired)
-
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        self._messages_in_read = 0
-        if not self.finished.done():
-            self._recorder.read(at_ns, size, kernel=kernel)
-
-    def message(self, message: WireMessage, at_ns: int) -> None:
-        if self.finished.done() or self._failed:
-            return
-        # Only messages count as life: a server may go on with its heartbeat long after the reply has died.
-        self.deadlines.last_read_ns = at_ns
-        self._messages_in_read += 1
-        if self._first_offset is None:
-            self._first_offset = message.offset
-        message.offset -= self._first_offset
-        self._recorder.message(message, at_ns)
-        if self._recorder.done and self._complete_ns is None:
-            self._complete_ns = at_ns
-
-    def read_ended(self) -> None:
-        recorder = self._recorder
-        if self._messages_in_read > 1:
-            recorder.coalesced()
-        self._take_findings()
-        if not recorder.done or self._closing is not None or self.finished.done():
-            return
-        assert self._complete_ns is not None
-        error = recorder.record.error
-        if error is None:
-            self._finish(Ending.RESPONSE_END, self._complete_ns, usable=True)
-        elif error == ErrorClass.ERROR_EVENT:
-            self._closing = asyncio.get_running_loop().call_later(AFTER_ERROR_S, self._after_error)
-        else:
-            self._finish(Ending.CLIENT, self._complete_ns)
-
-    @property
-    def _failed(self) -> bool:
-        return self._recorder.record.error not in (None, ErrorClass.ERROR_EVENT)
-
-    def lost(self, loss: Loss, at_ns: int) -> None:
-        self._take_findings()
-        if loss.error is not None:
-            self._recorder.fail(loss.error, str(loss))
-        self._finish(loss.ending, at_ns, close_code=loss.close_code)
-
-    def _take_findings(self) -> None:
-        first = self._first_offset or 0
-        for finding in self._link.take_findings():
-            offset = finding.offset
-            within = None if offset is None or offset < first else offset - first
-            self._recorder.findings([replace(finding, offset=within)])
-
-    def _after_error(self) -> None:
-        assert self._complete_ns is not None
-        self._finish(Ending.RESPONSE_END, self._complete_ns, usable=True)
-
-    def _expired(self) -> None:
-        self._finish(Ending.TIMEOUT, _clock.now_ns())
-
-    def _finish(self, ending: Ending, at_ns: int, *, close_code: int | None = None, usable: bool = False) -> None:
-        if self.finished.done():
-            return
-        self.stop()
-        self._recorder.end(ending, self._complete_ns if self._complete_ns is not None else at_ns, close_code)
-        self.usable = usable
-        self.finished.set_result(None)
-
-    def stop(self) -> None:
-        """Let no timer of this reply fire any more."""
-        self.deadlines.stop()
-        if self._closing is not None:
-            self._closing.cancel()
 
 
 class SocketUser:

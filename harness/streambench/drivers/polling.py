@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.conversation import Loss
+from streambench.drivers.link import Loss
 from streambench.drivers.opening import Endpoint
 from streambench.drivers.requests import RequestConnection, RequestFailed
 from streambench.drivers.target import TargetSpec

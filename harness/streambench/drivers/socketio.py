@@ -15,13 +15,15 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
-from streambench.drivers.conversation import Loss, Receiver, is_connect
+from streambench.drivers.conversation import is_connect
+from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.opening import Endpoint
 from streambench.drivers.polling import PollingTransport
 from streambench.drivers.requests import RequestFailed, as_setup_error
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
-from streambench.drivers.websocket import WebSocketWire, destination
+from streambench.drivers.websocket import destination
+from streambench.drivers.websocket_wire import WebSocketWire
 from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass
 from streambench.units import NS_PER_S
