@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from mock_openai.lifetime import stopped_or_orphaned
 from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
 from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILE_NAMES
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--port", type=int, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
     )
-    out.add_argument("--json", action="store_true", help="print the URLs as one JSON line when ready")
+    out.add_argument("--json", action="store_true", help="print the URLs as one JSON line; end with the parent")
     out.add_argument(
         "--profile",
         default=DEFAULT_PROFILE,
@@ -112,6 +113,7 @@ def _settings(options: argparse.Namespace) -> UpstreamSettings:
 
 async def serve(options: argparse.Namespace, app: web.Application) -> int:
     """Run until a signal; returns the exit code."""
+    parent = os.getppid()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -142,7 +144,10 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
         print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\nCtrl-C ends it.", flush=True)
     _calm_garbage_collection()
     _allow_many_connections()
-    await stop.wait()
+    if options.json:
+        await stopped_or_orphaned(stop, parent)
+    else:
+        await stop.wait()
     app[SERVICE].shut_down()
     if child is not None and child.returncode is None:
         child.terminate()
@@ -166,6 +171,7 @@ async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.sub
         "mock_openai.chat",
         *arguments,
         stdout=asyncio.subprocess.PIPE,
+        env=os.environ if options.api_key is None else {**os.environ, "OPENAI_API_KEY": options.api_key},
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
 

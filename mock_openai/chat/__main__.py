@@ -20,9 +20,9 @@ from mock_openai.chat.modes import MODES
 from mock_openai.chat.retrieval import CLEARANCES
 from mock_openai.chat.server import DEFAULT_MODE, ChatSettings
 from mock_openai.chat.store import StoreError
+from mock_openai.lifetime import stopped_or_orphaned
 
 SHUTDOWN_S = 1.0
-ORPHAN_CHECK_S = 0.5
 
 
 def parser() -> argparse.ArgumentParser:
@@ -113,22 +113,11 @@ async def serve(options: argparse.Namespace) -> int:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(json.dumps({"chat": url, "pid": os.getpid()}) if options.json else f"chat server  {url}", flush=True)
     if options.json:
-        await _stopped_or_orphaned(stop, parent)
+        await stopped_or_orphaned(stop, parent)
     else:
         await stop.wait()
     await runner.cleanup()
     return 0
-
-
-async def _stopped_or_orphaned(stop: asyncio.Event, parent: int) -> None:
-    """Until `stop`, or until the process has another parent: who reads our JSON line has died without ending us."""
-    while os.getppid() == parent:
-        try:
-            async with asyncio.timeout(ORPHAN_CHECK_S):
-                await stop.wait()
-                return
-        except TimeoutError:
-            pass
 
 
 if __name__ == "__main__":
