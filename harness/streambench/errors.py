@@ -74,8 +74,9 @@ class ConfigurationError(StreambenchError):
 
     def __str__(self) -> str:
         where = f"{self.location}: " if self.location else ""
-        hint = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
-        return f"{where}{self.reason}{hint}"
+        if not self.suggestion:
+            return f"{where}{self.reason}"
+        return f"{where}{self.reason.rstrip('.')}. Did you mean {self.suggestion!r}?"
 
 
 class MissingDependency(ConfigurationError):

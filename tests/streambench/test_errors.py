@@ -3,7 +3,7 @@ from streambench.errors import ConfigurationError, ExitCode, MissingDependency, 
 
 def test_an_error_points_at_the_place_and_offers_the_nearest_name() -> None:
     error = ConfigurationError("unknown metric 'ttcf'", path="s.yaml", line=3, column=7, suggestion="ttfc")
-    assert str(error) == "s.yaml:3:7: unknown metric 'ttcf' Did you mean 'ttfc'?"
+    assert str(error) == "s.yaml:3:7: unknown metric 'ttcf'. Did you mean 'ttfc'?"
     assert error.exit_code is ExitCode.USAGE
 
 

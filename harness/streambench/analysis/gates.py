@@ -196,7 +196,9 @@ def _limit(gate: Gate, text: str, at: int) -> float | str:
             case _:
                 limit = float(text)
     except (ValueError, OverflowError) as error:
-        reason = str(error) if gate.unit not in ("count", "per s") or "/" in text else f"{text!r} is not a number"
+        reason = (
+            str(error) if gate.unit not in ("count", "factor", "per s") or "/" in text else f"{text!r} is not a number"
+        )
         raise GateError(reason, at, text) from None
     if not math.isfinite(limit):
         raise GateError(f"{text!r} is no limit: nothing could miss it, or everything", at, text)

@@ -46,8 +46,8 @@ _ALL = (
     Metric("chars_per_s", "per s", "characters a second between the first and the last content", lower_is_better=False),
     Metric("tokens_per_s", "per s", "tokens a second, where the protocol reports their number", lower_is_better=False),
     Metric("jitter", "ms", "median absolute deviation of a stream's gaps"),
-    Metric("burstiness", "ratio", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 1 bursty", lower_is_better=None),
-    Metric("events_per_read", "ratio", "events that one read of the socket brought", lower_is_better=None),
+    Metric("burstiness", "factor", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 1 bursty", lower_is_better=None),
+    Metric("events_per_read", "factor", "events that one read of the socket brought", lower_is_better=None),
     Metric("e2e", "ms", "from the intended start to the end of the stream"),
     Metric("e2e_service", "ms", "from the actual start to the end of the stream"),
     Metric("start_delay", "ms", "how late the generator started a stream"),
@@ -132,7 +132,8 @@ def _measure_content(record: StreamRecord, rows: list[int], settings: Settings, 
         put["cadence"] = len(gaps_ns) * NS_PER_S / span_ns
         put["chars_per_s"] = sum(chars[1:]) * NS_PER_S / span_ns
         if record.tokens is not None:
-            put["tokens_per_s"] = record.tokens * NS_PER_S / span_ns
+            # The first chunk came at the beginning of the span; its share of the tokens is that of its characters.
+            put["tokens_per_s"] = record.tokens * sum(chars[1:]) / sum(chars) * NS_PER_S / span_ns
     middle = statistics.median(gaps_ns)
     put["jitter"] = statistics.median(abs(gap - middle) for gap in gaps_ns) / NS_PER_MS
     mean = statistics.fmean(gaps_ns)

@@ -90,6 +90,10 @@ def _scenario(
                 + ", ".join(bundled_scenarios()),
                 text=url,
             )
+        ignored = {"--dialect": dialect, "--header": headers, "--bearer-env": bearer_env, "--upstream": upstream}
+        given = [name for name, value in ignored.items() if value]
+        if given:
+            raise click.UsageError(f"{given[0]} is for a URL; the scenario {url} says for itself what it needs")
         overrides = [] if prompt is None else [f"prompts.text={json.dumps(prompt)}"]
         return load_scenario(url, overrides=overrides, environ=os.environ)
     if dialect is None:
@@ -98,6 +102,8 @@ def _scenario(
     pairs = dict(_header(text) for text in headers)
     if pairs:
         target["headers"] = pairs
+    if bearer_env is not None and bearer_env not in os.environ:
+        raise click.UsageError(f"--bearer-env {bearer_env}: this environment variable is not set")
     if bearer_env is not None:
         target["auth"] = {"bearer": f"${{{bearer_env}}}"}
     if upstream is not None:

@@ -13,7 +13,8 @@ FORMATS = ("html", "junit", "markdown", "csv", "parquet")
 
 def find_records(run: Path) -> Path:
     """The records file of a run folder, or of the folder's latest run. Raises ConfigurationError with the remedy."""
-    for candidate in (run, run / "records.jsonl", run / "latest" / "records.jsonl"):
+    newest = sorted(run.glob("*/records.jsonl"), reverse=True)  # folders are named after their time
+    for candidate in (run, run / "records.jsonl", run / "latest" / "records.jsonl", *newest):
         if candidate.is_file():
             return candidate
     raise ConfigurationError(

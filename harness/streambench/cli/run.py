@@ -77,7 +77,6 @@ def run_one(scenario: Scenario, output: Path, *, quiet: bool, as_json: bool, plo
     folder = new_folder(output / scenario.name)
     records_path = folder / "records.jsonl"
     received = asyncio.run(_run(scenario, records_path, progress, quiet=quiet or as_json))
-    point_latest_to(folder)
     summary = finish_run(
         records_path, formats=EVERYTHING, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
     )
@@ -108,7 +107,7 @@ async def _run(scenario: Scenario, records_path: Path, progress: object, *, quie
         loop.add_signal_handler(signum, interrupt, signum)
     display = None if quiet else asyncio.create_task(show_progress(progress, scenario.name))
     try:
-        await run_scenario(scenario, records_path, progress, stop)
+        await run_scenario(scenario, records_path, progress, stop, point_latest_to)
     finally:
         if display is not None:
             display.cancel()

@@ -22,6 +22,20 @@ _clock = MonotonicClock()
 _realtime = RealtimeOffset()
 
 
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+
+def _literal(host: str, port: int) -> list[Address]:
+    """The address of a host that is one already: the resolver, and the thread it works in, would cost milliseconds."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+    return []
+
+
 class Layer(Protocol):
     """A sans-I/O protocol on top of a connection."""
 
@@ -51,7 +65,7 @@ class StampedConnection:
     async def connect(cls, host: str, port: int, layer: Layer, stamps: Stamps) -> StampedConnection:
         """Connect over TCP, trying each address of the host. Raises OSError."""
         loop = asyncio.get_running_loop()
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = _literal(host, port) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         failure: OSError | None = None
         for family, kind, protocol, _, address in addresses:
             sock = socket.socket(family, kind, protocol)

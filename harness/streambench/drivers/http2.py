@@ -88,6 +88,7 @@ class Http2Link:
         self._exchange: Http2Exchange | None = None
         self._unsent: tuple[int, bytes] | None = None
         self.usable = True
+        self._answered = False
         channel.layer = self
         self.flush()
 
@@ -136,6 +137,7 @@ class Http2Link:
         import h2.exceptions
 
         exchange = self._exchange
+        self._answered = True
         if exchange is not None and not exchange.finished.done():
             exchange.deadlines.last_read_ns = at_ns
             exchange.frames = 0
@@ -155,7 +157,9 @@ class Http2Link:
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
         self.usable = False
-        if self._exchange is not None:
+        if not self._answered:
+            self._fail(ErrorClass.PROTOCOL, "the server hung up on HTTP/2; if it does not speak it, set http: 1", at_ns)
+        elif self._exchange is not None:
             self._exchange.finish(Ending.RESET if reset else Ending.FIN, at_ns)
 
     def _take(self, events: Iterable[Any], at_ns: int) -> None:

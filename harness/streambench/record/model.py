@@ -36,7 +36,6 @@ class ErrorClass(StrEnum):
     RESET = "reset"
     PROTOCOL = "protocol"
     ERROR_EVENT = "error_event"
-    GRAMMAR = "grammar"
     OVERSIZE = "oversize"
     SETUP = "setup"
 

@@ -14,7 +14,8 @@ MAX_FINDINGS = 100
 MAX_MESSAGE_CHARS = 500
 
 # How the dialect is told of an ending; a client that left on its own breaks no rule of the server's.
-_TIMEOUTS = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE, ErrorClass.TIMEOUT_TOTAL}
+_SILENCES = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE}
+_TIMEOUTS = {*_SILENCES, ErrorClass.TIMEOUT_TOTAL}
 
 
 class Recorder:
@@ -121,7 +122,11 @@ class Recorder:
         record.close_code = close_code
         reached = record.error is None or record.error == ErrorClass.ERROR_EVENT or record.error in _TIMEOUTS
         if reached and ending is not Ending.NOT_CONNECTED:
-            told = "timeout" if record.error in _TIMEOUTS else str(ending)
+            told = str(ending)
+            if record.error in _SILENCES:
+                told = "timeout"
+            elif record.error == ErrorClass.TIMEOUT_TOTAL:
+                told = "client"  # a slow stream is late, and breaks no rule
             self.findings(self._stream.finish(told))
             # A protocol without a terminal event is complete when it closes at the right place.
             record.terminal_event = self._stream.complete and not self._stream.interrupted

@@ -33,7 +33,7 @@ def render_markdown(summary: Summary) -> str:
         _table(
             ("", "gate", "result"),
             [
-                (MARKS[gate.result], f"`{_escape(gate_title(gate, several=several))}`", _escape(gate_sentence(gate)))
+                (MARKS[gate.result], _code(gate_title(gate, several=several)), _escape(gate_sentence(gate)))
                 for gate in summary.gates
             ],
         ),
@@ -42,7 +42,7 @@ def render_markdown(summary: Summary) -> str:
     ]
     for table in claim_tables(summary):
         parts += [
-            f"### Claimed for `{table.system}`",
+            f"### Claimed for {_code(table.system)}",
             _escape(table.claim),
             _table(("target", *table.columns), [(name, *cells) for name, cells in table.rows]),
         ]
@@ -89,6 +89,11 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """A code span: nothing in it is escaped but what would end it, or its table cell."""
+    return "`" + " ".join(text.replace("`", "ˋ").replace("|", "\\|").split()) + "`"
 
 
 def _escape(text: str) -> str:

@@ -42,7 +42,9 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool) 
     if len(findings) > MAX_FINDINGS:
         lines.append(f"  … and {len(findings) - MAX_FINDINGS} more findings, see the report")
     if not brief:
-        lines += ["", *_table(*_target_rows(summary)), "  times in ms", "", *_gates(summary)]
+        lines += ["", *_table(*_target_rows(summary)), "  times in ms"]
+        gates = _gates(summary)
+        lines += ["", *gates] if gates else []
     if "html" in written:
         lines += ["", f"  report  {written['html']}"]
     return "\n".join(lines) + "\n"

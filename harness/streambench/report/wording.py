@@ -30,6 +30,8 @@ def figure(value: float | str | None, unit: str) -> str:
             return f"{value:,.1f} ms" if abs(value) >= 0.05 or value == 0 else f"{value:.2g} ms"
         case "ratio":
             return f"{value:.2%}" if abs(value) < 0.1 else f"{value:.1%}"
+        case "factor":
+            return f"{value:.2f}"
         case "per s":
             return f"{value:,.1f} per s"
         case "count":
@@ -121,6 +123,10 @@ def findings_in_words(summary: Summary) -> list[str]:
                 f"{target.counts['failed']:,} of {plural(finished, 'stream')} of {target.name} failed ({classes}): "
                 f"{_first_example(target)}."
             )
+        if target.counts["dropped"]:
+            out.append(f"{plural(target.counts['dropped'], 'stream')} of {target.name} were due and not started.")
+        if target.counts["censored"]:
+            out.append(f"{plural(target.counts['censored'], 'stream')} of {target.name} were still open at the end.")
         out += [rule_sentence(target, rule) for rule in target.rules if rule.severity is Severity.VIOLATION]
     out += [
         f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."
@@ -200,7 +206,7 @@ def first_text_comparison(summary: Summary) -> str | None:
 
 def metric_heading(name: str) -> str:
     unit = METRICS[name].unit
-    return name if unit in ("ratio", "count") or name.endswith(("_ms", "_per_s")) else f"{name} ({unit})"
+    return name if unit in ("ratio", "count", "factor") or name.endswith(("_ms", "_per_s")) else f"{name} ({unit})"
 
 
 def _first_example(target: TargetSummary) -> str:

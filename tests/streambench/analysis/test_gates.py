@@ -108,7 +108,7 @@ def test_a_gate_may_ask_for_confidence(form: str) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_can_have_a_gate(metric: str) -> None:
-    limit = {"ms": "1s", "ratio": "0.5", "per s": "1/s", "count": "1"}[METRICS[metric].unit]
+    limit = {"ms": "1s", "ratio": "0.5", "per s": "1/s", "count": "1", "factor": "1.5"}[METRICS[metric].unit]
     assert parse_gate(f"{metric}.p95 < {limit}", BOTH).unit == METRICS[metric].unit
 
 

@@ -46,7 +46,7 @@ def test_a_stream_by_hand(make_record: Callable[..., StreamRecord]) -> None:
         "stalled_ms": 200,
         "cadence": round(3 / 0.220, 6),
         "chars_per_s": round((4 + 5 + 7) / 0.220, 6),
-        "tokens_per_s": 100,
+        "tokens_per_s": pytest.approx(100 * 16 / 21),  # without what came with the first chunk
         "jitter": 20,  # gaps 0, 20, 200: the median is 20, the deviations 20, 0, 180
         "burstiness": round((89.938251 - 73.333333) / (89.938251 + 73.333333), 6),
         "events_per_read": 5 / 4,
@@ -124,5 +124,5 @@ def test_every_figure_is_a_known_metric_of_its_kind(
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
 def test_every_metric_says_what_it_is(metric: object) -> None:
-    assert getattr(metric, "unit", None) in ("ms", "ratio", "count", "per s")
+    assert getattr(metric, "unit", None) in ("ms", "ratio", "factor", "count", "per s")
     assert getattr(metric, "description", "")

@@ -89,14 +89,23 @@ def test_a_stream_that_broke_off(recorder: MakeRecorder, ending: Ending, error: 
         assert "1001" in (record.error_message or "")
 
 
-@pytest.mark.parametrize("error", [ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE, ErrorClass.TIMEOUT_TOTAL])
-def test_a_stream_that_took_too_long(recorder: MakeRecorder, error: ErrorClass) -> None:
+@pytest.mark.parametrize("error", [ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE])
+def test_a_server_that_fell_silent(recorder: MakeRecorder, error: ErrorClass) -> None:
     user = recorder()
     say(user, HELLO)
     user.fail(error, "nothing more came")
     user.end(Ending.TIMEOUT, 30)
     assert (user.record.outcome, user.record.error, user.record.ending) == (Outcome.FAILED, error, Ending.TIMEOUT)
     assert rules(user.record) == ["termination.timeout"]
+
+
+def test_a_stream_that_took_too_long_is_late_and_breaks_no_rule(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO)
+    user.fail(ErrorClass.TIMEOUT_TOTAL, "the stream was not complete")
+    user.end(Ending.TIMEOUT, 30)
+    assert (user.record.outcome, user.record.error) == (Outcome.FAILED, ErrorClass.TIMEOUT_TOTAL)
+    assert rules(user.record) == []
 
 
 def test_an_error_event_fails_the_stream_with_its_own_words(recorder: MakeRecorder) -> None:
