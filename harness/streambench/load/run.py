@@ -74,11 +74,18 @@ async def _run_recorded(
     records_path.parent.mkdir(parents=True, exist_ok=True)
     writer = RecordWriter(records_path, scenario.secrets)
     facts = GeneratorFacts()
+    for target in scenario.targets:
+        open_session(target.spec)  # loads the driver, for which the first user must not wait
 
     async def write(record: StreamRecord) -> None:
         feed = feeds.get(record.target)
         if feed is not None and record.mark is not None and record.sent_ns is not None:
             record.upstream = await feed.exchanges(record.mark, JOIN_TIMEOUT_S)
+            facts.upstream_late_ns += [
+                max(wrote - due for wrote, due in zip(exchange.written_ns, exchange.scheduled_ns, strict=True))
+                for exchange in record.upstream
+                if exchange.written_ns and not exchange.faults
+            ]
         writer.stream(record)
 
     try:
