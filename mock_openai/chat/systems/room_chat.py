@@ -64,6 +64,7 @@ class RoomChat:
     def __init__(self, server: ChatServer) -> None:
         self._server = server
         self._clients: dict[str, Client] = {}
+        self._rooms: dict[str, list[Client]] = {}
         # What clients do wrong on the wire is theirs: the library would log it as our error, with a traceback.
         quiet = logging.getLogger("mock_openai.chat.wire")
         quiet.setLevel(logging.CRITICAL)
@@ -172,11 +173,11 @@ class RoomChat:
         if problem is not None:
             return await self._refuse(client, problem)
         name = data.get("participantName") or client.user
-        others = [other for other in self._in_room(data["roomName"]) if other is not client]
-        if any(other.name == name and other.user != client.user for other in others):
+        if any(other.name == name and other.user != client.user for other in self._rooms.get(data["roomName"], ())):
             return await self._refuse(client, "Somebody else in the room has this name.")
         await self._leave(client)
         client.room, client.name = data["roomName"], name
+        self._rooms.setdefault(data["roomName"], []).append(client)
         await self._sio.enter_room(client.sid, _room(data["roomName"]))
         joined = {"roomName": client.room, "participantName": name, "clientId": client.sid, "timestamp": now_iso()}
         await self._sio.emit("participant-joined", joined, room=_room(data["roomName"]), skip_sid=client.sid)
@@ -285,7 +286,7 @@ class RoomChat:
         return self._sio.eio.sockets.get(self._sio.manager.eio_sid_from_sid(sid, "/"))
 
     async def _tell_others(self, client: Client, event: str, fields: dict[str, Any]) -> None:
-        if client.room is not None:
+        if client.room is not None and len(self._rooms[client.room]) > 1:
             named = {name: value for name, value in fields.items() if name != "conversationId"}
             named["participantName"] = client.name
             await self._sio.emit(event, named, room=_room(client.room), skip_sid=client.sid)
@@ -294,6 +295,9 @@ class RoomChat:
         if client.room is None:
             return
         room, client.room = client.room, None
+        self._rooms[room].remove(client)
+        if not self._rooms[room]:
+            del self._rooms[room]
         await self._sio.leave_room(client.sid, _room(room))
         left = {"roomName": room, "participantName": client.name, "clientId": client.sid, "timestamp": now_iso()}
         await self._sio.emit("participant-left", left, room=_room(room), skip_sid=client.sid)
@@ -306,11 +310,8 @@ class RoomChat:
     async def _refuse(self, client: Client, problem: str) -> dict[str, Any]:
         return await self._answer(client, "room-error", {"error": problem, "timestamp": now_iso()})
 
-    def _in_room(self, room: str) -> list[Client]:
-        return [client for client in self._clients.values() if client.room == room]
-
     def _participants(self, room: str) -> list[dict[str, str]]:
-        return [{"participantName": client.name, "clientId": client.sid} for client in self._in_room(room)]
+        return [{"participantName": client.name, "clientId": client.sid} for client in self._rooms[room]]
 
     def _greet(self, sid: str) -> None:
         self._sio.start_background_task(
