@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 WIRES = ("sse", "ndjson", "websocket", "socketio")
 BLOCK_BYTES = 1 << 16
 KEPT_FINDINGS = 50
+KEPT_A_RULE = 5  # a dialect that does not fit breaks one rule at every event
 
 
 @dataclass(slots=True)
 class CheckResult:
-    """What a capture held. `kept` are the first findings, `counts` all of them by severity, axis and rule.
+    """What a capture held. `kept` are the first findings of each rule, `counts` all of them by severity, axis and rule.
 
     `times` are the figures that a capture with times gives, in milliseconds.
     """
@@ -42,8 +43,9 @@ class CheckResult:
 
     def add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self.counts[finding.severity, finding.axis, finding.rule] += 1
-            if len(self.kept) < KEPT_FINDINGS:
+            key = (finding.severity, finding.axis, finding.rule)
+            self.counts[key] += 1
+            if self.counts[key] <= KEPT_A_RULE and len(self.kept) < KEPT_FINDINGS:
                 self.kept.append(finding)
 
     @property
