@@ -32,12 +32,13 @@ class Deadlines:
         self._expired = expired
         self._loop = asyncio.get_running_loop()
         self._started_ns = self.last_read_ns = _clock.now_ns()
+        self._lingering_ns: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._arm(min(timeouts.first_chunk_ns, timeouts.idle_ns, timeouts.total_ns))
 
     def lingering(self) -> None:
-        """The terminal event has come: from now on only the end of the response is awaited."""
-        self.last_read_ns = _clock.now_ns()
+        """The terminal event has come: only the end of the response is awaited, whatever comes until then."""
+        self._lingering_ns = _clock.now_ns()
         self._arm(LINGER_NS)
 
     def stop(self) -> None:
@@ -53,7 +54,8 @@ class Deadlines:
         now_ns = _clock.now_ns()
         recorder, timeouts = self._recorder, self._timeouts
         if recorder.done:
-            due_ns, error, waited_ns = self.last_read_ns + LINGER_NS, None, LINGER_NS
+            since_ns = self.last_read_ns if self._lingering_ns is None else self._lingering_ns
+            due_ns, error, waited_ns = since_ns + LINGER_NS, None, LINGER_NS
         else:
             due_ns, error, waited_ns = self._started_ns + timeouts.total_ns, ErrorClass.TIMEOUT_TOTAL, timeouts.total_ns
             if recorder.first_content_came:

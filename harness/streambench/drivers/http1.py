@@ -75,11 +75,6 @@ class ResponseReader:
         self._status = status
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         transport = self._spec.dialect.transport
-        try:
-            if headers.get("content-encoding"):
-                self._decompressor = Decompressor(headers["content-encoding"], self._spec.limits.max_decompressed_bytes)
-        except WireError as error:
-            self._wire_error(error)
         if not 200 <= status < 300:
             self._excerpt = bytearray()
         elif content_type not in CONTENT_TYPES[transport]:
@@ -88,10 +83,17 @@ class ResponseReader:
             if content_type in NOT_STREAMS[transport]:
                 self._unwelcome_type = content_type
                 self._excerpt = bytearray()
+        try:
+            if headers.get("content-encoding"):
+                self._decompressor = Decompressor(headers["content-encoding"], self._spec.limits.max_decompressed_bytes)
+        except WireError as error:
+            self._wire_error(error)
 
     def body(self, data: bytes, at_ns: int) -> None:
         """A piece of the body, transfer coding removed; `at_ns` is when it arrived."""
         recorder = self.recorder
+        if self._unreadable:
+            return
         try:
             if self._decompressor is not None:
                 data = self._decompressor.feed(data)
@@ -130,6 +132,8 @@ class ResponseReader:
 
     def _wire_error(self, error: WireError) -> None:
         self._unreadable = True
+        if self._excerpt is not None:
+            return  # the status or the type says what is wrong; the body was only to be shown
         self.recorder.findings([*self._decoder.take_findings(), error.finding])
         oversize = isinstance(error, OversizeError)
         self.recorder.fail(ErrorClass.OVERSIZE if oversize else ErrorClass.PROTOCOL, str(error))
@@ -145,6 +149,7 @@ class Http1Exchange:
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
+        self._unheard_bytes = 0  # since llhttp has last told anything
         self._at_ns = 0
         self._chunks_in_read = 0
         self._message_complete = False
@@ -165,6 +170,7 @@ class Http1Exchange:
         self._chunks_in_read = 0
         recorder = self._recorder
         recorder.read(at_ns, len(data), kernel=kernel)
+        self._unheard_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -175,6 +181,9 @@ class Http1Exchange:
                 recorder.fail(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}")
         if self._chunks_in_read > 1:
             recorder.coalesced()
+        if self._unheard_bytes > MAX_HEADER_BYTES:
+            # llhttp gathers a header, a reason or a chunk's extension until it is whole.
+            recorder.fail(ErrorClass.OVERSIZE, f"a line of the response exceeds {MAX_HEADER_BYTES:,} bytes")
         if self._message_complete:
             self._finish(Ending.RESPONSE_END, at_ns, reusable=self._keep_alive)
         elif recorder.record.error is not None and recorder.record.error != ErrorClass.ERROR_EVENT:
@@ -188,7 +197,12 @@ class Http1Exchange:
 
     # What llhttp calls. What follows a whole response is of no interest, but the connection is of no use any more.
 
+    def on_message_begin(self) -> None:
+        if self._message_complete:
+            self._keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unheard_bytes = 0
         if self._message_complete:
             return
         self._header_bytes += len(name) + len(value)
@@ -198,6 +212,7 @@ class Http1Exchange:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        self._unheard_bytes = 0
         if self._message_complete:
             return
         status = self._parser.get_status_code()
@@ -206,9 +221,11 @@ class Http1Exchange:
         self._headers = {}
 
     def on_chunk_header(self) -> None:
+        self._unheard_bytes = 0
         self._chunks_in_read += 1
 
     def on_body(self, data: bytes) -> None:
+        self._unheard_bytes = 0
         if not self._message_complete and (
             self._recorder.record.error is None
             or not self._recorder.done
@@ -280,7 +297,10 @@ class Http1Session:
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
             recorder.sent(_clock.now_ns())
-            channel.write(request_bytes(self._spec, where, request, self.cookies))
+            if channel.open:
+                channel.write(request_bytes(self._spec, where, request, self.cookies))
+            else:  # it was lost while it was handed over, when there was no layer to tell
+                exchange.closed(_clock.now_ns(), reset=True)
             if await channel.flushed():
                 recorder.sent(_clock.now_ns())
             await exchange.finished
@@ -339,7 +359,7 @@ def answer_excerpt(body: bytes) -> str:
     text = body.decode("utf-8", "replace").strip()
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(text.split())[:300]
     error = data.get("error", data.get("message", data.get("detail"))) if isinstance(data, dict) else None
     if isinstance(error, dict):

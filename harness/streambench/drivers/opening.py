@@ -111,6 +111,10 @@ async def open_channel(
                 # asyncio puts its own words into strerror; the errno says it better.
                 reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
                 raise ConnectFailure(ErrorClass.CONNECT, f"cannot connect to {where.authority}: {reason}") from error
+            case ValueError():
+                raise ConnectFailure(
+                    ErrorClass.CONNECT, f"cannot connect to {where.authority}: it is no host name ({error})"
+                ) from error
         raise
 
 

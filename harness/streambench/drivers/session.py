@@ -118,7 +118,7 @@ async def http_setup(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[di
                 answer = await _ask(client, spec, request)
                 if step.capture:
                     captured |= step.capture_from(answer)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = str(error) or type(error).__name__
                 raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {reason}") from error
             except LookupError as error:
@@ -148,5 +148,5 @@ async def _ask(client: Any, spec: TargetSpec, request: RenderedRequest) -> Any:
         )
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -103,7 +103,12 @@ class Recorder:
             self.record.error_message = message[:MAX_MESSAGE_CHARS]
 
     def fail_status(self, status: int, excerpt: str) -> None:
-        """The response's status is no success; `excerpt` is the beginning of its body."""
+        """The response's status is no success; `excerpt` is the beginning of its body.
+
+        It says more than that the rest of the body did not come in time.
+        """
+        if self.record.error in _TIMEOUTS:
+            self.record.error = None
         self.fail(http_error_class(status), f"the server answered {status}: {excerpt}" if excerpt else f"{status}")
 
     def censor(self, at_ns: int) -> None:
