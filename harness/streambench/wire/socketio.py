@@ -236,11 +236,21 @@ class PacketDecoder:
             payload,
             offset,
         )
+        if not payload and packet_type in (PacketType.EVENT, PacketType.ACK):
+            return self._without_payload(packet)
         self._check(packet)
         if is_binary:
             self._pending = packet
             return None
         return packet
+
+    def _without_payload(self, packet: Packet) -> Packet | None:
+        """Official clients make nothing of an event without a name, and take an ACK as one without arguments."""
+        if "socketio.no-payload" not in self._noted:
+            self._noted.add("socketio.no-payload")
+            message = f"A packet of the type {packet.type.name} has no payload; it should be an array."
+            self.findings.append(Finding(Axis.GRAMMAR, "socketio.no-payload", message, offset=packet.offset))
+        return replace(packet, data=[]) if packet.is_ack else None
 
     def _announced(self, digits: str | None, offset: int) -> int:
         """How many attachments a binary packet's head announces."""
@@ -294,8 +304,6 @@ class PacketDecoder:
                     )
             case PacketType.ACK | PacketType.BINARY_ACK:
                 valid, wanted = isinstance(data, list), "an array"
-                if packet.id is None:
-                    raise _bad("an acknowledgement has no id", "socketio.bad-id", packet.offset)
         if not valid:
             raise _bad(
                 f"the payload of a {packet.type.name} packet should be {wanted}", "socketio.bad-payload", packet.offset

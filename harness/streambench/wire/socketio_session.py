@@ -131,7 +131,8 @@ class SocketSession:
                 room.state = NamespaceState.DISCONNECTED
             case PacketType.ACK | PacketType.BINARY_ACK:
                 if packet.id not in room.awaited_acks:
-                    self._note(packet, "socketio.unknown-ack", f"nothing waits for an acknowledgement {packet.id}")
+                    which = "without an id" if packet.id is None else str(packet.id)
+                    self._note(packet, "socketio.unknown-ack", f"nothing waits for an acknowledgement {which}")
                     return None
                 room.awaited_acks.discard(packet.id)
         return packet

@@ -86,6 +86,7 @@ def test_acknowledgements_of_both_directions() -> None:
     assert plain is not None
     with pytest.raises(ValueError, match="no acknowledgement"):
         session.acknowledge(plain)
+    assert session.receive("3[]") is None
     assert [finding.rule for finding in session.take_findings()] == ["socketio.unknown-ack"]
 
 
