@@ -1,6 +1,7 @@
 # make demo   sets everything up, runs the simulated-against-real scenario, prints the verdict and the report's path
 # make test   sets everything up and runs the tests
 # make check  lint, format, types, floors
+# make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check lint format types floors wheel clean
+.PHONY: demo test check lint format types floors wheel sample clean
 
 demo: $(INSTALLED)
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
@@ -47,6 +48,15 @@ node-packages:
 	@if [ ! -f tests/node/package-lock.json ]; then :; \
 	elif ! command -v npm >/dev/null; then echo "npm not found: the Node tests will be skipped (install Node.js 18 or newer)"; \
 	elif [ tests/node/package-lock.json -nt $(NODE_INSTALLED) ]; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $(NODE_INSTALLED); fi
+
+# The committed run that the README shows; its records are too large to commit.
+sample: $(INSTALLED)
+	rm -rf build/sample reports/sample
+	$(BIN)/streambench run scenarios/simulated-vs-real.yaml -o build/sample
+	mkdir -p reports/sample
+	cp -r build/sample/simulated-vs-real/latest/report.html build/sample/simulated-vs-real/latest/summary.json \
+	  build/sample/simulated-vs-real/latest/summary.md build/sample/simulated-vs-real/latest/junit.xml \
+	  build/sample/simulated-vs-real/latest/plots reports/sample/
 
 clean:
 	rm -rf $(VENV) dist build tests/node/node_modules

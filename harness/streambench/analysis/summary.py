@@ -327,6 +327,7 @@ def _generator(run: RunData) -> dict[str, Any]:
         "start_delay_p99_ms": None,
         "loop_lag_p99_ms": last.get("loop_lag_p99_ms"),
         "upstream_late_p99_ms": None,
+        "server_wait": {},
         "cpu": last.get("cpu"),
         "stamps": run.records[-1].stamps if run.records else "user",
         "coalesced_reads": sum(record.coalesced_reads for record in run.records),

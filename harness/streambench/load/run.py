@@ -23,7 +23,7 @@ from streambench.load.engine import Engine
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.serve import BundledServers
-from streambench.load.validity import GeneratorFacts, Watch, judge_generator
+from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator
 from streambench.record.journal import RecordWriter
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
@@ -58,7 +58,9 @@ async def run_scenario(
         run_token = tokens.token_hex(4)
         plans = plans_of(scenario, run_token)
         async with _upstreams(scenario, plans) as feeds:
-            return await _run_recorded(scenario, plans, feeds, run_token, records_path, progress, stop, on_folder)
+            return await _run_recorded(
+                scenario, plans, feeds, run_token, records_path, progress, stop, on_folder, servers.pids
+            )
 
 
 async def _run_recorded(
@@ -70,6 +72,7 @@ async def _run_recorded(
     progress: Progress,
     stop: asyncio.Event,
     on_folder: Callable[[Path], None],
+    server_pids: Mapping[str, int],
 ) -> bool:
     records_path.parent.mkdir(parents=True, exist_ok=True)
     writer = RecordWriter(records_path, scenario.secrets)
@@ -91,6 +94,7 @@ async def _run_recorded(
     try:
         writer.header(header_of(scenario))
         on_folder(records_path.parent)
+        waits = CpuWait(server_pids)
         watch = asyncio.create_task(Watch(facts, writer.generator).run())
         finished = False
         try:
@@ -98,6 +102,7 @@ async def _run_recorded(
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+            facts.server_wait = waits.shares()
             writer.end(
                 {
                     "at_ns": _clock.now_ns(),

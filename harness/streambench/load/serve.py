@@ -18,24 +18,25 @@ LIMIT_BYTES = 1 << 20
 
 
 class BundledServers:
-    """An async context manager; its `urls` are those of the started servers, by their name in the scenario."""
+    """An async context manager; `urls` and `pids` are those of the started servers, by their name in the scenario."""
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
         self._children: list[asyncio.subprocess.Process] = []
         self._discarding: list[asyncio.Task[None]] = []
         self.urls: dict[str, str] = {}
+        self.pids: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         try:
             if self._serve.openai is not None:
                 seed = str(self._serve.openai.get("seed", 0))
                 ready = await self._start("mock_openai", ["--no-chat", "--seed", seed])
-                self.urls["openai"] = ready["openai"]
+                self.urls["openai"], self.pids["openai"] = ready["openai"], ready["pid"]
             if self._serve.chat is not None:
                 arguments = ["--upstream", self.urls["openai"], *chat_arguments(self._serve.chat)]
                 ready = await self._start("mock_openai.chat", arguments)
-                self.urls["chat"] = ready["chat"]
+                self.urls["chat"], self.pids["chat"] = ready["chat"], ready["pid"]
         except BaseException:
             await self.__aexit__()
             raise

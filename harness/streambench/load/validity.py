@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ MAX_LAG_MS = 500.0  # kernel stamps stay exact when we are late, but starts and 
 MAX_LAG_USER_STAMPS_MS = 50.0
 MAX_START_DELAY_MS = 500.0
 MAX_UPSTREAM_LATE_MS = 250.0  # a fake upstream that starves makes every endpoint behind it look slow
+MAX_SERVER_WAIT = 0.6  # of the time: a bundled server that gets no CPU shows the machine, and not itself
 MIN_RATE_SHARE = 0.95
 MAX_CPU = 0.95
 MIN_JUDGED_NS = 2 * NS_PER_S  # in less time a share of the CPU says nothing
@@ -40,6 +42,7 @@ class GeneratorFacts:
     upstream_late_ns: list[int] = field(default_factory=list)  # the latest write of each stream, against its schedule
     cpu: float | None = None
     gc_pause_ns: int = 0
+    server_wait: dict[str, float] = field(default_factory=dict)  # share of the time without the CPU they wanted
     stamps: str = "user"
     coalesced_reads: int = 0
     reads: int = 0
@@ -93,6 +96,33 @@ class Watch:
             self.facts.gc_pause_ns += _clock.now_ns() - self._gc_started_ns
 
 
+class CpuWait:
+    """How long processes wait for a CPU while they could run (Linux's schedstat); elsewhere nothing is known."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._start_ns = _clock.now_ns()
+        self._before = {name: _waited_ns(pid) for name, pid in pids.items()}
+
+    def shares(self) -> dict[str, float]:
+        """By name, the share of the time since the beginning."""
+        elapsed_ns = _clock.now_ns() - self._start_ns
+        out: dict[str, float] = {}
+        for name, pid in self._pids.items():
+            before, after = self._before[name], _waited_ns(pid)
+            if before is not None and after is not None and elapsed_ns > 0:
+                out[name] = (after - before) / elapsed_ns
+        return out
+
+
+def _waited_ns(pid: int) -> int | None:
+    """The second field of schedstat: ns on a run queue. That of the main thread, which runs the server's loop."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def percentile_ms(values_ns: list[int], percent: float) -> float | None:
     """A percentile of durations in ns, in ms."""
     return round(float(np.percentile(values_ns, percent)) / NS_PER_MS, 3) if values_ns else None
@@ -129,6 +159,12 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
             f"the fake upstream wrote {late_ms:,.0f} ms late at p99 (limit {MAX_UPSTREAM_LATE_MS:,.0f} ms): the "
             "machine is busy; lower the load, or end what else runs on it"
         )
+    for name, share in facts.server_wait.items():
+        if share > MAX_SERVER_WAIT and facts.elapsed_ns > MIN_JUDGED_NS:
+            reasons.append(
+                f"the bundled server {name!r} waited {share:.0%} of the time for a CPU (limit {MAX_SERVER_WAIT:.0%}): "
+                "the machine is busy; lower the load, or end what else runs on it"
+            )
     if facts.cpu is not None and facts.cpu > MAX_CPU and facts.elapsed_ns > MIN_JUDGED_NS:
         reasons.append(f"the generator used {facts.cpu:.0%} of its core: lower the load, or use a faster machine")
     return {
@@ -139,6 +175,7 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
         "start_delay_p99_ms": delay_ms,
         "loop_lag_p99_ms": lag_ms,
         "upstream_late_p99_ms": late_ms,
+        "server_wait": {name: round(share, 3) for name, share in facts.server_wait.items()},
         "cpu": None if facts.cpu is None else round(facts.cpu, 3),
         "gc_pause_ms": round(facts.gc_pause_ns / NS_PER_MS, 3),
         "stamps": facts.stamps,
