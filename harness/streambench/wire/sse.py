@@ -169,7 +169,8 @@ class SseDecoder:
     def _read_lines(self, lines: list[bytes], end_bytes: int, out: list[WireMessage], *, last: bool = False) -> None:
         """Interpret complete lines; each was followed by a line end of `end_bytes`."""
         if self._pending:
-            lines[0] = b"%b%b" % (self._pending, lines[0])
+            self._pending += lines[0]
+            lines[0] = bytes(self._pending)
             self._pending.clear()
         max_line_bytes = self._limits.max_line_bytes
         max_event_bytes = self._limits.max_event_bytes
