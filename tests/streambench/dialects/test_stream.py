@@ -313,7 +313,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("name", bundled_dialects())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_nothing_that_a_server_sends_breaks_a_stream(name: str, data: st.DataObject) -> None:
     loaded = load_dialect(name)
