@@ -553,3 +553,30 @@ async def test_a_login_beside_the_socket_gives_its_cookie_and_its_thread(
         {"session": "s3cret"},
         {"session": "s3cret", "affinity": "b2"},
     ]
+
+
+async def test_deltas_and_all_the_text_so_far_are_measured_alike(
+    dialect_file: Callable[[str], str], stream_of: Streaming
+) -> None:
+    words = ["grüß ", "Gott, ", "", "Welt ", "😀"]
+
+    async def speak(socket: ServerConnection) -> None:
+        async for prompt in socket:
+            for i, word in enumerate(words):
+                await socket.send(event("delta", text=word if prompt == "delta" else "".join(words[: i + 1])))
+            await socket.send(event("done"))
+
+    measured = []
+    async with serve(speak, "127.0.0.1", 0) as server:
+        for mode in ("delta", "snapshot"):
+            text = DIALECT.replace("delta: {content: text}", f"delta: {{content: text, mode: {mode}}}")
+            text = text.replace("/chat/{room}", "/chat").replace("variables: {room: main}\n", "")
+            text = text[: text.index("setup:")] + 'request: {send: ["{prompt}"]}\n' + text[text.index("name:") :]
+            dialect = load_dialect(dialect_file(text))
+            spec = TargetSpec("t", dialect, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            user = open_session(spec)
+            record = await stream_of(user, spec, mode)
+            await user.close()
+            measured.append((record.text, record.events.name, record.events.chars, record.outcome, record.findings))
+    assert measured[0] == measured[1]
+    assert measured[0][2] == [*map(len, words), 0]
