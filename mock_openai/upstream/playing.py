@@ -58,6 +58,7 @@ class Player:
         "_closed",
         "_ending_ns",
         "_entry",
+        "_finished",
         "_framed",
         "_left_ns",
         "_position",
@@ -65,7 +66,6 @@ class Player:
         "_script",
         "_transport",
         "done",
-        "finished",
     )
 
     def __init__(
@@ -88,7 +88,7 @@ class Player:
         self._framed = chunked
         self._position = 0
         self._left_ns: int | None = None
-        self.finished = False
+        self._finished = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -103,10 +103,13 @@ class Player:
 
     def step(self) -> int | None:
         """Write what is due; returns when to be called again, or None."""
+        transport, position = self._transport, self._position
+        if transport.is_closing():
+            # Mostly this step knows it before the request's task is told.
+            self.leave(time.monotonic_ns())
         if self._left_ns is not None:
             return self._step_unheard(self._left_ns)
-        transport, position = self._transport, self._position
-        if transport.is_closing() or self.finished:
+        if self._finished:
             return None
         if position == len(self._score):
             self._finish()
@@ -148,7 +151,7 @@ class Player:
         return None
 
     def _finish(self) -> None:
-        self.finished = True
+        self._finished = True
         script = self._script
         self._journal_faults(script.notes, time.monotonic_ns())
         if self._left_ns is not None:
@@ -160,12 +163,12 @@ class Player:
 
     def leave(self, now_ns: int) -> None:
         """The client has left. Unless the upstream is to ignore it, that ends the reply."""
-        if self.finished and not self._script.cut:
+        if self._entry.ended != "open" or self._left_ns is not None:
             return
         self._entry.cancelled_ns = now_ns
-        if self._script.ignore_cancel_ns == 0 or self.finished:
+        if self._script.ignore_cancel_ns == 0 or self._finished:
             self._closed("cancelled")
-            self.finished = True
+            self._finished = True
             self._score = _Score()  # a step that is still to come, maybe in an hour, shall not keep it in memory
             return
         # The player goes on to be called by the pacer, and counts what it generates for nobody.
