@@ -10,17 +10,19 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from streambench.errors import ConfigurationError, ExitCode
+from streambench.errors import ConfigurationError, ExitCode, nearest
 from streambench.findings import Axis, Finding, Severity
 
 if TYPE_CHECKING:
     from streambench.cli.har import HarStream
     from streambench.dialects import Dialect, Event
+    from streambench.dialects.dialect import EventRule
     from streambench.wire.message import WireMessage
 
 WIRES = ("sse", "ndjson", "websocket", "socketio")
 BLOCK_BYTES = 1 << 16
 KEPT_FINDINGS = 50
+MAX_FIELDS = 20
 KEPT_A_RULE = 5  # a dialect that does not fit breaks one rule at every event
 
 
@@ -28,7 +30,8 @@ KEPT_A_RULE = 5  # a dialect that does not fit breaks one rule at every event
 class CheckResult:
     """What a capture held. `kept` are the first findings of each rule, `counts` all of them by severity, axis and rule.
 
-    `times` are the figures that a capture with times gives, in milliseconds.
+    `times` are the figures that a capture with times gives, in milliseconds. `missing` are the paths at which text was
+    looked for before any was found, each with an event that lacks it and the fields that this event has.
     """
 
     dialect: str | None
@@ -40,6 +43,7 @@ class CheckResult:
     kept: list[Finding] = field(default_factory=list)
     counts: Counter[tuple[Severity, Axis, str]] = field(default_factory=Counter)
     times: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
@@ -260,7 +264,24 @@ class _Check:
             self.result.characters += len(event.content)
             self.result.names[event.name] += 1
             self.result.add(event.findings)
+            if not self.result.characters:
+                self._note_missing_text(self._dialect.events.get(event.name), event.data)
         return event
+
+    def _note_missing_text(self, rule: EventRule | None, data: Any) -> None:
+        """Keep where text was looked for and not found; it matters if none is found at all."""
+        from streambench.dialects.draft import leaves
+        from streambench.grammar.paths import MISSING
+
+        if (
+            rule is None
+            or rule.content is None
+            or rule.content_path is None
+            or rule.content_path in self.result.missing
+        ):
+            return
+        if rule.content(data) in (MISSING, []):
+            self.result.missing[rule.content_path] = (rule.name, tuple(path for path, _ in leaves(data))[:MAX_FIELDS])
 
     def _time(self, event: Event, at_ms: float | None) -> None:
         """The first content after the prompt, and the longest wait for more of it; the worst of several replies."""
@@ -326,6 +347,8 @@ def describe(result: CheckResult, source: str) -> str:
         places = _count(result.violations, "place")
         axes = ", ".join(f"{axis} {count}" for axis, count in result.by_axis().items() if count)
         lines = [f"FAILED  {source} breaks {result.dialect} in {places} ({axes}): {events}."]
+    if not result.characters:
+        lines += [_no_text(path, *result.missing[path]) for path in result.missing]
     if result.times:
         lines.append("        " + ", ".join(f"{name} {value:.1f} ms" for name, value in result.times.items()))
     for finding in result.kept:
@@ -343,6 +366,12 @@ def describe(result: CheckResult, source: str) -> str:
         lines += ["", f"  {left_out} more findings are not shown; by rule:"]
         lines += [f"    {count:>6}  {rule}" for (_, _, rule), count in result.counts.most_common()]
     return "\n".join(lines) + "\n"
+
+
+def _no_text(path: str, event: str, fields: tuple[str, ...]) -> str:
+    meant = nearest(path, fields)
+    hint = f" Did you mean {meant!r}?" if meant else f" Its fields are {', '.join(fields)}." if fields else ""
+    return f"        No text: `{event}` has nothing at {path!r}.{hint}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -128,7 +128,7 @@ def _string_paths(data: Sequence[Any]) -> list[str]:
     """The paths of texts that every message has; of numbers too, where a field of that name is sure to be a name."""
     found: list[str] | None = None
     for item in data:
-        paths = [path for path, value in _leaves(item) if _may_name(path, value)]
+        paths = [path for path, value in leaves(item) if _may_name(path, value)]
         found = paths if found is None else [path for path in found if path in paths]
     return found or []
 
@@ -183,7 +183,7 @@ def _wire_name(source: str | None, message: WireMessage, data: Any) -> str:
     return str(compile_path(source)(data))
 
 
-def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Paths and values at the ends of a JSON value; of an array within it only the first element."""
     if depth > MAX_DEPTH:
         return
@@ -198,7 +198,7 @@ def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, A
         return
     for key, item in items:
         if key and "." not in key and key == key.strip() and key != "*":
-            yield from _leaves(item, f"{path}.{key}" if path else key, depth + 1)
+            yield from leaves(item, f"{path}.{key}" if path else key, depth + 1)
 
 
 # Writing
@@ -272,7 +272,7 @@ def _event(seen: _Seen, source: str | None, text: tuple[str, str, bool] | None) 
         if text[2]:
             lines.append("    mode: snapshot   # each event repeats all the text so far")
     if any(word in seen.name.lower() for word in FAILURE_WORDS):
-        path = next((path for path, value in _leaves(seen.data[0]) if isinstance(value, str) and path != source), None)
+        path = next((path for path, value in leaves(seen.data[0]) if isinstance(value, str) and path != source), None)
         if path is not None:
             lines.append(f"    error: {path}")
     required = _always_there(seen.data)
@@ -313,7 +313,7 @@ def _text_field(events: Mapping[str, _Seen]) -> tuple[str, str, bool] | None:
 
 def _texts(data: Sequence[Any]) -> dict[str, list[str]]:
     """By path, the texts that the messages have there, where they have nothing else."""
-    paths = dict.fromkeys(path for item in data for path, value in _leaves(item) if isinstance(value, str))
+    paths = dict.fromkeys(path for item in data for path, value in leaves(item) if isinstance(value, str))
     found = {path: [compile_path(path)(item) for item in data] for path in paths}
     return {
         path: [value for value in values if isinstance(value, str)]
@@ -357,7 +357,7 @@ def _invariants(events: Mapping[str, _Seen], order: Sequence[str], source: str |
     waiting = {name: iter(seen.data) for name, seen in events.items()}
     data = [next(waiting[name]) for name in order if not events[name].literal]
     found = []
-    for path in dict.fromkeys(path for item in data for path, _ in _leaves(item)):
+    for path in dict.fromkeys(path for item in data for path, _ in leaves(item)):
         values = [value for item in data if (value := compile_path(path)(item)) not in (MISSING, None)]
         last = path.rpartition(".")[2].lower()
         if len(values) < 3 or path == source:

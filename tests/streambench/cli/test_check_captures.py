@@ -85,6 +85,18 @@ def test_interop_findings_are_shown_and_break_nothing(tmp_path: Path, capsys: py
     assert "sse.no-space  (info)" in out
 
 
+def test_a_path_that_finds_no_text_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dialect = tmp_path / "x.yaml"
+    capture = str(CAPTURES / "conversation-stream/valid.sse")
+    text = load_dialect("conversation-stream").source_path.read_text("utf-8")
+    dialect.write_text(text.replace("content: content", "content: contnt"), "utf-8")
+    assert run_command(["check", capture, "-d", str(dialect)]) == 0
+    assert "No text: `chunk` has nothing at 'contnt'. Did you mean 'content'?" in capsys.readouterr().out
+    dialect.write_text(text.replace("content: content", "content: data.words"), "utf-8")
+    run_command(["check", capture, "-d", str(dialect)])
+    assert "Its fields are type, content." in capsys.readouterr().out
+
+
 def test_the_wire_must_be_the_dialects(capsys: pytest.CaptureFixture[str]) -> None:
     path = CAPTURES / "ollama/valid.ndjson"
     assert run_command(["check", str(path), "-d", "ollama", "--wire", "sse"]) == 2
