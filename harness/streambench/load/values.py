@@ -1,0 +1,116 @@
+"""The values of a scenario file: texts with `${NAME}` in them, durations, rates and numbers, each with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from streambench.dialects.located import Located, describe
+from streambench.load.scenario import SERVED
+from streambench.load.secrets import Secrets
+from streambench.units import parse_duration_ns
+
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+T = TypeVar("T")
+
+
+class Values:
+    """Reads values of one file. `served` are the bundled servers that it starts; what comes from the environment
+    becomes one of the `secrets`.
+    """
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.secrets = Secrets()
+        self.served: set[str] = set()
+        self._environ = environ
+
+    def text(self, node: Located, what: str) -> str:
+        """A text, with `${NAME}` from the environment in place; `${serve.…}` stays, it is known later."""
+        text = node.string(what)
+
+        def fill(match: re.Match[str]) -> str:
+            name, has_default, default = match[1].partition(":-")
+            if name.startswith("serve."):
+                self._check_served(node, name, match.start(1))
+                return match[0]
+            if _VARIABLE.fullmatch(name) is None:
+                raise node.error(f"{match[0]!r} names no environment variable", text=match[0], at=match.start())
+            if name in self._environ:
+                value = self._environ[name]
+                self.secrets.add(value, match[0] if not has_default else f"${{{name}}}")
+                return value
+            if has_default:
+                return default
+            raise node.error(
+                f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}",
+                text=name,
+                at=match.start(),
+            )
+
+        return _REFERENCE.sub(fill, text)
+
+    def _check_served(self, node: Located, name: str, at: int) -> None:
+        served = name.removeprefix("serve.")
+        if served in self.served:
+            return
+        if served in SERVED:
+            raise node.error(f"{name} is used, but `serve` does not start it: add serve: {{{served}: {{}}}}", at=at)
+        names = [f"serve.{one}" for one in SERVED]
+        raise node.error(f"there is no {name}: `serve` starts {' and '.join(SERVED)}.", text=name, valid=names, at=at)
+
+    def scalar(self, node: Located, what: str) -> str:
+        if isinstance(node.value, dict | list) or node.value is None:
+            raise node.error(f"{what} must be a text or a number, not {describe(node.value)}")
+        if isinstance(node.value, bool):
+            return "true" if node.value else "false"
+        return self.text(node, what) if isinstance(node.value, str) else str(node.value)
+
+    def read(self, node: Located, parse: Callable[[str], T], what: str) -> T:
+        """A quantity in its own notation. A number is offered as text, so that `0` is a duration."""
+        if isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
+            raise node.error(f"{what} is {describe(node.value)}, which is no quantity")
+        text = self.text(node, what) if isinstance(node.value, str) else str(node.value)
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise node.error(f"{what}: {error}", text=text) from None
+
+    def duration(self, node: Located | None, what: str, default: int) -> int:
+        return default if node is None else self.read(node, parse_duration_ns, what)
+
+    def number(self, node: Located | None, what: str, low: float, high: float, default: float) -> float:
+        if node is None:
+            return default
+        value = self.read(node, float, what)
+        if not low <= value <= high:
+            raise node.error(f"{what} lies between {low:g} and {high:g}", text=str(node.value))
+        return value
+
+    def integer(self, node: Located | None, what: str, low: int, high: int, default: int) -> int:
+        if node is None:
+            return default
+
+        def parse(text: str) -> int:
+            try:
+                return int(text)
+            except ValueError:
+                raise ValueError(f"{text!r} is not a whole number") from None
+
+        value = self.read(node, parse, what)
+        if not low <= value <= high:
+            raise node.error(f"{what} lies between {low:,} and {high:,}", text=str(node.value))
+        return value
+
+    def file_beside(self, node: Located, name: str, what: str) -> tuple[Path, str]:
+        """A file that the scenario names, in the working directory or beside the scenario, and its text."""
+        path = Path(name) if Path(name).is_file() else self.path.parent / name
+        try:
+            return path, path.read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise node.error(f"{what} cannot be read: {reason}", text=name) from None
