@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from mock_openai.upstream.chat_completions import ChatCompletions
 from mock_openai.upstream.completions import Completions
 from mock_openai.upstream.embeddings import Embeddings
 from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.exchange import Api
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.plans import Plan, Plans
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, Trace, profile_from
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.recording import Recorder
 from mock_openai.upstream.responses import Responses
-from mock_openai.upstream.service import Api, Service, route_handler
+from mock_openai.upstream.service import Service, route_handler
 
 MAX_BODY_BYTES = 8 << 20
 DEFAULT_TOKENS = 80
@@ -86,8 +88,17 @@ def create_app(settings: UpstreamSettings) -> web.Application:
             refusal = raised
         return (gemini.gemini_refusal if _is_gemini(request) else openai_refusal)(refusal)
 
+    refused = count(1)
+
+    async def identified(request: web.Request, response: web.StreamResponse) -> None:
+        """What was refused before it became an entry of the journal has a request id too."""
+        if not request.path.startswith("/_mock/") and not _is_gemini(request):
+            response.headers.setdefault("x-request-id", f"req_mockrefused{next(refused):06d}")
+
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[real_service_errors, admin.guard])
     app[SERVICE] = service
+    if settings.record is None:
+        app.on_response_prepare.append(identified)
     app.add_routes(admin.routes())
     if settings.record is not None:
         assert settings.traces_folder is not None

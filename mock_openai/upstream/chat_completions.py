@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from mock_openai.upstream.asking import Ask, Refusal, Tool, number, optional, required, stops, text_of
-from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.errors import openai_headers, openai_refusal
+from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
 from mock_openai.upstream.reply import Choice
-from mock_openai.upstream.service import Exchange
 from mock_openai.upstream.stream import Frame, in_turns
 
 SYSTEM_FINGERPRINT = "fp_mock"
@@ -74,6 +75,9 @@ class ChatCompletions:
 
     def refuse(self, refusal: Refusal) -> web.Response:
         return openai_refusal(refusal)
+
+    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
+        return openai_headers(request_id, elapsed_ms, limits)
 
 
 def _check_message(message: Any, where: str) -> None:

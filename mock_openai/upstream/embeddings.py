@@ -7,14 +7,15 @@ import json
 import math
 import random
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from mock_openai.upstream.asking import Ask, Refusal, number
-from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.errors import openai_headers, openai_refusal
+from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
-from mock_openai.upstream.service import Exchange
 from mock_openai.upstream.stream import Frame
 
 DIMENSIONS = {"text-embedding-3-large": 3072}
@@ -45,6 +46,9 @@ class Embeddings:
 
     def refuse(self, refusal: Refusal) -> web.Response:
         return openai_refusal(refusal)
+
+    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
+        return openai_headers(request_id, elapsed_ms, limits)
 
 
 def _inputs(value: Any) -> list[str]:

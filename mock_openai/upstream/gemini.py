@@ -13,9 +13,9 @@ from typing import Any
 from aiohttp import web
 
 from mock_openai.upstream.asking import Ask, Refusal, Tool, number, optional, required, stops, text_of
+from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import GEMINI_CATALOGUE, known
 from mock_openai.upstream.reply import Call, Choice
-from mock_openai.upstream.service import Exchange
 from mock_openai.upstream.stream import Frame
 
 STATUSES = {
@@ -94,6 +94,9 @@ class GenerateContent:
 
     def refuse(self, refusal: Refusal) -> web.Response:
         return gemini_refusal(refusal)
+
+    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
+        return {"server-timing": f"gfet4t7; dur={elapsed_ms}", "x-content-type-options": "nosniff"}
 
 
 class StreamGenerateContent(GenerateContent):

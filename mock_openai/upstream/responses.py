@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from mock_openai.upstream.asking import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.chat_completions import OBFUSCATED_LENGTH
-from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.errors import openai_headers, openai_refusal
+from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
 from mock_openai.upstream.reply import Call
-from mock_openai.upstream.service import Exchange
 from mock_openai.upstream.stream import Frame
 
 LOWEST_LIMIT = 16
@@ -61,6 +62,9 @@ class Responses:
 
     def refuse(self, refusal: Refusal) -> web.Response:
         return openai_refusal(refusal)
+
+    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
+        return openai_headers(request_id, elapsed_ms, limits)
 
 
 def _type_of(item: Any) -> Any:

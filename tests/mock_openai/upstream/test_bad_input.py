@@ -67,6 +67,7 @@ def test_wrong_bodies_are_refused_as_the_real_service_does(
     if code is not None:
         assert error["code"] == code
     assert error["message"]
+    assert answer.headers["x-request-id"].startswith("req_")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"model": "gpt-4o", "messages": NaN'])

@@ -59,6 +59,8 @@ def test_without_sse_a_stream_is_one_json_array(upstream: Any) -> None:
 def test_events_begin_exactly_as_the_sdk_wants(upstream: Any) -> None:
     body = {"contents": [{"parts": [{"text": "x"}]}]}
     answer = httpx.post(f"{upstream.url}/v1beta/models/{MODEL}:streamGenerateContent?alt=sse", json=body)
+    assert answer.headers["server-timing"].startswith("gfet4t7; dur=")
+    assert not [name for name in answer.headers if name.startswith(("openai-", "x-ratelimit"))]
     lines = [line for line in answer.text.split("\r\n") if line]
     assert len(lines) == 13
     assert all(line.startswith("data: {") for line in lines)

@@ -1,0 +1,273 @@
+"""One request being answered: let in, composed, damaged as ordered, written, and journalled however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import string
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from mock_openai.upstream import opening
+from mock_openai.upstream.asking import Ask, Refusal
+from mock_openai.upstream.damage import damaged
+from mock_openai.upstream.exchange import Api, Exchange, Speaker
+from mock_openai.upstream.faults import Fault, Stage, drawn
+from mock_openai.upstream.journal import Entry
+from mock_openai.upstream.plans import Order, Plan
+from mock_openai.upstream.playing import Player, finish, reset
+from mock_openai.upstream.reply import compose
+from mock_openai.upstream.slots import Pool
+from mock_openai.upstream.stream import Ending, Frame, Script
+
+if TYPE_CHECKING:
+    from mock_openai.upstream.service import Service
+
+MAX_REQUEST_KEPT_BYTES = 64 * 1024
+MAX_BYTES_IN_FLIGHT = 1 << 30
+"""Of replies that are composed and not yet written; beyond it requests are refused as by an overloaded service."""
+FIN_PATIENCE_S = 1.0
+PADDING = string.ascii_letters + string.digits
+
+
+class Answer:
+    """One request being answered."""
+
+    def __init__(
+        self,
+        service: Service,
+        api: Api,
+        request: web.Request,
+        body: dict[str, Any],
+        ask: Ask,
+        order: Order,
+        arrived_ns: int,
+        size: int,
+    ) -> None:
+        self.service = service
+        self.api = api
+        self.request = request
+        self.body = body
+        self.ask = ask
+        self.key = order.key or _prompt_key(ask)
+        attempt = service.journal.attempt_of(order.mark or self.key)
+        self.plan: Plan = order.plan.for_attempt(attempt)
+        self.faults: tuple[Fault, ...] = drawn(self.plan.faults, self.plan.draw(self.key, attempt, "faults"))
+        self.attempt = attempt
+        self.entry = Entry(
+            seq=0,
+            mark=order.mark,
+            plan=self.plan.id,
+            rule=order.rule,
+            attempt=attempt,
+            route=request.path,
+            model=ask.model,
+            stream=ask.stream,
+            profile=self.plan.profile.name,
+            seed=self.plan.seed,
+            arrived_ns=arrived_ns,
+            body_ns=time.monotonic_ns(),
+            request=body if size <= MAX_REQUEST_KEPT_BYTES else {"omitted_bytes": size},
+            request_bytes=min(size, MAX_REQUEST_KEPT_BYTES),
+        )
+        self.limits_headers: Mapping[str, str] = {}
+        # The client has left, and the entry is closed by the player that goes on.
+        self.unheard = False
+        # Of a reply in one body, before any damage.
+        self.length = 0
+        self._bytes = 0
+
+    async def run(self) -> web.StreamResponse:
+        """Answer, and close the journal's entry however it ends."""
+        service = self.service
+        service.journal.open(self.entry)
+        service.metrics.opened(self.api.route)
+        service.answers.add(self)
+        try:
+            return await self._answered()
+        except asyncio.CancelledError:
+            if not self.unheard:
+                self.close("cancelled")
+            raise
+        except ConnectionError:
+            # The connection is over, by a fault that was journalled or because the client went while we wrote.
+            self.close("cancelled")
+            if self.request.transport is not None:
+                self.request.transport.close()
+            return web.Response()  # goes nowhere: the server finds the connection closed
+
+    def close(self, ended: str) -> None:
+        """The reply is over; what comes later changes nothing."""
+        service = self.service
+        if service.journal.close(self.entry, ended=ended, now_ns=time.monotonic_ns()):
+            service.metrics.closed(self.api.route, self.entry)
+            service.bytes_in_flight -= self._bytes
+            self._bytes = 0
+            service.answers.discard(self)
+
+    async def _answered(self) -> web.StreamResponse:
+        key = self.request.headers.get("authorization", "")
+        verdict = self.service.let_in(f"key {key}", self.service.limits, self.ask)
+        self.limits_headers = verdict.headers
+        if verdict.retry_ns:
+            return self.refuse(opening.over_quota(verdict), "quota")
+        if not self.ask.stream:
+            for fault in self.faults:
+                if fault.name == "error":
+                    return self.refuse(opening.told_at_once(fault), fault.name)
+            self.faults = tuple(fault for fault in self.faults if not fault.kind.stream_only)
+        shift_ns = 0
+        for fault in self.faults:
+            if fault.kind.stage is Stage.BEFORE:
+                response = await opening.OPENINGS[fault.name](self, fault)
+                if response is not None:
+                    return response
+                if fault.name == "slow-headers":
+                    shift_ns += fault.ms_ns() or 0
+        capacity = self.plan.profile.capacity
+        if capacity is None:
+            return await self._replied(shift_ns, None)
+        pool = self.service.pools.of(capacity)
+        await pool.take(capacity.slots)
+        try:
+            return await self._replied(time.monotonic_ns() - self.entry.arrived_ns, pool)
+        finally:
+            pool.free()
+
+    async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
+        await self.service.turns.take()
+        if self.service.bytes_in_flight > MAX_BYTES_IN_FLIGHT:
+            return self.refuse(opening.refusal_of(503), "overloaded")
+        script, speaker = self.prepare(shift_ns, pool.active if pool else 1)
+        if self.ask.stream:
+            return await self.play(script, {"content-type": speaker.content_type})
+        # A reply in one piece has its headers when it is ready.
+        await self.service.wait_until(self.entry.arrived_ns + (script.writes[0].due_ns if script.writes else 0))
+        return await self.play(script, {"content-type": "application/json"}, self._length(script))
+
+    def _length(self, script: Script) -> int:
+        """What `content-length` promises: what is written, unless the connection is to be cut before that."""
+        written = sum(len(write.data) for write in script.writes)
+        return max(written + 1, self.length) if script.cut and script.ending is not Ending.END else written
+
+    def prepare(self, shift_ns: int, active: int) -> tuple[Script, Speaker]:
+        """Compose the reply, give it its form, and damage it as ordered."""
+        plan, ask, entry = self.plan, self.ask, self.entry
+        wide = any(fault.name == "split-utf8" for fault in self.faults)
+        reply = compose(plan, ask, plan.draw(self.key, self.attempt, "text"), wide=wide)
+        pace = plan.draw(self.key, self.attempt, "pace")
+        due_ns = plan.profile.schedule_ns(max(1, reply.longest), pace, prompt_tokens=ask.prompt_tokens, active=active)
+        if shift_ns:
+            due_ns = [due + shift_ns for due in due_ns]
+        entry.text = reply.text
+        entry.finish = reply.choices[0].finish
+        left_out = frozenset(fault.name for fault in self.faults if fault.kind.stage is Stage.CONTENT)
+        padding = plan.draw(self.key, self.attempt, "obfuscation")
+        exchange = Exchange(
+            entry.seq,
+            ask,
+            self.body,
+            self.request.query,
+            reply,
+            due_ns,
+            shift_ns,
+            left_out,
+            lambda length: "".join(padding.choices(PADDING, k=length)),
+        )
+        speaker = self.api.speak(exchange)
+        if ask.stream:
+            frames = speaker.frames()
+        else:
+            body = speaker.whole()
+            self.length = len(body)
+            frames = [Frame(exchange.last_ns, body, 1, len(reply.text))]
+        where = plan.draw(self.key, self.attempt, "places")
+        script = damaged(frames, self.faults, speaker, where)
+        self._bytes = sum(len(write.data) for write in script.writes)
+        self.service.bytes_in_flight += self._bytes
+        return script, speaker
+
+    async def play(self, script: Script, headers: Mapping[str, str], length: int | None = None) -> web.StreamResponse:
+        """Send headers, then the script. `length`: of the body where it is known, else the body is chunked."""
+        entry, request = self.entry, self.request
+        response = web.StreamResponse(headers={"cache-control": "no-cache", **self.headers(), **headers})
+        if script.gzip:
+            response.headers["content-encoding"] = "gzip"
+        chunked = length is None and request.version >= (1, 1)
+        if chunked:
+            response.enable_chunked_encoding()
+        elif length is None:
+            response.force_close()  # HTTP/1.0 knows the end of the body by the end of the connection
+        else:
+            response.content_length = length
+        await response.prepare(request)
+        entry.headers_ns = time.monotonic_ns()
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        player = Player(transport, script, entry, entry.arrived_ns, self.close, chunked=chunked)
+        self.service.pacer.start(player.first_ns, player.step)
+        try:
+            await player.done
+        except asyncio.CancelledError:
+            player.leave(time.monotonic_ns())
+            self.unheard = player.left
+            raise
+        await self._end(script, response, transport)
+        return response
+
+    async def _end(self, script: Script, response: web.StreamResponse, transport: asyncio.Transport) -> None:
+        match script.ending:
+            case Ending.HOLD:
+                await self.hold(script.hold_ns)
+                if script.cut:
+                    self.close("fault")
+                    raise ConnectionResetError
+                await response.write_eof()
+            case Ending.END:
+                await response.write_eof()
+            case Ending.FIN:
+                finish(transport)
+                await asyncio.sleep(FIN_PATIENCE_S)  # usually cut short by the client, which closes its side
+                raise ConnectionResetError
+            case Ending.RST:
+                reset(transport)
+                raise ConnectionResetError
+
+    async def hold(self, hold_ns: int | None) -> None:
+        """Keep the client waiting, for ever where `hold_ns` is None; the client's leaving ends it."""
+        if hold_ns is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self.service.wait_until(time.monotonic_ns() + hold_ns)
+
+    def refuse(self, refusal: Refusal, fault: str) -> web.Response:
+        """Answer with an error, and journal the fault that caused it."""
+        response = self.api.refuse(refusal)
+        response.headers.update(self.headers())
+        return self.instead(response, fault)
+
+    def instead(self, response: web.Response, fault: str) -> web.Response:
+        """Journal that a fault's response goes out in place of the reply."""
+        self.entry.status = response.status
+        self.entry.headers_ns = time.monotonic_ns()
+        self.applied(fault)
+        self.close("fault")
+        return response
+
+    def applied(self, fault: str) -> None:
+        """Journal a fault that acts now, on the whole reply."""
+        self.entry.faults.append({"fault": fault, "at": None, "applied_ns": time.monotonic_ns()})
+
+    def headers(self) -> dict[str, str]:
+        """What the real service adds to every reply."""
+        elapsed_ms = (time.monotonic_ns() - self.entry.arrived_ns) // 1_000_000
+        return self.api.headers(f"req_mock{self.entry.seq:08d}", elapsed_ms, self.limits_headers)
+
+
+def _prompt_key(ask: Ask) -> str:
+    """Requests that no rule tells apart are told apart by what they ask."""
+    return "prompt " + hashlib.sha256("\0".join(ask.texts).encode(errors="replace")).hexdigest()
