@@ -9,8 +9,10 @@ from typing import Any
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.drivers.deadlines import Deadlines
-from streambench.drivers.http1 import MAX_HEADER_BYTES, ResponseReader, request_headers
+from streambench.drivers.http1 import MAX_HEADER_BYTES
 from streambench.drivers.opening import ConnectFailure, Endpoint, endpoint, open_channel
+from streambench.drivers.request_head import request_headers
+from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel, TlsChannel
 from streambench.record.model import Ending, ErrorClass

@@ -16,8 +16,10 @@ import httptools
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.drivers.decompress import Decompressor
-from streambench.drivers.http1 import MAX_EXCERPT_BYTES, MAX_HEADER_BYTES, answer_excerpt, request_bytes
+from streambench.drivers.http1 import MAX_HEADER_BYTES
 from streambench.drivers.opening import ConnectFailure, Endpoint, open_channel
+from streambench.drivers.request_head import request_bytes
+from streambench.drivers.response import MAX_EXCERPT_BYTES, answer_excerpt
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel

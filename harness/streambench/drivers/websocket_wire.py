@@ -22,10 +22,11 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.http1 import USER_AGENT, answer_excerpt
 from streambench.drivers.link import Loss
 from streambench.drivers.opening import ConnectFailure, Endpoint, open_channel
+from streambench.drivers.request_head import USER_AGENT
 from streambench.drivers.requests import remember_cookies
+from streambench.drivers.response import answer_excerpt
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
