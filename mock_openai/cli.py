@@ -49,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--seed", type=int, default=0, help="seed of texts and latencies (default: %(default)s)")
     out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="length of a reply (default: %(default)s)")
     out.add_argument("--api-key", help="let only this key in")
+    out.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more model that is known, * for any (repeatable)",
+    )
     out.add_argument("--admin-token", help="admin routes ask for this token, and answer beyond loopback")
     limits = out.add_argument_group("rate limits of each key")
     limits.add_argument("--limit-requests", type=_count, metavar="N", help="so many requests in each window")
@@ -106,6 +113,7 @@ def _settings(options: argparse.Namespace) -> UpstreamSettings:
         options.admin_token,
         Limits(options.limit_requests, options.limit_tokens, round(options.limit_window * NS_PER_S)),
         {} if options.traces is None else load_traces(options.traces),
+        frozenset(options.model),
         options.record,
         options.traces,
     )

@@ -39,8 +39,9 @@ class UpstreamSettings:
     """What a server is started with.
 
     `profile`: a name, or a JSON object with parameters. `api_key`: the only key that is let in; None lets everybody
-    in. `limits`: rate limits of each key. `traces`: recorded streams by name. `record`: the URL of a real service to
-    pass everything on to, and `traces_folder` where its replies are kept.
+    in. `limits`: rate limits of each key. `traces`: recorded streams by name. `models`: further names that are known,
+    `*` for any. `record`: the URL of a real service to pass everything on to, and `traces_folder` where its replies are
+    kept.
     """
 
     profile: str = DEFAULT_PROFILE
@@ -50,6 +51,7 @@ class UpstreamSettings:
     admin_token: str | None = None
     limits: Limits = field(default_factory=Limits)
     traces: dict[str, Trace] = field(default_factory=dict)
+    models: frozenset[str] = frozenset()
     record: str | None = None
     traces_folder: Path | None = None
 
@@ -97,6 +99,7 @@ def create_app(settings: UpstreamSettings) -> web.Application:
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[real_service_errors, admin.guard])
     app[SERVICE] = service
+    app[models.MORE_MODELS] = settings.models
     if settings.record is None:
         app.on_response_prepare.append(identified)
     app.add_routes(admin.routes())

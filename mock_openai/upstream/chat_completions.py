@@ -29,7 +29,7 @@ class ChatCompletions:
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
-        model = known_model(body)
+        model = known_model(request, body)
         messages = required(body, "messages", "an array")
         if not messages:
             raise Refusal(

@@ -25,7 +25,7 @@ class Completions:
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
-        model = known_model(body)
+        model = known_model(request, body)
         prompt = body.get("prompt", "<|endoftext|>")
         texts = [prompt] if isinstance(prompt, str) else prompt
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

@@ -30,7 +30,7 @@ class Embeddings:
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
-        model = known_model(body)
+        model = known_model(request, body)
         encoding = body.get("encoding_format", "float")
         if encoding not in ("float", "base64"):
             raise Refusal(

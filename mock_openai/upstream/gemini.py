@@ -67,7 +67,7 @@ class GenerateContent:
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
         model = request.match_info["model"]
-        if not known(model):
+        if not known(request, model):
             version = request.match_info["version"]
             raise Refusal(
                 f"models/{model[:200]} is not found for API version {version}, or is not supported for "
@@ -284,6 +284,6 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def one_model(request: web.Request) -> web.Response:
     name = request.match_info["model"]
-    if not known(name):
+    if not known(request, name):
         return gemini_refusal(Refusal(f"Model is not found: models/{name[:200]}", status=404))
     return web.json_response(model_object(name))

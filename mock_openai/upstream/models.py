@@ -39,17 +39,25 @@ _FAMILIES = re.compile(
 )
 
 
-def known(model: str) -> bool:
-    """Whether a name belongs to a family of models of the real services; newer members of a family are known too."""
-    return _FAMILIES.match(model) is not None
+MORE_MODELS: web.AppKey[frozenset[str]] = web.AppKey("more_models", frozenset)
+ANY_MODEL = "*"
 
 
-def known_model(body: Mapping[str, Any]) -> str:
+def known(request: web.Request, model: str) -> bool:
+    """Whether a name belongs to a family of models of the real services, or was named when the server was started.
+
+    Newer members of a family are known too.
+    """
+    more = request.app[MORE_MODELS]
+    return _FAMILIES.match(model) is not None or model in more or ANY_MODEL in more
+
+
+def known_model(request: web.Request, body: Mapping[str, Any]) -> str:
     """The model of a request. Raises Refusal."""
     if not body.get("model"):
         raise Refusal("you must provide a model parameter")
     model: str = required(body, "model", "a string")
-    if not known(model):
+    if not known(request, model):
         raise unknown_model(model)
     return model
 
@@ -73,7 +81,7 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def one_model(request: web.Request) -> web.Response:
     name = request.match_info["model"]
-    if not known(name):
+    if not known(request, name):
         return openai_refusal(
             Refusal(f"The model '{name[:200]}' does not exist", status=404, param="model", code="model_not_found")
         )

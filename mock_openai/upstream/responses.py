@@ -26,7 +26,7 @@ class Responses:
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
-        model = known_model(body)
+        model = known_model(request, body)
         items = body.get("input")
         if items is None:
             raise Refusal(

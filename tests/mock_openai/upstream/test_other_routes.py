@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -46,3 +47,13 @@ def test_models_are_listed_and_found(upstream: Any) -> None:
     with pytest.raises(openai.NotFoundError) as raised:
         client.models.retrieve("no-such-model")
     assert raised.value.code == "model_not_found"
+
+
+def test_further_models_can_be_named(start_upstream: Callable[..., Any]) -> None:
+    named = start_upstream("--profile", "instant", "--model", "house-model").sdk()
+    messages: Any = [{"role": "user", "content": "hello"}]
+    assert named.chat.completions.create(model="house-model", messages=messages).model == "house-model"
+    with pytest.raises(openai.NotFoundError):
+        named.chat.completions.create(model="other-model", messages=messages)
+    anything = start_upstream("--profile", "instant", "--model", "*").sdk()
+    assert anything.models.retrieve("other/model").id == "other/model"
