@@ -22,7 +22,7 @@ from mock_openai.chat.server import DEFAULT_MODE, ChatSettings
 from mock_openai.chat.store import StoreError
 from mock_openai.lifetime import stopped_or_orphaned
 
-SHUTDOWN_S = 1.0
+SHUTDOWN_S = 0.5  # what is still streaming then is cut off
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,8 @@ from aiohttp import web
 from mock_openai.chat.clock import now_ms
 from mock_openai.chat.limits import UNREAD_S
 
-UNSENT_MESSAGES = 1000
+UNSENT_OWN = 100  # then the one who asked has to read before there is more
+UNSENT_SHOWN = 1000  # then one who watches is dropped
 
 
 class Connection:
@@ -27,7 +28,8 @@ class Connection:
         self.accumulated = accumulated
         self.replies: set[asyncio.Task[None]] = set()
         self._request = request
-        self._unsent: asyncio.Queue[str] = asyncio.Queue(UNSENT_MESSAGES)
+        self._unsent: asyncio.Queue[str] = asyncio.Queue()
+        self._written = asyncio.Event()
 
     async def send(self, kind: str, data: dict[str, Any]) -> None:
         """Send to the one who asked: a reply is not taken from the upstream faster than it is read.
@@ -36,16 +38,19 @@ class Connection:
         """
         try:
             async with asyncio.timeout(UNREAD_S):
-                await self._unsent.put(_message(kind, data))
+                while self._unsent.qsize() >= UNSENT_OWN:
+                    self._written.clear()
+                    await self._written.wait()
         except TimeoutError:
             self._drop()
             raise ConnectionResetError("the client does not read") from None
+        self._unsent.put_nowait(_message(kind, data))
 
     def show(self, kind: str, data: dict[str, Any]) -> None:
         """Send without waiting, to one who watches. Who is too far behind is dropped, so that nobody has to wait."""
-        try:
+        if self._unsent.qsize() < UNSENT_SHOWN:
             self._unsent.put_nowait(_message(kind, data))
-        except asyncio.QueueFull:
+        else:
             self._drop()
 
     async def write(self) -> None:
@@ -53,6 +58,7 @@ class Connection:
         try:
             while True:
                 await self.socket.send_str(await self._unsent.get())
+                self._written.set()
         except ConnectionResetError:
             pass  # who reads from the socket notices too, and cleans up
 

@@ -50,7 +50,9 @@ class GeminiProvider:
         """The client. The SDK is large and needed in emergencies only: it is loaded then, off the event loop."""
         genai = await asyncio.to_thread(import_module, "google.genai")
         if self._client is None:
-            self._client = genai.Client(api_key=self._api_key, http_options={"base_url": self._base_url})
+            # One attempt: left to itself the SDK sleeps up to 10 s before it tries again to connect.
+            options = {"base_url": self._base_url, "retry_options": {"attempts": 1}}
+            self._client = genai.Client(api_key=self._api_key, http_options=options)
         return self._client
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class RoomChat:
         self._server = server
         self._clients: dict[str, Client] = {}
         self._rooms: dict[str, list[Client]] = {}
+        self._websockets: list[web.Request] = []
         # What clients do wrong on the wire is theirs: the library would log it as our error, with a traceback.
         quiet = logging.getLogger("mock_openai.chat.wire")
         quiet.setLevel(logging.CRITICAL)
@@ -99,13 +100,17 @@ class RoomChat:
         library's task. And when a polling client has said goodbye, its open poll is answered, not left until a ping.
         """
         socket = self._sio.eio.sockets.get(request.query.get("sid"))
+        is_websocket = request.headers.get("upgrade", "").lower() == "websocket"
+        if is_websocket:
+            self._websockets.append(request)
         try:
             response: web.StreamResponse = await self._sio.handle_request(request)
         except Exception as failure:
             log.info("a malformed packet: %s: %s", type(failure).__name__, failure)
             raise ConnectionResetError from failure
         finally:
-            if request.headers.get("upgrade", "").lower() == "websocket":
+            if is_websocket:
+                self._websockets.remove(request)
                 await self._forget(request)
         if request.method == "POST" and socket is not None and socket.closed:
             socket.queue.put_nowait(Packet(NOOP))
@@ -113,8 +118,7 @@ class RoomChat:
 
     async def _forget(self, request: web.Request) -> None:
         """Close what a WebSocket has left open."""
-        first = (sid for sid, environ in self._sio.environ.items() if environ["aiohttp.request"] is request)
-        socket = self._sio.eio.sockets.get(request.query.get("sid") or next(first, None))
+        socket = self._sio.eio.sockets.get(request.query.get("sid") or self._first_sid(request))
         if socket is not None and not socket.closed:
             await socket.close(wait=False, abort=True, reason=self._sio.reason.TRANSPORT_ERROR)
             await socket.queue.put(None)  # ends the task that writes
@@ -125,6 +129,9 @@ class RoomChat:
         """Disconnect everybody, and end what the library does in the background."""
         for client in list(self._clients.values()):
             await self._sio.disconnect(client.sid)
+        for socket in list(self._sio.eio.sockets.values()):
+            await socket.close(wait=False)
+            await socket.queue.put(None)  # ends the task that writes, which closes the WebSocket
         await self._sio.shutdown()
 
     async def connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
@@ -277,9 +284,22 @@ class RoomChat:
             if socket is None or socket.queue.qsize() < UNSENT_PACKETS:
                 return
             if loop.time() > ends_s:
-                await self._sio.disconnect(client.sid)
+                self._drop(client)
+                break
             await asyncio.sleep(0.01)
         raise ConnectionResetError("the client has gone")
+
+    def _drop(self, client: Client) -> None:
+        """Cut a client's WebSocket; `engine` then cleans up. A client that polls is given up by the library in time."""
+        eio_sid = self._sio.manager.eio_sid_from_sid(client.sid, "/")
+        for request in self._websockets:
+            if eio_sid in (request.query.get("sid"), self._first_sid(request)) and request.transport is not None:
+                request.transport.abort()
+
+    def _first_sid(self, request: web.Request) -> str | None:
+        """The library's name of the connection that began with this request, if one did."""
+        environs = self._sio.environ.items()
+        return next((sid for sid, environ in environs if environ["aiohttp.request"] is request), None)
 
     def _engine_socket(self, sid: str) -> Any:
         """The library's transport of a client; None once it is gone."""

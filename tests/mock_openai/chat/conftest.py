@@ -194,8 +194,11 @@ class SseUser(User):
                         name = None
 
     def hang_up(self) -> None:
-        transport = self.response.connection.transport
-        transport.abort()
+        if self.response.connection is not None:
+            self.response.connection.transport.abort()
+
+    def stop_reading(self) -> None:
+        """Nothing: the next event is not asked for."""
 
 
 class ChatStreamUser(SseUser):
@@ -305,7 +308,8 @@ class AssistantWsUser(User):
 
     async def start(self) -> None:
         url = self.servers.url.replace("http", "ws", 1)
-        self.socket = await connect(f"{url}/ws/chat?project={self.project}&token={self.token}{self.query}")
+        url = f"{url}/ws/chat?project={self.project}&token={self.token}{self.query}"
+        self.socket = await connect(url, compression=None)
         assert (await self.receive())["type"] == "project_joined"
         await self.send("create_conversation", title="A conversation")
         self.conversation = (await self.receive())["data"]["conversation"]["id"]
@@ -337,6 +341,9 @@ class AssistantWsUser(User):
 
     def hang_up(self) -> None:
         self.socket.transport.abort()
+
+    def stop_reading(self) -> None:
+        self.socket.transport.pause_reading()
 
     async def close(self) -> None:
         await self.socket.close()
@@ -394,6 +401,9 @@ class RoomChatUser(User):
                     if protocol.transport is not None:
                         protocol.transport.abort()
             self.client.eio.state = "disconnected"
+
+    def stop_reading(self) -> None:
+        self.client.eio.ws._response.connection.transport.pause_reading()
 
     async def close(self) -> None:
         await self.client.disconnect()

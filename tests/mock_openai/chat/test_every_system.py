@@ -197,3 +197,42 @@ async def test_many_replies_at_once_are_not_mixed_up(serve: Serve, system: str) 
     for user in users:
         await user.close()
     await servers.idle()
+
+
+async def test_an_upstream_that_dies_ends_its_replies_and_nothing_else(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    asking = asyncio.create_task(user.ask(f"go {await servers.plan('dies', **LONG)}"))
+    while not await servers.entries("dies"):
+        await asyncio.sleep(0.01)
+    await servers.runners.pop().cleanup()
+    answer = await asking
+    assert answer.ending == "error"
+    assert answer.error
+    again = await user.ask("anybody there?")
+    assert (again.ending, again.text) == ("error", "")
+    assert again.error == "The model could not be reached."
+    await user.close()
+    await servers.idle()
+
+
+@pytest.mark.parametrize("system", ["thread-events", "room-chat", "assistant-ws"])
+async def test_a_client_that_stops_reading_is_dropped_and_stops_the_model(
+    serve: Serve, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sse", "connection", "systems.room_chat"):
+        monkeypatch.setattr(f"mock_openai.chat.{module}.UNREAD_S", 0.3)
+    servers = await serve()
+    # The text so far comes with every piece, which is far more than the sockets' buffers hold.
+    more = {"query": "&content=accumulated"} if system == "assistant-ws" else {}
+    user = await servers.user(system, **more)
+    mark = await servers.plan("flood", tokens=2000)
+    events = user.events(f"go {mark}", "rapid")
+    await anext(events)
+    user.stop_reading()
+    async with asyncio.timeout(60):
+        while servers.server.counters["replies_abandoned"] == 0:
+            await asyncio.sleep(0.01)
+    user.hang_up()
+    await events.aclose()
+    await servers.idle()
