@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from streambench.dialects.checks.fields import in_order
 from streambench.dialects.decoding import decode_data
-from streambench.dialects.invariants import in_order
 from streambench.grammar.notation import is_event_name
 from streambench.grammar.paths import MISSING, compile_path
 from streambench.wire.message import WireMessage

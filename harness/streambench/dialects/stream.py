@@ -34,7 +34,8 @@ class Event:
     """A named event.
 
     `content` is the text that it added: deltas as they are, of snapshots the new part. `error` is the text of a
-    failure that it reports. `data` is its decoded payload. An event that the dialect does not know is named `?`.
+    failure that it reports. `data` is its decoded payload, `offset` where its message begins. An event that the
+    dialect does not know is named `?`.
     """
 
     index: int
@@ -43,6 +44,7 @@ class Event:
     error: str | None
     data: Any
     findings: tuple[Finding, ...] = NO_FINDINGS
+    offset: int = 0
 
 
 class DialectStream:
@@ -154,23 +156,25 @@ class DialectStream:
                 if finding is not None:
                     findings = [*(findings or ()), finding]
 
+        event = Event(index, name, content, None, data, NO_FINDINGS, message.offset)
         if self._checks:
             checks = self._checks_of.get(name)
             if checks is None:
                 checks = self._checks_for(name)
-            if checks:
-                observed = Observed(index, message.offset, name, data, content)
-                for look in checks:
-                    finding = look(observed)
-                    if finding is not None:
-                        findings = [*(findings or ()), finding]
+            for look in checks:
+                finding = look(event)
+                if finding is not None:
+                    findings = [*(findings or ()), finding]
 
-        error = self._error_text(rule, data) if rule.error is not None or rule.interrupts else None
+        if rule.error is not None or rule.interrupts:
+            event.error = self._error_text(rule, data)
         if rule.tokens is not None:
             tokens = rule.tokens(data)
             if tokens.__class__ is int:
                 self.tokens = tokens
-        return Event(index, name, content, error, data, NO_FINDINGS if findings is None else tuple(findings))
+        if findings is not None:
+            event.findings = tuple(findings)
+        return event
 
     def finish(self, ending: str, *, at_offset: int | None = None) -> list[Finding]:
         """The stream has ended: `fin`, `reset`, `timeout`, `close_frame`, `response_end`, or `client` (we left).
@@ -219,7 +223,7 @@ class DialectStream:
     def _note_undispatched(self, message: WireMessage) -> Event:
         name = "" if message.data == "" else self._dialect.identify(message)[0]
         self._undispatched = name
-        return Event(self._index, UNDISPATCHED, "", None, message.data)
+        return Event(self._index, UNDISPATCHED, "", None, message.data, offset=message.offset)
 
     def _checks_for(self, name: str) -> tuple[Callable[[Observed], Finding | None], ...]:
         checks = tuple(check.event for check in self._checks if check.names is None or name in check.names)
@@ -237,7 +241,7 @@ class DialectStream:
             got=excerpt,
             expected=self._checker.expected(),
         )
-        return Event(index, UNKNOWN, "", None, message.data, (finding,))
+        return Event(index, UNKNOWN, "", None, message.data, (finding,), message.offset)
 
     def _unknown(self, index: int, message: WireMessage, data: Any, why: str) -> Event:
         severity = Severity.VIOLATION if self._dialect.unknown_is_violation else Severity.INFO
@@ -251,7 +255,7 @@ class DialectStream:
             _excerpt(message.data),
             self._checker.expected(),
         )
-        return Event(index, UNKNOWN, "", None, data, (finding,))
+        return Event(index, UNKNOWN, "", None, data, (finding,), message.offset)
 
     def _deviations(self, deviation: Deviation, index: int, offset: int, name: str) -> list[Finding]:
         severity = Severity.VIOLATION

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from streambench.dialects.invariants import CHECKS, Observed, Parameters, register_check
+from streambench.dialects import invariants
+from streambench.dialects.invariants import Observed, Parameters, register_check
 from streambench.dialects.loading import parse_dialect
 from streambench.errors import ConfigurationError
 from streambench.findings import Axis, Finding
@@ -181,7 +182,7 @@ def test_a_check_of_ones_own() -> None:
     try:
         assert reported("{check: shouting, language: de}", a(text="HELLO"), b(text="HELLO")) == [(0, "mine.shouting")]
     finally:
-        del CHECKS["shouting"]
+        del invariants._registered["shouting"]
 
 
 def test_a_check_of_another_package_is_found_as_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +201,7 @@ def test_a_check_of_another_package_is_found_as_an_entry_point(monkeypatch: pyte
         with pytest.raises(ConfigurationError, match="found it"):
             reported("{check: theirs}")
     finally:
-        CHECKS.pop("theirs", None)
+        invariants._registered.pop("theirs", None)
 
 
 def test_memory_stays_bounded_whatever_comes() -> None:

@@ -1,0 +1,182 @@
+"""Checks of one field, in every event that has it: order, sameness, counting, a flag of the last one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from streambench.dialects.invariants import CheckFactory, CheckKind, Observed, Parameters, show
+from streambench.findings import Axis, Finding
+from streambench.grammar.paths import MISSING, Getter
+
+
+class Field:
+    """What the checks of one field have in common: they see it wherever it is present."""
+
+    rule = ""
+
+    def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
+        self.names = names
+        self._path = path
+        self._label = label
+
+    def event(self, observed: Observed) -> Finding | None:
+        value = self._path(observed.data)
+        return None if value is MISSING or value is None else self._value(value, observed)
+
+    def end(self, *, complete: bool) -> Finding | None:
+        return None
+
+    def _value(self, value: Any, observed: Observed) -> Finding | None:
+        raise NotImplementedError
+
+    def _finding(self, observed: Observed, message: str, value: Any, expected: str, axis: Axis) -> Finding:
+        return Finding(
+            axis,
+            f"{self._label}.{self.rule}",
+            message,
+            event_index=observed.index,
+            offset=observed.offset,
+            got=show(value),
+            expected=(expected,),
+        )
+
+
+def field_kind(check: type[Field]) -> CheckKind:
+    def kind(parameters: Parameters) -> CheckFactory:
+        path = parameters.path("path")
+        label = parameters.text("path")
+        names = parameters.optional_event("event")
+        return lambda: check(names, path, label)
+
+    return kind
+
+
+class Nondecreasing(Field):
+    """Numbers, or times in ISO 8601, never go back."""
+
+    rule = "nondecreasing"
+
+    def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
+        super().__init__(names, path, label)
+        self._last: Any = None
+
+    def _value(self, value: Any, observed: Observed) -> Finding | None:
+        last, self._last = self._last, value
+        if last is None or in_order(last, value):
+            return None
+        return self._finding(
+            observed,
+            f"`{self._label}` went back, from {show(last)} to {show(value)}.",
+            value,
+            f">= {show(last)}",
+            Axis.TIMING,
+        )
+
+
+def in_order(last: Any, value: Any) -> bool:
+    if isinstance(last, str) and isinstance(value, str):
+        try:
+            return datetime.fromisoformat(last) <= datetime.fromisoformat(value)
+        except (ValueError, TypeError):  # not times, or one with and one without a zone: compared as text
+            return last <= value
+    try:
+        return bool(last <= value)
+    except TypeError:
+        return False
+
+
+class Constant(Field):
+    """The field is the same in every event that has it."""
+
+    rule = "constant"
+
+    def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
+        super().__init__(names, path, label)
+        self._first: Any = None
+
+    def event(self, observed: Observed) -> Finding | None:
+        value = self._path(observed.data)
+        if value == self._first or value is MISSING or value is None:
+            return None
+        return self._value(value, observed)
+
+    def _value(self, value: Any, observed: Observed) -> Finding | None:
+        first, self._first = self._first, value
+        if first is None:
+            return None
+        return self._finding(
+            observed,
+            f"`{self._label}` changed within the stream, from {show(first)} to {show(value)}.",
+            value,
+            show(first),
+            Axis.GRAMMAR,
+        )
+
+
+class Contiguous(Field):
+    """A sequence number grows by one from event to event. One that comes late, after a gap, is not reported again."""
+
+    rule = "contiguous"
+
+    def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
+        super().__init__(names, path, label)
+        self._next: int | None = None
+        self._missing: range = range(0)
+
+    def _value(self, value: Any, observed: Observed) -> Finding | None:
+        due = self._next
+        if value.__class__ is int and (due is None or value == due):
+            self._next = value + 1
+            return None
+        if due is None:
+            due = 0
+        if value.__class__ is int:
+            if value in self._missing:
+                return None
+            if value > due:
+                self._missing = range(due, value)
+            self._next = max(value + 1, due)
+        return self._finding(
+            observed,
+            f"`{self._label}` is {show(value)} where {due} was due: events were lost, doubled or reordered.",
+            value,
+            str(due),
+            Axis.GRAMMAR,
+        )
+
+
+class LastOnly(Field):
+    """A flag is set on the last event that carries it, and on no other."""
+
+    rule = "last_only"
+
+    def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
+        super().__init__(names, path, label)
+        self._last: tuple[Observed, bool] | None = None
+        self._reported = False
+
+    def _value(self, value: Any, observed: Observed) -> Finding | None:
+        last, self._last = self._last, (observed, bool(value))
+        if last is None or not last[1] or self._reported:
+            return None
+        self._reported = True
+        return self._finding(
+            observed,
+            f"`{self._label}` was already true in event {last[0].index}, so nothing of the kind should follow.",
+            value,
+            "no further event with it",
+            Axis.GRAMMAR,
+        )
+
+    def end(self, *, complete: bool) -> Finding | None:
+        if not complete or self._reported or self._last is None or self._last[1]:
+            return None
+        observed, _ = self._last
+        return self._finding(
+            observed,
+            f"`{self._label}` is true in no event; it should be in this one, the last that carries it.",
+            False,
+            "true",
+            Axis.GRAMMAR,
+        )

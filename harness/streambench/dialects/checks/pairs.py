@@ -1,0 +1,124 @@
+"""Checks that one event calls for another: what is started must end, what is promised must come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from streambench.dialects.conditions import read_condition
+from streambench.dialects.invariants import MAX_KEYS, CheckFactory, Observed, Parameters, show, value_key
+from streambench.findings import Axis, Finding
+from streambench.grammar.paths import Getter
+
+
+class Closed:
+    """Every part that was started is ended before the stream ends, and none is ended that was not started."""
+
+    def __init__(self, starts: frozenset[str], ends: frozenset[str], by: tuple[Getter, ...], label: str) -> None:
+        self._starts = starts
+        self._ends = ends
+        self._by = by
+        self._label = label
+        self.names: frozenset[str] | None = starts | ends
+        self._open: dict[Hashable, tuple[int, int]] = {}
+
+    def event(self, observed: Observed) -> Finding | None:
+        key = value_key(self._by, observed.data)
+        if observed.name in self._starts:
+            doubled = key in self._open
+            if doubled or len(self._open) < MAX_KEYS:
+                self._open[key] = (observed.index, observed.offset)
+            return self._finding(observed, key, "started while it is open") if doubled else None
+        if self._open.pop(key, None) is None:
+            return self._finding(observed, key, "ended without having been started")
+        return None
+
+    def end(self, *, complete: bool) -> Finding | None:
+        if not complete or not self._open:
+            return None
+        key, (index, offset) = next(iter(self._open.items()))
+        more = f", and {len(self._open) - 1} more" if len(self._open) > 1 else ""
+        return Finding(
+            Axis.GRAMMAR,
+            f"{self._label}.closed",
+            f"What event {index} started ({show(key)}{more}) is never ended.",
+            event_index=index,
+            offset=offset,
+            expected=tuple(sorted(self._ends)),
+        )
+
+    def _finding(self, observed: Observed, key: Hashable, what: str) -> Finding:
+        return Finding(
+            Axis.GRAMMAR,
+            f"{self._label}.closed",
+            f"`{observed.name}`: {show(key)} is {what}.",
+            event_index=observed.index,
+            offset=observed.offset,
+            got=observed.name,
+        )
+
+
+def closed(parameters: Parameters) -> CheckFactory:
+    starts, ends = parameters.event("start"), parameters.event("end")
+    label = parameters.text("start")
+    by = parameters.paths("by")
+    return lambda: Closed(starts, ends, by, label)
+
+
+class Promised:
+    """Once an event satisfies `when`, an event of the given name must come before the stream ends, or one of another
+    name that satisfies a condition of its own.
+    """
+
+    def __init__(
+        self,
+        when: Callable[[Any], bool],
+        names: frozenset[str],
+        label: str,
+        other_names: frozenset[str],
+        otherwise: Callable[[Any], bool],
+    ) -> None:
+        self.names: frozenset[str] | None = None
+        self._when = when
+        self._other_names = other_names
+        self._keeping = names | other_names
+        self._otherwise = otherwise
+        self._wanted = names
+        self._label = label
+        self._promise: tuple[int, int] | None = None
+        self._kept = False
+
+    def event(self, observed: Observed) -> Finding | None:
+        if self._kept:
+            return None
+        if observed.name in self._keeping:
+            self._kept = observed.name in self._wanted or (self._promise is not None and self._otherwise(observed.data))
+        if self._promise is None and self._when(observed.data):
+            self._promise = (observed.index, observed.offset)
+        return None
+
+    def end(self, *, complete: bool) -> Finding | None:
+        if not complete or self._kept or self._promise is None:
+            return None
+        return Finding(
+            Axis.GRAMMAR,
+            f"{self._label}.promised",
+            f"Event {self._promise[0]} announces `{self._label}`, but the stream ended without it.",
+            event_index=self._promise[0],
+            offset=self._promise[1],
+            expected=(self._label,),
+        )
+
+
+def promised(parameters: Parameters) -> CheckFactory:
+    when = parameters.located("when")
+    if when is None:
+        raise parameters.node.error("this check needs 'when', the condition that makes the promise")
+    holds = read_condition(when, "'when'").compile()
+    names = parameters.event("event")
+    label = parameters.text("event")
+    other = parameters.part("or", ("event", "when"))
+    other_names = other.event("event") if other is not None else frozenset()
+    condition = other.located("when") if other is not None else None
+    keeps = read_condition(condition, "'when'").compile() if condition is not None else lambda data: True
+    return lambda: Promised(holds, names, label, other_names, keeps)

@@ -1,0 +1,210 @@
+"""Checks of texts: pieces that make up a whole, and pieces that make up JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from streambench.dialects.conditions import read_condition
+from streambench.dialects.invariants import (
+    MAX_KEYS,
+    MAX_TEXT_CHARS,
+    CheckFactory,
+    Observed,
+    Parameters,
+    show,
+    value_key,
+)
+from streambench.findings import Axis, Finding, Severity
+from streambench.grammar.paths import Getter
+
+
+class Concat:
+    """The pieces of a text, joined, equal a field that repeats the whole.
+
+    Pieces are the content of events, or with `from` and `part` a field of certain events. `by` tells parallel texts
+    apart. With `if_streamed` a text of which no piece came is not compared. After a difference the field is taken as
+    the truth, so that one loss is one violation.
+    """
+
+    def __init__(
+        self,
+        events: frozenset[str],
+        path: Getter,
+        by: tuple[Getter, ...],
+        sources: frozenset[str] | None,
+        part: Getter | None,
+        if_streamed: bool,
+    ) -> None:
+        self._if_streamed = if_streamed
+        self._events = events
+        self._path = path
+        self._by = by
+        self._sources = sources
+        self._part = part
+        self.names = None if sources is None else sources | events
+        self._texts: dict[Hashable, list[str]] = {}
+        self._chars = 0
+        self._given_up = False
+
+    def event(self, observed: Observed) -> Finding | None:
+        piece = self._piece(observed)
+        if not piece and observed.name not in self._events:
+            return None
+        if self._given_up:
+            return None
+        key = value_key(self._by, observed.data) if self._by else None
+        pieces = self._texts.get(key)
+        if pieces is None:
+            pieces = self._texts[key] = []
+        if piece:
+            pieces.append(piece)
+            self._chars += len(piece)
+        if self._chars > MAX_TEXT_CHARS or len(self._texts) > MAX_KEYS:
+            return self._give_up(observed)
+        if observed.name not in self._events:
+            return None
+        whole = self._path(observed.data)
+        if whole.__class__ is list and all(item.__class__ is str for item in whole):
+            whole = "".join(whole)
+        if whole.__class__ is not str or (self._if_streamed and not pieces):
+            return None
+        text = "".join(pieces)
+        self._texts[key] = [whole]
+        if text == whole:
+            return None
+        self._chars += len(whole) - len(text)
+        return _difference(observed, text, whole)
+
+    def end(self, *, complete: bool) -> Finding | None:
+        return None
+
+    def _piece(self, observed: Observed) -> str:
+        if self._part is None:
+            return observed.content
+        if self._sources is None or observed.name not in self._sources:
+            return ""
+        value = self._part(observed.data)
+        return value if value.__class__ is str else ""
+
+    def _give_up(self, observed: Observed) -> Finding:
+        self._given_up = True
+        self._texts.clear()
+        return Finding(
+            Axis.CONTENT,
+            "content.too-long",
+            f"The text is longer than {MAX_TEXT_CHARS:,} characters; from here it is not compared any more.",
+            Severity.INFO,
+            observed.index,
+            observed.offset,
+        )
+
+
+def _difference(observed: Observed, text: str, whole: str) -> Finding:
+    at = next((i for i, (a, b) in enumerate(zip(text, whole, strict=False)) if a != b), min(len(text), len(whole)))
+    return Finding(
+        Axis.CONTENT,
+        "content.concat",
+        f"The text in `{observed.name}` is not what was streamed: they differ from character {at}. Streamed were "
+        f"{len(text)} characters, here are {len(whole)}; streamed {show(text[at : at + 30])}, "
+        f"here {show(whole[at : at + 30])}.",
+        event_index=observed.index,
+        offset=observed.offset,
+        got=show(whole[at : at + 30]),
+        expected=(show(text[at : at + 30]),),
+    )
+
+
+def concat(parameters: Parameters) -> CheckFactory:
+    events = parameters.event("event")
+    path = parameters.path("path")
+    by = parameters.paths("by")
+    sources = parameters.optional_event("from")
+    part = parameters.optional_path("part")
+    if_streamed = parameters.flag("if_streamed")
+    if (sources is None) != (part is None):
+        raise parameters.node.error("'from' and 'part' belong together: the events and the field of the pieces")
+    return lambda: Concat(events, path, by, sources, part, if_streamed)
+
+
+class JsonParses:
+    """The pieces of a JSON text, such as a tool call's arguments, joined, are valid JSON.
+
+    The pieces are read from each element of the array at `items`, or from the event where there is no array. A stream
+    that stops for want of tokens (`unless`) may break off within the text.
+    """
+
+    def __init__(self, specification: _JsonPieces) -> None:
+        self._spec = specification
+        self._only = specification.names
+        self._items = specification.items
+        self.names = specification.names if specification.unless is None else None
+        self._texts: dict[Hashable, list[str]] = {}
+        self._where: tuple[int, int] = (0, 0)
+        self._chars = 0
+        self._excused = False
+
+    def event(self, observed: Observed) -> Finding | None:
+        spec = self._spec
+        if self._texts and spec.unless is not None and spec.unless(observed.data):
+            self._excused = True
+        if self._only is not None and observed.name not in self._only:
+            return None
+        items = [observed.data] if self._items is None else self._items(observed.data)
+        if items.__class__ is not list:
+            return None
+        for item in items:
+            piece = spec.text(item)
+            if piece.__class__ is str and piece and self._chars <= MAX_TEXT_CHARS:
+                outer = value_key(spec.by, observed.data)
+                key = (outer, value_key(spec.item_by, item))
+                if key in self._texts or len(self._texts) < MAX_KEYS:
+                    self._texts.setdefault(key, []).append(piece)
+                    self._chars += len(piece)
+                self._where = (observed.index, observed.offset)
+        return None
+
+    def end(self, *, complete: bool) -> Finding | None:
+        if not complete or self._excused or self._chars > MAX_TEXT_CHARS:
+            return None
+        for pieces in self._texts.values():
+            text = "".join(pieces)
+            try:
+                json.loads(text)
+            except (ValueError, RecursionError) as error:
+                return Finding(
+                    Axis.CONTENT,
+                    f"{self._spec.label}.json",
+                    f"The joined `{self._spec.label}` are not valid JSON ({error}): {show(text)}",
+                    event_index=self._where[0],
+                    offset=self._where[1],
+                    got=show(text),
+                )
+        return None
+
+
+@dataclass(slots=True, frozen=True)
+class _JsonPieces:
+    names: frozenset[str] | None
+    items: Getter | None
+    text: Getter
+    by: tuple[Getter, ...]
+    item_by: tuple[Getter, ...]
+    unless: Callable[[Any], bool] | None
+    label: str
+
+
+def json_parses(parameters: Parameters) -> CheckFactory:
+    unless = parameters.located("unless")
+    specification = _JsonPieces(
+        names=parameters.optional_event("event"),
+        items=parameters.optional_path("items"),
+        text=parameters.path("text"),
+        by=parameters.paths("by"),
+        item_by=parameters.paths("item_by"),
+        unless=read_condition(unless, "'unless'").compile() if unless is not None else None,
+        label=parameters.text("text"),
+    )
+    return lambda: JsonParses(specification)
