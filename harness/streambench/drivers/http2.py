@@ -139,7 +139,6 @@ class Http2Link:
         import h2.exceptions
 
         exchange = self._exchange
-        self._answered = True
         if exchange is not None and not exchange.finished.done():
             exchange.deadlines.last_read_ns = at_ns
             exchange.frames = 0
@@ -150,6 +149,7 @@ class Http2Link:
             self.flush()
             self._fail(ErrorClass.PROTOCOL, f"the server broke HTTP/2: {error}", at_ns)
             return
+        self._answered |= bool(events)  # a line of HTTP/1.1 looks like the beginning of a frame, and makes no event
         self._take(events, at_ns)
         if self._unsent is not None:
             self._send_body()
