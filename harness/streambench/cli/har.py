@@ -2,7 +2,8 @@
 
 An event stream or NDJSON response is saved as one body, with the time of its first byte and of its end. Messages of a
 WebSocket are saved one by one with their time, in the field `_webSocketMessages` that Chromium adds and others follow;
-those of a Socket.IO connection are its Engine.IO packets.
+those of a Socket.IO connection are its Engine.IO packets. A Socket.IO connection that only polled is the bodies of its
+responses, one after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from streambench.errors import ConfigurationError
 
@@ -54,6 +56,8 @@ def read_har(data: bytes, path: str, wire: str) -> list[HarStream]:
     except (LookupError, TypeError):
         raise ConfigurationError("this is no HAR file: it has no log.entries", path=path) from None
     found = [stream for entry in _mappings(entries) for stream in _streams(entry, wire)]
+    if wire == "socketio" and not found:
+        found = _polled(_mappings(entries))
     if not found:
         kinds = sorted({_mime_type(entry) or "no type" for entry in _mappings(entries)})
         raise ConfigurationError(
@@ -103,6 +107,23 @@ def _socket(entry: Mapping[str, Any], url: str, messages: list[dict[str, Any]]) 
             pieces.append(Piece(data.encode("utf-8", "surrogatepass") + b"\n", at_ms))
     problem = None if pieces else "the connection has no text message"
     return HarStream(url, tuple(pieces), problem, duration_ms=_number(entry.get("time")))
+
+
+def _polled(entries: list[Mapping[str, Any]]) -> list[HarStream]:
+    """Connections that never left polling, each by its session id."""
+    pieces: dict[tuple[str, str], list[Piece]] = {}
+    for entry in entries:
+        url = urlsplit(str(_at(entry, "request", "url") or ""))
+        query = dict(parse_qsl(url.query))
+        text = _at(entry, "response", "content", "text")
+        if query.get("transport") != "polling" or "sid" not in query:
+            continue
+        kept = pieces.setdefault((f"{url.scheme}://{url.netloc}{url.path}", query["sid"]), [])
+        if _at(entry, "request", "method") == "POST":
+            kept.append(Piece(b"", sent=True))
+        elif isinstance(text, str):
+            kept.append(Piece(text.encode("utf-8", "surrogatepass") + b"\n"))
+    return [HarStream(url, tuple(kept)) for (url, _), kept in pieces.items()]
 
 
 def _ttfb(entry: Mapping[str, Any]) -> float | None:

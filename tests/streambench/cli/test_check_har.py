@@ -118,6 +118,22 @@ def test_socketio_over_a_websocket() -> None:
     assert rules(result) == [(0, "grammar.unexpected-event")]
 
 
+def test_socketio_that_only_polled() -> None:
+    url = "http://x/socket.io/?EIO=4&transport=polling&sid=%s"
+    lines = text("room-chat/no-start.txt").splitlines()
+    entries = [
+        entry("http://x/socket.io/?EIO=4&transport=polling", "text/plain", '0{"sid":"a"}'),
+        entry(url % "a", "text/plain", "40"),
+        entry(url % "a", "text/plain", "\x1e".join(lines[:2])),
+        entry(url % "a", "text/plain", "\x1e".join(lines[2:])),
+    ]
+    for polled in entries:
+        polled["request"]["method"] = "GET"
+    (result,) = check(har(*entries), "room-chat")
+    assert result.url == "http://x/socket.io/"
+    assert rules(result) == [(0, "grammar.unexpected-event")]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
