@@ -88,11 +88,12 @@ class JournalFeed:
         if not line.strip():
             return
         change = json.loads(line)
-        if "entry" in change:
-            self._store(change["entry"])
+        entry = change.get("entry") if isinstance(change, dict) else None
+        if entry is not None:
+            self._store(entry)
 
     def _store(self, entry: dict[str, Any]) -> None:
-        mark = entry["mark"]
+        mark = entry.get("mark")
         if mark is None:
             return
         self._entries[mark][entry["seq"]] = entry

@@ -224,7 +224,7 @@ async def test_the_layer_may_be_replaced(pair: MakePair) -> None:
     both.connection.layer = second
     await loop.sock_sendall(both.peer, b"two")
     await second.until(lambda: len(second.data) == 3)
-    assert (both.layer.data, second.data) == (b"one", b"two")
+    assert (bytes(both.layer.data), bytes(second.data)) == (b"one", b"two")
 
 
 async def test_every_address_of_a_host_is_tried(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_offset(offset_ns: int) -> None:
         monkeypatch.setattr(stamps, "_sample_offset_ns", lambda: offset_ns)
-        monkeypatch.setattr(stamps.time, "monotonic_ns", lambda: 0)
+        monkeypatch.setattr(time, "monotonic_ns", lambda: 0)
 
     return set_offset
 
