@@ -1,5 +1,15 @@
-"""`python -m mock_openai`: the fake upstream, and the reference chat server as its child."""
+"""`python -m mock_openai`: the fake upstream, and the reference chat server beside it."""
 
-from mock_openai.cli import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+
+if __name__ == "__main__":
+    # Until the servers listen there is nothing to end in order, and a traceback of half an import helps nobody.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: os._exit(0))
+
+    from mock_openai.cli import main
+
+    main()

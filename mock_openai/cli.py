@@ -180,6 +180,7 @@ async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.sub
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ if options.api_key is None else {**os.environ, "OPENAI_API_KEY": options.api_key},
+        process_group=0,  # Ctrl-C is for this process, which ends its child in order
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
 
