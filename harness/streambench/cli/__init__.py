@@ -64,7 +64,8 @@ def run_command(args: list[str] | None = None) -> int:
         result: Any = cli.main(args=args, prog_name="streambench", standalone_mode=False)
     except click.exceptions.Exit as exit_request:
         return exit_request.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -72,8 +73,6 @@ def run_command(args: list[str] | None = None) -> int:
     except StreambenchError as error:
         click.echo(f"streambench: {error}", err=True)
         return error.exit_code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`streambench ... | head`): not an error, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
