@@ -31,6 +31,7 @@ from streambench.dialects import load_dialect
 from streambench.drivers import websocket_wire
 from streambench.drivers.http1 import Http1Exchange
 from streambench.drivers.opening import endpoint
+from streambench.drivers.polling import PollingTransport
 from streambench.drivers.requests import Exchange, RequestFailed
 from streambench.drivers.target import TargetSpec
 from streambench.record.model import StreamRecord
@@ -203,7 +204,6 @@ class Seen:
     def __init__(self) -> None:
         self.messages: list[Any] = []
         self.failure: tuple[Any, ...] = ()
-        self._payload = engineio.PayloadDecoder(LIMITS)
 
     def read(self, at_ns: int, size: int, *, kernel: bool) -> None: ...
 
@@ -212,14 +212,11 @@ class Seen:
     def frame(self, data: str | bytes, size: int, at_ns: int) -> None:
         self.messages.append((data, size))
 
+    def packet(self, packet: engineio.Packet, at_ns: int) -> None:
+        self.messages.append(packet)
+
     def lost(self, loss: Any, at_ns: int, finding: Any) -> None:
         self.failure = (loss, finding)
-
-    def body(self, data: bytes, at_ns: int) -> None:
-        self.messages += self._payload.feed(data)
-
-    def ended(self, at_ns: int) -> None:
-        self.messages.append(self._payload.finish())
 
 
 class LayerParser(ByteParser):
@@ -263,7 +260,7 @@ async def receive_websocket(spec: TargetSpec, pieces: Iterable[bytes]) -> Readin
 async def receive_polling(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
     seen = Seen()
     channel = FakeChannel()
-    exchange = Exchange(channel, seen, spec)
+    exchange = Exchange(channel, PollingTransport(spec, lambda: endpoint(spec.url), (), {}, seen), spec)
     for piece in pieces:
         if piece and channel.open and not exchange.finished.done():
             exchange.received(piece, 1, kernel=False)
@@ -563,7 +560,8 @@ def fuzz_with_atheris(wire: str, seconds: int, seed: int, folder: Path) -> NoRet
     """Coverage-guided, by libFuzzer; it ends the process itself, with the first input that breaks the property."""
     import atheris
 
-    for name in [name for name in sys.modules if name.startswith("streambench.wire.")]:
+    packages = ("streambench.wire.", "streambench.drivers.", "websockets.")
+    for name in [name for name in sys.modules if name.startswith(packages)]:
         module = sys.modules[name]
         for value in vars(module).values():
             if getattr(value, "__module__", None) != name:

@@ -123,8 +123,11 @@ class PollingTransport:
         self._sink.read(at_ns, size, kernel=kernel)
 
     def body(self, data: bytes, at_ns: int) -> None:
-        for packet in self._decoder.feed(data):
+        packets = self._decoder.feed(data)
+        for packet in packets:
             self._sink.packet(packet, at_ns)
+        if packets:
+            self._decoder.feed(b"")  # raises what is wrong behind them
 
     def ended(self, at_ns: int) -> None:
         self._sink.packet(self._decoder.finish(), at_ns)

@@ -89,6 +89,7 @@ class Exchange:
         self._decompressor: Decompressor | None = None
         self._answer = Answer()
         self._header_bytes = 0
+        self._unheard_bytes = 0  # since llhttp has last told anything
         self._at_ns = 0
         self._complete = False
         self._keep_alive = False
@@ -101,6 +102,7 @@ class Exchange:
             return
         self._at_ns = at_ns
         self._sink.read(at_ns, len(data), kernel=kernel)
+        self._unheard_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -111,6 +113,9 @@ class Exchange:
                 self._fail(self._failure)
             elif not self._complete:
                 self._fail(RequestFailed(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}"))
+        if self._unheard_bytes > MAX_HEADER_BYTES:
+            # llhttp gathers a header, a reason or a chunk's extension until it is whole.
+            self._fail(RequestFailed(ErrorClass.OVERSIZE, f"a line of it exceeds {MAX_HEADER_BYTES:,} bytes"))
         if self._complete and not self.finished.done():
             if not self._keep_alive:
                 self._channel.close()
@@ -149,7 +154,15 @@ class Exchange:
 
     # What llhttp calls. What follows a whole response is of no interest.
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._keep_alive = False
+
+    def on_chunk_header(self) -> None:
+        self._unheard_bytes = 0
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unheard_bytes = 0
         if self._complete:
             return
         self._header_bytes += len(name) + len(value)
@@ -158,6 +171,7 @@ class Exchange:
         self._answer.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        self._unheard_bytes = 0
         if self._complete:
             return
         self._answer.status = self._parser.get_status_code()
@@ -169,6 +183,7 @@ class Exchange:
                 self._raise(error)
 
     def on_body(self, data: bytes) -> None:
+        self._unheard_bytes = 0
         if self._complete:
             return
         try:

@@ -90,6 +90,11 @@ class ResponseReader:
             recorder.findings(self._decoder.take_findings())
         if recorder.done and self.complete_ns is None:
             self.complete_ns = at_ns
+        if messages:
+            try:
+                self._decoder.feed(b"")  # raises what is wrong behind them
+            except WireError as error:
+                self._wire_error(error)
 
     def end(self, ending: Ending, at_ns: int) -> None:
         """The response is over."""
