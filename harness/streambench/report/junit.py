@@ -32,8 +32,8 @@ def render_junit(summary: Summary) -> str:
             case = ET.SubElement(suite, "testcase", classname=f"{scenario}.{name}", name=gate.gate.expr)
             if gate.result is not Result.PASSED:
                 kind = "failure" if gate.result is Result.FAILED else "error"
-                problem = ET.SubElement(case, kind, message=_clean(gate_sentence(gate)))
-                problem.text = _clean("\n".join(findings_in_words(summary)))
+                problem = ET.SubElement(case, kind, message=gate_sentence(gate))
+                problem.text = "\n".join(findings_in_words(summary))
     suite = ET.SubElement(
         root,
         "testsuite",
@@ -45,7 +45,10 @@ def render_junit(summary: Summary) -> str:
     )
     case = ET.SubElement(suite, "testcase", classname=f"{scenario}.generator", name="the measurement is valid")
     if not summary.generator["valid"]:
-        ET.SubElement(case, "error", message=_clean("; ".join(summary.generator["reasons"])))
+        ET.SubElement(case, "error", message="; ".join(summary.generator["reasons"]))
+    for element in root.iter():
+        element.attrib = {name: _clean(value) for name, value in element.attrib.items()}
+        element.text = _clean(element.text or "") or None
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _plot(name: str, title: str, description: str, figure: Figure) -> Plot:
     svg = svg.replace("font-family: 'DejaVu Sans'", f"font-family: {FONT_STACK}")
     svg = svg.replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1)
     start = svg.index(">", svg.index("<svg")) + 1
-    svg = f'{svg[:start]}<title id="{name}-title">{title}. {description}</title>{svg[start:]}'
+    svg = f'{svg[:start]}<title id="{name}-title">{escape(f"{title}. {description}")}</title>{svg[start:]}'
     return Plot(name, title, description, with_css_colours(svg))
 
 
