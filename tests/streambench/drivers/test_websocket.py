@@ -17,6 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
 from streambench.dialects import load_dialect
+from streambench.drivers import websocket_wire
 from streambench.drivers.session import SetupError, open_session
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.record.model import Ending, ErrorClass, Outcome
@@ -154,6 +155,16 @@ class Chat:
 
     async def reserved_bits(self, socket: ServerConnection) -> None:
         socket.transport.write(b"\xf1\x01x")
+
+    async def flooding(self, socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        pings = frame(Opcode.PING, b"x" * 125) * 1000
+        for _ in range(200):
+            if socket.transport.is_closing():
+                return
+            socket.transport.write(pings)
+            await asyncio.sleep(0)
+        socket.transport.abort()
 
     async def binary(self, socket: ServerConnection) -> None:
         await socket.send(b"\x00\x01")
@@ -335,6 +346,16 @@ async def test_a_server_that_vanishes(prompt: str, error: ErrorClass, spec: Targ
     await user.close()
     assert (record.outcome, record.error, record.ending) == (Outcome.FAILED, error, Ending.TIMEOUT)
     assert record.text == ("half" if prompt == "silent" else "")
+
+
+async def test_pongs_for_a_server_that_does_not_read_them_are_bounded(
+    spec: TargetSpec, stream_of: Streaming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_wire, "MAX_UNSENT_BYTES", 1 << 16)
+    user = open_session(spec)
+    record = await stream_of(user, spec, "flooding")
+    await user.close()
+    assert (record.error, record.ending) == (ErrorClass.OVERSIZE, Ending.CLIENT)
 
 
 async def test_violations_are_findings_of_a_completed_reply(spec: TargetSpec, stream_of: Streaming) -> None:
