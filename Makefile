@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml
 node-packages:
 	@if [ ! -f tests/node/package-lock.json ]; then :; \
 	elif ! command -v npm >/dev/null; then echo "npm not found: the Node tests will be skipped (install Node.js 18 or newer)"; \
-	elif [ tests/node/package-lock.json -nt $(NODE_INSTALLED) ]; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $(NODE_INSTALLED); fi
+	elif [ ! -f $(NODE_INSTALLED) ] || [ tests/node/package-lock.json -nt $(NODE_INSTALLED) ]; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $(NODE_INSTALLED); fi
 
 # The committed run that the README shows; its records are too large to commit.
 sample: $(INSTALLED)
