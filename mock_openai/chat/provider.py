@@ -126,6 +126,8 @@ def explain(error: Exception) -> str:
         return "The model is busy. Please try again in a moment."
     if isinstance(status, int):
         return f"The model answered with an error ({status})."
-    if isinstance(error, openai.APIConnectionError | ConnectionError):
+    if isinstance(error, TimeoutError):
+        return "The model took too long."
+    if isinstance(error, openai.APIConnectionError | OSError):
         return "The model could not be reached."
     return INTERRUPTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -92,7 +93,8 @@ class Reply:
         """The reply by requests that do not stream. Raises ReplyFailed."""
         for provider in self._providers:
             try:
-                text = await provider.complete(self._question.prompt)
+                async with asyncio.timeout(self._server.settings.caps.duration_s):
+                    text = await provider.complete(self._question.prompt)
             except Exception as failure:
                 self._server.counters["upstream_failures"] += 1
                 log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)

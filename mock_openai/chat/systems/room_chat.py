@@ -183,12 +183,16 @@ class RoomChat:
         if any(other.name == name and other.user != client.user for other in self._rooms.get(data["roomName"], ())):
             return await self._refuse(client, "Somebody else in the room has this name.")
         await self._leave(client)
+        if client.sid not in self._clients:
+            return {}  # it has left in the meantime
         client.room, client.name = data["roomName"], name
         self._rooms.setdefault(data["roomName"], []).append(client)
         await self._sio.enter_room(client.sid, _room(data["roomName"]))
         joined = {"roomName": client.room, "participantName": name, "clientId": client.sid, "timestamp": now_iso()}
         await self._sio.emit("participant-joined", joined, room=_room(data["roomName"]), skip_sid=client.sid)
-        return await self._answer(client, "room-joined", {**joined, "participants": self._participants(client.room)})
+        return await self._answer(
+            client, "room-joined", {**joined, "participants": self._participants(joined["roomName"])}
+        )
 
     async def leave_room(self, client: Client, data: Any) -> dict[str, Any]:
         problem = _room_problem(data)
@@ -331,7 +335,7 @@ class RoomChat:
         return await self._answer(client, "room-error", {"error": problem, "timestamp": now_iso()})
 
     def _participants(self, room: str) -> list[dict[str, str]]:
-        return [{"participantName": client.name, "clientId": client.sid} for client in self._rooms[room]]
+        return [{"participantName": client.name, "clientId": client.sid} for client in self._rooms.get(room, ())]
 
     def _greet(self, sid: str) -> None:
         self._sio.start_background_task(

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mock_openai.chat.limits import Caps
+
 Serve = Callable[..., Awaitable[Any]]
 
 REFUSED = {"faults": [{"fault": "status", "status": 503, "should_retry": "false"}]}
@@ -122,3 +124,11 @@ async def test_the_reply_in_one_piece_falls_back_too(serve: Serve) -> None:
     status, data = await servers.call("POST", "/api/conversation/alice", {"message": f"go {mark}"})
     assert status == 502
     assert data["error"]
+
+
+async def test_a_reply_in_one_piece_is_not_awaited_for_ever(serve: Serve) -> None:
+    servers = await serve(caps=Caps(duration_s=0.2))
+    mark = await servers.plan("never", faults=["silent-headers"])
+    status, data = await servers.call("POST", "/api/conversation/alice", {"message": f"go {mark}"})
+    assert (status, data["error"]) == (502, "The model took too long.")
+    assert [entry["ended"] for entry in await servers.ended("never", 2)] == ["cancelled", "cancelled"]

@@ -18,15 +18,14 @@ SLOW = {"name": "fixed", "ttft_ms": 0, "gap_ms": 20}
 LONG = {"profile": SLOW, "tokens": 2000}
 
 
-@pytest.mark.parametrize("mode", ["real", "paced", "rapid", "sentence"])
-async def test_a_reply_arrives_whole_in_every_mode(serve: Serve, system: str, mode: str) -> None:
-    servers = await serve(tokens=7)
+async def test_a_reply_arrives_whole_in_every_mode(serve: Serve, system: str) -> None:
+    servers = await serve(tokens=5)
     user = await servers.user(system)
-    answer = await user.ask(f"Say something. {await servers.plan('whole')}", mode)
-    assert answer.ending == "complete"
-    (entry,) = await servers.ended("whole")
-    assert answer.text == entry["text"]
-    assert entry["ended"] == "complete"
+    for mode in ("real", "paced", "rapid", "sentence"):
+        answer = await user.ask(f"Say something. {await servers.plan(mode)}", mode)
+        assert answer.ending == "complete"
+        (entry,) = await servers.ended(mode)
+        assert (answer.text, entry["ended"]) == (entry["text"], "complete")
     await user.close()
 
 
@@ -209,9 +208,6 @@ async def test_an_upstream_that_dies_ends_its_replies_and_nothing_else(serve: Se
     answer = await asking
     assert answer.ending == "error"
     assert answer.error
-    again = await user.ask("anybody there?")
-    assert (again.ending, again.text) == ("error", "")
-    assert again.error == "The model could not be reached."
     await user.close()
     await servers.idle()
 
