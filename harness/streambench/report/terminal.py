@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,12 +34,17 @@ COLUMNS = (
 )
 
 
+# Control characters, and those that turn the direction of what follows.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool) -> str:
     """What is printed at the end of a run; `brief` is the verdict and what led to it."""
     verdict = summary.verdict
-    lines = [f"{_coloured(verdict.upper(), verdict)}  {summary.header['scenario']['name']}  {headline(summary)}", ""]
+    name = _plain(summary.header["scenario"]["name"])
+    lines = [f"{_coloured(verdict.upper(), verdict)}  {name}  {headline(summary)}", ""]
     findings = findings_in_words(summary)
-    lines += [f"  {finding}" for finding in findings[:MAX_FINDINGS]]
+    lines += [f"  {_plain(finding)}" for finding in findings[:MAX_FINDINGS]]
     if len(findings) > MAX_FINDINGS:
         lines.append(f"  … and {len(findings) - MAX_FINDINGS} more findings, see the report")
     if not brief:
@@ -56,7 +62,7 @@ def _target_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
     headings = ["target", "verdict", "done", "failed", *(f"{name} {statistic}" for name, statistic, _ in shown)]
     rows = [
         [
-            target.name,
+            _plain(target.name),
             str(target.authenticity.verdict),
             f"{target.counts['completed']:,}",
             f"{target.counts['failed']:,}",
@@ -88,15 +94,20 @@ def _gates(summary: Summary) -> list[str]:
     several = len(summary.targets) > 1
     told = [gate for gate in summary.gates if not gate.gate.implied or gate.result is not Result.PASSED]
     listed = told if len(told) <= MAX_GATES else [gate for gate in told if gate.result is not Result.PASSED]
-    titles = [gate_title(gate, several=several) for gate in listed]
+    titles = [_plain(gate_title(gate, several=several)) for gate in listed]
     width = max((len(title) for title in titles), default=0)
     lines = [
-        f"  {_coloured(f'{gate.result:<12}', str(gate.result))}  {title:<{width}}  {gate_sentence(gate)}"
+        f"  {_coloured(f'{gate.result:<12}', str(gate.result))}  {title:<{width}}  {_plain(gate_sentence(gate))}"
         for gate, title in zip(listed, titles, strict=True)
     ]
     if len(listed) < len(told):
         lines.append(f"  {_coloured('passed'.ljust(12), 'passed')}  {plural(len(told) - len(listed), 'gate')}")
     return lines
+
+
+def _plain(text: str) -> str:
+    """Text on one line that cannot rule the terminal: a server may have put escape sequences into it."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def _coloured(text: str, verdict: str) -> str:

@@ -68,13 +68,24 @@ def summary_of(
     **header: Any,
 ) -> Summary:
     generator = {
-        "valid": not reasons, "reasons": list(reasons), "requested_rate": None, "achieved_rate": None,
-        "start_delay_p99_ms": 0.1, "loop_lag_p99_ms": 1.0, "cpu": 0.25, "stamps": "kernel",
+        "valid": not reasons,
+        "reasons": list(reasons),
+        "requested_rate": None,
+        "achieved_rate": None,
+        "start_delay_p99_ms": 0.1,
+        "loop_lag_p99_ms": 1.0,
+        "cpu": 0.25,
+        "stamps": "kernel",
         "coalesced_reads": 3,
     }
     given = {
-        "streambench": "1.0", "scenario": {"name": name, "path": "s.yaml", "hash": "ab" * 32},
-        "started": "2026-01-01T00:00:00+00:00", "start_ns": 0, "seed": 0, "warmup_s": 0, "phases": ["a phase"],
+        "streambench": "1.0",
+        "scenario": {"name": name, "path": "s.yaml", "hash": "ab" * 32},
+        "started": "2026-01-01T00:00:00+00:00",
+        "start_ns": 0,
+        "seed": 0,
+        "warmup_s": 0,
+        "phases": ["a phase"],
         "targets": {
             one: {"dialect": dialect, "transport": "sse", "url": url, "two_sided": two_sided} for one in targets
         },

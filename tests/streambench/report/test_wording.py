@@ -101,8 +101,9 @@ def test_the_verdict_on_a_terminal(any_summary: Summary) -> None:
 
 def test_a_hostile_text_cannot_rule_the_terminal(hostile: Summary) -> None:
     """An escape sequence of a server's must not colour, move or clear anything."""
-    text = click.unstyle(describe_run(hostile, {}, brief=False))
-    assert not [character for character in text if character < " " and character != "\n"]
+    text = describe_run(hostile, {}, brief=False)
+    assert "\ufffd[31m" in text
+    assert not [character for character in click.unstyle(text) if character < " " and character != "\n"]
 
 
 def test_a_verdict_has_all_gates_with_their_figures(comparison: Summary) -> None:
