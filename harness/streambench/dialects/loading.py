@@ -12,10 +12,19 @@ from typing import Any, TypeVar
 
 from streambench.dialects import naming
 from streambench.dialects.conditions import Condition, read_condition
-from streambench.dialects.dialect import SOCKET_TRANSPORTS, TRANSPORTS, Dialect, EventRule
+from streambench.dialects.dialect import TRANSPORTS, Dialect, EventRule
 from streambench.dialects.invariants import read_invariants
 from streambench.dialects.located import Located, read_yaml
 from streambench.dialects.naming import Candidates
+from streambench.dialects.requests import (
+    HTTP_KEYS,
+    accepted,
+    read_emit,
+    read_headers,
+    read_http_request,
+    read_messages,
+    read_setup_step,
+)
 from streambench.dialects.templates import RequestTemplate, SetupStep, placeholders
 from streambench.errors import ConfigurationError
 from streambench.grammar import Automaton, GrammarError
@@ -49,8 +58,6 @@ TOP_KEYS = (
     "terminal",
 )
 EVENT_KEYS = ("when", "of", "literal", "undispatched", "content", "mode", "by", "error", "tokens", "schema")
-HTTP_KEYS = ("method", "headers", "json", "body")
-STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
 
 _T = TypeVar("_T")
 
@@ -504,12 +511,16 @@ class _Loader:
             return RequestTemplate(method="GET", path=path)
         if transport == "websocket":
             keys = node.mapping("'request'", ("send", "headers"))
-            return RequestTemplate(path=path, send=_messages(keys.get("send")), headers=_headers(keys.get("headers")))
+            return RequestTemplate(
+                path=path, send=read_messages(keys.get("send")), headers=read_headers(keys.get("headers"))
+            )
         if transport == "socketio":
             keys = node.mapping("'request'", ("emit", "headers"))
-            return RequestTemplate(path=path, emit=_emit(keys.get("emit")), headers=_headers(keys.get("headers")))
+            return RequestTemplate(
+                path=path, emit=read_emit(keys.get("emit")), headers=read_headers(keys.get("headers"))
+            )
         keys = node.mapping("'request'", HTTP_KEYS)
-        return _http_request(keys, path, "POST", _accept(transport))
+        return read_http_request(keys, path, "POST", accepted(transport))
 
     def _setup(self, transport: str, rules: Mapping[str, EventRule]) -> tuple[SetupStep, ...]:
         node = self._top.get("setup")
@@ -535,36 +546,6 @@ class _Loader:
                 text=name,
                 valid=known,
             )
-
-
-def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> SetupStep:
-    """One step of a `setup` list, of a dialect file or of a scenario's target.
-
-    `events` are the events that a step on a socket may wait for. Raises ConfigurationError.
-    """
-    keys = item.mapping("a setup step", STEP_KEYS)
-    capture = _captures(keys.get("capture"))
-    wait_for = keys["await"].string("'await'") if "await" in keys else None
-    if wait_for is not None and wait_for not in events:
-        raise keys["await"].error(f"there is no event {wait_for!r}.", text=wait_for, valid=events)
-    if "path" in keys:
-        for key in ("send", "emit", "await"):
-            if key in keys:
-                raise item.key_error(key, f"{key!r} is for sockets, but 'path' makes this step an HTTP request")
-        path = keys["path"].string("'path'")
-        request = _http_request(keys, path, "POST" if "json" in keys or "body" in keys else "GET", None)
-        return SetupStep(request, is_http=True, capture=capture)
-    if transport not in SOCKET_TRANSPORTS:
-        raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
-    wrong = "emit" if transport == "websocket" else "send"
-    if wrong in keys:
-        raise item.key_error(wrong, f"{wrong!r} is not for {transport}")
-    if not any(key in keys for key in ("send", "emit", "await")):
-        raise item.error("a setup step sends something (send, emit), waits for an event (await), or both")
-    if capture and wait_for is None:
-        raise item.error("this step captures from an event, so it needs 'await', the name of the event")
-    request = RequestTemplate(send=_messages(keys.get("send")), emit=_emit(keys.get("emit")))
-    return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
 
 
 def _located_grammar(node: Located, make: Callable[[], _T]) -> _T:
@@ -614,63 +595,3 @@ def _find_text(node: Located, variable: str) -> Located | None:
         if found is not None:
             return found
     return None
-
-
-def _accept(transport: str) -> str:
-    return "text/event-stream" if transport == "sse" else "application/x-ndjson"
-
-
-def _http_request(keys: Mapping[str, Located], path: str, default_method: str, accept: str | None) -> RequestTemplate:
-    if "json" in keys and "body" in keys:
-        raise keys["body"].error("a request has either 'json' or 'body'")
-    headers = _headers(keys.get("headers"))
-    given = {name.lower() for name in headers}
-    if accept is not None and "accept" not in given:
-        headers["Accept"] = accept
-    if "json" in keys and "content-type" not in given:
-        headers["Content-Type"] = "application/json"
-    return RequestTemplate(
-        method=keys["method"].string("'method'").upper() if "method" in keys else default_method,
-        path=path,
-        headers=headers,
-        json=keys["json"].plain() if "json" in keys else None,
-        text_body=keys["body"].string("'body'") if "body" in keys else None,
-    )
-
-
-def _headers(node: Located | None) -> dict[str, str]:
-    if node is None:
-        return {}
-    return {name: item.string(f"the header {name!r}") for name, item in node.mapping("'headers'").items()}
-
-
-def _messages(node: Located | None) -> tuple[Any, ...]:
-    """What to send on a WebSocket: one message or a list of them, each a text or JSON."""
-    if node is None:
-        return ()
-    value = node.plain()
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _emit(node: Located | None) -> tuple[str, tuple[Any, ...]] | None:
-    """What to emit on Socket.IO: `[event, argument, …]`."""
-    if node is None:
-        return None
-    items = node.sequence("'emit'")
-    if not items:
-        raise node.error("'emit' needs the name of the event: write [event, argument, …]")
-    return items[0].string("the event to emit"), tuple(item.plain() for item in items[1:])
-
-
-def _captures(node: Located | None) -> dict[str, str]:
-    if node is None:
-        return {}
-    captures: dict[str, str] = {}
-    for name, item in node.mapping("'capture'").items():
-        path = item.string(f"the path of {name!r}")
-        try:
-            compile_path(path)
-        except ValueError as error:
-            raise item.error(str(error), text=path) from None
-        captures[name] = path
-    return captures

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from streambench.dialects import load_dialect
-from streambench.dialects.loading import read_setup_step
 from streambench.dialects.located import read_yaml
+from streambench.dialects.requests import read_setup_step
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.load.engine import Engine

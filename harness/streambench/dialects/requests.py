@@ -1,0 +1,108 @@
+"""What a dialect file says of requests: that of a prompt, and those of the setup before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from streambench.dialects.dialect import SOCKET_TRANSPORTS
+from streambench.dialects.located import Located
+from streambench.dialects.templates import RequestTemplate, SetupStep
+from streambench.grammar.paths import compile_path
+
+HTTP_KEYS = ("method", "headers", "json", "body")
+STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
+
+
+def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> SetupStep:
+    """One step of a `setup` list, of a dialect file or of a scenario's target.
+
+    `events` are the events that a step on a socket may wait for. Raises ConfigurationError.
+    """
+    keys = item.mapping("a setup step", STEP_KEYS)
+    capture = _captures(keys.get("capture"))
+    wait_for = keys["await"].string("'await'") if "await" in keys else None
+    if wait_for is not None and wait_for not in events:
+        raise keys["await"].error(f"there is no event {wait_for!r}.", text=wait_for, valid=events)
+    if "path" in keys:
+        for key in ("send", "emit", "await"):
+            if key in keys:
+                raise item.key_error(key, f"{key!r} is for sockets, but 'path' makes this step an HTTP request")
+        path = keys["path"].string("'path'")
+        request = read_http_request(keys, path, "POST" if "json" in keys or "body" in keys else "GET", None)
+        return SetupStep(request, is_http=True, capture=capture)
+    if transport not in SOCKET_TRANSPORTS:
+        raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
+    wrong = "emit" if transport == "websocket" else "send"
+    if wrong in keys:
+        raise item.key_error(wrong, f"{wrong!r} is not for {transport}")
+    if not any(key in keys for key in ("send", "emit", "await")):
+        raise item.error("a setup step sends something (send, emit), waits for an event (await), or both")
+    if capture and wait_for is None:
+        raise item.error("this step captures from an event, so it needs 'await', the name of the event")
+    request = RequestTemplate(send=read_messages(keys.get("send")), emit=read_emit(keys.get("emit")))
+    return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
+
+
+def accepted(transport: str) -> str:
+    """The content type of a transport's streams."""
+    return "text/event-stream" if transport == "sse" else "application/x-ndjson"
+
+
+def read_http_request(
+    keys: Mapping[str, Located], path: str, default_method: str, accept: str | None
+) -> RequestTemplate:
+    if "json" in keys and "body" in keys:
+        raise keys["body"].error("a request has either 'json' or 'body'")
+    headers = read_headers(keys.get("headers"))
+    given = {name.lower() for name in headers}
+    if accept is not None and "accept" not in given:
+        headers["Accept"] = accept
+    if "json" in keys and "content-type" not in given:
+        headers["Content-Type"] = "application/json"
+    return RequestTemplate(
+        method=keys["method"].string("'method'").upper() if "method" in keys else default_method,
+        path=path,
+        headers=headers,
+        json=keys["json"].plain() if "json" in keys else None,
+        text_body=keys["body"].string("'body'") if "body" in keys else None,
+    )
+
+
+def read_headers(node: Located | None) -> dict[str, str]:
+    """Header names and their values, which may hold placeholders."""
+    if node is None:
+        return {}
+    return {name: item.string(f"the header {name!r}") for name, item in node.mapping("'headers'").items()}
+
+
+def read_messages(node: Located | None) -> tuple[Any, ...]:
+    """What to send on a WebSocket: one message or a list of them, each a text or JSON."""
+    if node is None:
+        return ()
+    value = node.plain()
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def read_emit(node: Located | None) -> tuple[str, tuple[Any, ...]] | None:
+    """What to emit on Socket.IO: `[event, argument, …]`."""
+    if node is None:
+        return None
+    items = node.sequence("'emit'")
+    if not items:
+        raise node.error("'emit' needs the name of the event: write [event, argument, …]")
+    return items[0].string("the event to emit"), tuple(item.plain() for item in items[1:])
+
+
+def _captures(node: Located | None) -> dict[str, str]:
+    if node is None:
+        return {}
+    captures: dict[str, str] = {}
+    for name, item in node.mapping("'capture'").items():
+        path = item.string(f"the path of {name!r}")
+        try:
+            compile_path(path)
+        except ValueError as error:
+            raise item.error(str(error), text=path) from None
+        captures[name] = path
+    return captures
