@@ -283,7 +283,9 @@ def _distributions(
         of_cancel = name in ("cancel_lag", "wasted_tokens")
         source = cancelled if of_cancel else completed
         values = [stream.figures.stream[name] for stream in source if name in stream.figures.stream]
-        counted = failures if metric.unit == "ms" and metric.lower_is_better and not of_cancel else 0
+        # A failed stream has never got there; but its start was the generator's affair.
+        endless = metric.unit == "ms" and metric.lower_is_better and name != "start_delay"
+        counted = failures if endless and not of_cancel else 0
         out[name] = Distribution.of_streams(metric.unit, values, counted)
     return out
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Self
 
+from streambench.errors import TargetUnreachable
 from streambench.record.model import UpstreamExchange
 from streambench.upstream.clocks import ClockRelation, relate_clocks
 from streambench.upstream.plans import Plan
@@ -32,13 +33,21 @@ class JournalFeed:
         self._followers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._clock = await relate_clocks(self._client, self._base_url)
-        ready = [asyncio.Event() for _ in self._plans]
-        self._followers = [
-            asyncio.create_task(self._follow(plan, event)) for plan, event in zip(self._plans, ready, strict=True)
-        ]
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            await asyncio.gather(*(event.wait() for event in ready))
+        """Raises TargetUnreachable where the upstream does not answer as one."""
+        import httpx
+
+        try:
+            self._clock = await relate_clocks(self._client, self._base_url)
+            ready = [asyncio.Event() for _ in self._plans]
+            self._followers = [
+                asyncio.create_task(self._follow(plan, event)) for plan, event in zip(self._plans, ready, strict=True)
+            ]
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await asyncio.gather(*(event.wait() for event in ready))
+        except (httpx.HTTPError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            await self.__aexit__()
+            reason = str(error) or type(error).__name__
+            raise TargetUnreachable(f"the fake upstream at {self._base_url} gives no journal: {reason}") from error
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -94,6 +94,7 @@ def test_failures_are_counted_by_class_with_an_example(
     assert target.errors == {"http_503": 2, "reset": 1}
     assert target.error_examples == {"http_503": "http_503", "reset": "reset"}
     assert target.distributions["ttfc"].adjusted(0.5) == float("inf")
+    assert target.distributions["start_delay"].adjusted(0.5) == 0
 
 
 def test_a_run_in_which_nothing_completes_does_not_pass(

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from streambench.clock import MonotonicClock
+from streambench.errors import TargetUnreachable
 from streambench.record.model import UpstreamExchange
 from streambench.upstream.journal import JournalFeed
 from streambench.upstream.plans import Plan, marked, post_plans
@@ -120,9 +121,21 @@ async def test_other_plans_are_not_followed(client: httpx.AsyncClient, start_moc
 
 def entry(mark: str, *, seq: int = 1, ended: str = "complete", **more: Any) -> dict[str, Any]:
     return {
-        "seq": seq, "mark": mark, "plan": "p", "attempt": seq, "arrived_ns": 1000, "headers_ns": 1001,
-        "status": 200, "profile": "x", "text": "hi", "finish": "stop", "ended": ended, "ended_ns": 1005,
-        "cancelled_ns": None, "written_after_cancel": 0, "faults": [{"fault": "stall", "at": 1}],
+        "seq": seq,
+        "mark": mark,
+        "plan": "p",
+        "attempt": seq,
+        "arrived_ns": 1000,
+        "headers_ns": 1001,
+        "status": 200,
+        "profile": "x",
+        "text": "hi",
+        "finish": "stop",
+        "ended": ended,
+        "ended_ns": 1005,
+        "cancelled_ns": None,
+        "written_after_cancel": 0,
+        "faults": [{"fault": "stall", "at": 1}],
         "chunks": {"scheduled_ns": [1002], "written_ns": [1003], "offset": [2]},
         **more,
     }
@@ -201,3 +214,24 @@ async def test_the_stamps_of_another_host_are_on_our_clock() -> None:
     assert found.written_ns[0] - found.arrived_ns == 3
     assert found.clock_error_ns > 0
     assert (found.cancelled_ns, found.headers_ns) == (None, found.arrived_ns + 1)
+
+
+@pytest.mark.parametrize(
+    "health", [httpx.Response(500), httpx.Response(200, text="hello"), httpx.Response(200, json={}), None]
+)
+async def test_an_upstream_without_a_journal_is_unreachable(
+    monkeypatch: pytest.MonkeyPatch, health: httpx.Response | None
+) -> None:
+    monkeypatch.setattr("streambench.upstream.journal.READY_TIMEOUT_S", 0.01)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/_mock/health":
+            return health or httpx.Response(200, json={"now_ns": 1, "boot_id": None})
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(TargetUnreachable, match="http://u"):
+        async with JournalFeed("http://u", [Plan("p")], client):
+            pass
+    assert len(asyncio.all_tasks()) == 1
