@@ -13,19 +13,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from mock_openai.chat.sentences import SENTENCE_END
 
 Pieces = AsyncIterator[str]
-Reply = AsyncGenerator[str, None]
+Text = AsyncGenerator[str, None]
 
 WORD_PAUSE_S = 0.05
 _WORDS = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+\Z")
 
 
-async def real(upstream: Pieces) -> Reply:
+async def real(upstream: Pieces) -> Text:
     """Each piece goes out when it comes in."""
     async for piece in upstream:
         yield piece
 
 
-async def paced(upstream: Pieces) -> Reply:
+async def paced(upstream: Pieces) -> Text:
     """Wait for the whole reply, then type it: word by word, 50 ms apart."""
     words = _WORDS.findall("".join([piece async for piece in upstream]))
     loop = asyncio.get_running_loop()
@@ -35,13 +35,13 @@ async def paced(upstream: Pieces) -> Reply:
         yield word
 
 
-async def rapid(upstream: Pieces) -> Reply:
+async def rapid(upstream: Pieces) -> Text:
     """Wait for the whole reply, then send it word by word with no pause: streaming by the look of it only."""
     for word in _WORDS.findall("".join([piece async for piece in upstream])):
         yield word
 
 
-async def sentence(upstream: Pieces) -> Reply:
+async def sentence(upstream: Pieces) -> Text:
     """Forward, but only whole sentences."""
     held = ""
     async for piece in upstream:
@@ -55,7 +55,7 @@ async def sentence(upstream: Pieces) -> Reply:
         yield held
 
 
-MODES: dict[str, Callable[[Pieces], Reply]] = {"real": real, "paced": paced, "rapid": rapid, "sentence": sentence}
+MODES: dict[str, Callable[[Pieces], Text]] = {"real": real, "paced": paced, "rapid": rapid, "sentence": sentence}
 
 
 async def with_last(pieces: Pieces, mode: str) -> AsyncGenerator[tuple[str, bool], None]:

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+import mock_openai
 from mock_openai.chat.limits import Caps
 
 Serve = Callable[..., Awaitable[Any]]
 
 SLOW = {"name": "fixed", "ttft_ms": 0, "gap_ms": 20}
 LONG = {"profile": SLOW, "tokens": 2000}
+# One for the whole server, and one that sleeps until the next ping is due and then sees that its client has gone.
+LIBRARY_TASKS = ("_service_task", "_send_ping")
 
 
 async def test_a_reply_arrives_whole_in_every_mode(serve: Serve, system: str) -> None:
@@ -232,3 +235,25 @@ async def test_a_client_that_stops_reading_is_dropped_and_stops_the_model(
     user.hang_up()
     await events.aclose()
     await servers.idle()
+
+
+def of_the_server(task: asyncio.Task[Any]) -> bool:
+    """Whether a task of this process runs the chat server's code or the Socket.IO library's server."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    parts = (str(Path(mock_openai.__file__).parent), "engineio/async_s", "socketio/async_s")
+    return code is not None and any(part in code.co_filename for part in parts) and code.co_name not in LIBRARY_TASKS
+
+
+async def test_nothing_is_left_behind(serve: Serve, system: str) -> None:
+    servers = await serve()
+    left, heard = await servers.plan("left", **LONG), await servers.plan("heard", profile=SLOW, tokens=5)
+    for _ in range(5):
+        staying, leaving = await servers.user(system), await servers.user(system)
+        answer, _ = await asyncio.gather(staying.ask(f"go {heard}"), leaving.ask_and_leave(f"go {left}"))
+        assert answer.ending == "complete"
+        await staying.close()
+    await servers.idle()
+    async with asyncio.timeout(20):
+        while any(of_the_server(task) for task in asyncio.all_tasks()):
+            await asyncio.sleep(0.01)
+    assert {entry["ended"] for entry in await servers.ended("left", 5)} == {"cancelled"}
