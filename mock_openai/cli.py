@@ -25,7 +25,7 @@ SHUTDOWN_S = 0.5
 MAX_WINDOW_S = 3600.0
 NS_PER_S = 1_000_000_000
 PR_SET_PDEATHSIG = 1
-GC_THRESHOLDS = (10_000, 50, 50)
+GC_THRESHOLDS = (1_000, 5, 1_000)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -200,6 +200,6 @@ def _allow_many_connections() -> None:
 
 
 def _calm_garbage_collection() -> None:
-    """A full collection over the objects of a thousand streams would make all of them late."""
+    """Collect a little and often: a collection over the objects of a thousand streams makes all of them late."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
