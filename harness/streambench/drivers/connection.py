@@ -12,7 +12,13 @@ import socket
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.stamps import ANCILLARY_BYTES, RealtimeOffset, enable_kernel_stamps, kernel_stamp_ns
+from streambench.drivers.stamps import (
+    ANCILLARY_BYTES,
+    RealtimeOffset,
+    enable_kernel_stamps,
+    keep_stamping,
+    kernel_stamp_ns,
+)
 from streambench.drivers.target import Stamps
 
 READ_BYTES = 1 << 18
@@ -64,6 +70,8 @@ class StampedConnection:
     @classmethod
     async def connect(cls, host: str, port: int, layer: Layer, stamps: Stamps) -> StampedConnection:
         """Connect over TCP, trying each address of the host. Raises OSError."""
+        if stamps != "user":
+            keep_stamping()
         loop = asyncio.get_running_loop()
         addresses = _literal(host, port) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         failure: OSError | None = None

@@ -7,6 +7,7 @@ be stepped. Around a step no offset is right, so such reads fall back to the use
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 import sys
@@ -29,6 +30,20 @@ def enable_kernel_stamps(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+@functools.cache
+def keep_stamping() -> socket.socket | None:
+    """Have the kernel stamp for as long as the process lives.
+
+    It stamps what arrives only while some socket has asked for it, and begins and ends that with a delay, so that the
+    first packets of a connection could come without a stamp. A socket that is never closed spares them that.
+    """
+    keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    if enable_kernel_stamps(keeper):
+        return keeper
+    keeper.close()
+    return None
 
 
 class RealtimeOffset:
