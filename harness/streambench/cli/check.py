@@ -339,7 +339,7 @@ def event_line(message: WireMessage, event: Event | None) -> dict[str, Any]:
 
 def describe(result: CheckResult, source: str) -> str:
     """The result for a terminal: the verdict first, then each finding with what came and what was expected."""
-    events = f"{_count(result.events, 'event')}, {result.characters} characters of text"
+    events = f"{_count(result.events, 'event')}, {_count(result.characters, 'character')} of text"
     if result.replies > 1:
         events = f"{result.replies} replies, {events}"
     if not result.violations:

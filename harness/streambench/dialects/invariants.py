@@ -124,6 +124,15 @@ class Parameters:
             raise item.error(f"{key!r} takes true or false")
         return item.value
 
+    def integer(self, key: str) -> int | None:
+        """A parameter that is a whole number; None where it is left out."""
+        item = self._take(key)
+        if item is None:
+            return None
+        if not isinstance(item.value, int) or isinstance(item.value, bool):
+            raise item.error(f"{key!r} takes a whole number")
+        return item.value
+
     def part(self, key: str, keys: Iterable[str]) -> Parameters | None:
         """A parameter that has parameters itself; any but `keys` is an error."""
         item = self._take(key)

@@ -273,7 +273,7 @@ class DialectStream:
                 index,
                 offset,
                 name,
-                deviation.expected or ("end of stream",),
+                deviation.expected or (() if deviation.where else ("end of stream",)),
             )
         ]
 

@@ -105,6 +105,17 @@ def test_nondecreasing_is_about_time() -> None:
     assert (finding.axis, finding.offset, finding.got, finding.expected) == (Axis.TIMING, 9, "1", (">= 2",))
 
 
+def test_one_slip_of_a_constant_is_one_mistake_and_so_is_a_change_for_good() -> None:
+    assert reported("id.constant", a(id="x"), a(id="y"), a(id="x"), a(id="x")) == [(1, "id.constant")]
+    assert reported("id.constant", a(id="x"), a(id="y"), a(id="y"), a(id="y")) == [(1, "id.constant")]
+
+
+def test_contiguous_may_say_where_it_begins() -> None:
+    check = "{check: contiguous, path: n, from: 1}"
+    assert reported(check, a(n=1), a(n=2)) == []
+    assert reported(check, a(n=2), a(n=3)) == [(0, "n.contiguous")]
+
+
 def test_constant() -> None:
     assert reported("id.constant", a(id="x"), b(), b(id="x")) == []
     assert reported("id.constant", a(id="x"), b(id="y"), b(id="y")) == [(1, "id.constant")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.dialects.checks.fields import Constant, Contiguous, LastOnly, Nondecreasing, field_kind
+from streambench.dialects.checks.fields import Constant, LastOnly, Nondecreasing, contiguous, field_kind
 from streambench.dialects.checks.pairs import closed, promised
 from streambench.dialects.checks.texts import concat, json_parses
 from streambench.dialects.invariants import CheckKind
@@ -11,7 +11,7 @@ SHIPPED: dict[str, CheckKind] = {
     "concat": concat,
     "nondecreasing": field_kind(Nondecreasing),
     "constant": field_kind(Constant),
-    "contiguous": field_kind(Contiguous),
+    "contiguous": contiguous,
     "last_only": field_kind(LastOnly),
     "closed": closed,
     "json": json_parses,

@@ -94,6 +94,7 @@ class Constant(Field):
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
         super().__init__(names, path, label)
         self._first: Any = None
+        self._other: Any = None  # seen once: a slip, or what the field has changed to for good
 
     def event(self, observed: Observed) -> Finding | None:
         value = self._path(observed.data)
@@ -102,9 +103,11 @@ class Constant(Field):
         return self._value(value, observed)
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
-        first, self._first = self._first, value
-        if first is None:
+        first = self._first
+        if first is None or value == self._other:
+            self._first, self._other = value, None
             return None
+        self._other = value
         return self._finding(
             observed,
             f"`{self._label}` changed within the stream, from {show(first)} to {show(value)}.",
@@ -115,13 +118,15 @@ class Constant(Field):
 
 
 class Contiguous(Field):
-    """A sequence number grows by one from event to event. One that comes late, after a gap, is not reported again."""
+    """A sequence number grows by one from event to event, beginning with `first` where that is given. One that comes
+    late, after a gap, is not reported again.
+    """
 
     rule = "contiguous"
 
-    def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
+    def __init__(self, names: frozenset[str] | None, path: Getter, label: str, first: int | None = None) -> None:
         super().__init__(names, path, label)
-        self._next: int | None = None
+        self._next = first
         self._missing: range = range(0)
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
@@ -144,6 +149,14 @@ class Contiguous(Field):
             str(due),
             Axis.GRAMMAR,
         )
+
+
+def contiguous(parameters: Parameters) -> CheckFactory:
+    path = parameters.path("path")
+    label = parameters.text("path")
+    names = parameters.optional_event("event")
+    first = parameters.integer("from")
+    return lambda: Contiguous(names, path, label, first)
 
 
 class LastOnly(Field):

@@ -37,11 +37,12 @@ class Closed:
         if not complete or not self._open:
             return None
         key, (index, offset) = next(iter(self._open.items()))
-        more = f", and {len(self._open) - 1} more" if len(self._open) > 1 else ""
+        others = len(self._open) - 1
+        more = f", and neither {'is' if others == 1 else 'are'} {others} more" if others else ""
         return Finding(
             Axis.GRAMMAR,
             f"{self._label}.closed",
-            f"What event {index} started ({show(key)}{more}) is never ended.",
+            f"The part that event {index} started{_named(key)} is never ended{more}.",
             event_index=index,
             offset=offset,
             expected=tuple(sorted(self._ends)),
@@ -51,11 +52,16 @@ class Closed:
         return Finding(
             Axis.GRAMMAR,
             f"{self._label}.closed",
-            f"`{observed.name}`: {show(key)} is {what}.",
+            f"`{observed.name}`: the part{_named(key)} is {what}.",
             event_index=observed.index,
             offset=observed.offset,
             got=observed.name,
         )
+
+
+def _named(key: Hashable) -> str:
+    """The key of a part, where there is one: without `by` there is only one part."""
+    return "" if key in ((), None) else f" ({show(key)})"
 
 
 def closed(parameters: Parameters) -> CheckFactory:
