@@ -62,19 +62,30 @@ class OpenAIProvider:
         self._model = model
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """`chat.completions.create(stream=True)`, but with chunks as they are in JSON.
+
+        Making the SDK's typed objects of them would be half of this server's work.
+        """
+        from openai import AsyncStream
+
         finished = False
-        async with await self._client.chat.completions.create(**self._arguments(prompt), stream=True) as chunks:
+        async with await self._client.post(
+            "/chat/completions",
+            body={**self._arguments(prompt), "stream": True},
+            cast_to=object,
+            stream=True,
+            stream_cls=AsyncStream[Any],
+        ) as chunks:
             async for chunk in chunks:
-                if not chunk.choices:
+                if not chunk.get("choices"):
                     continue
-                choice = chunk.choices[0]
-                if choice.delta.content:
-                    yield Delta(choice.delta.content)
-                if choice.delta.tool_calls:
-                    yield Delta(
-                        tool_calls=tuple(call.model_dump(exclude_none=True) for call in choice.delta.tool_calls)
-                    )
-                finished = finished or choice.finish_reason is not None
+                choice = chunk["choices"][0]
+                delta = choice.get("delta") or {}
+                if delta.get("content"):
+                    yield Delta(delta["content"])
+                if delta.get("tool_calls"):
+                    yield Delta(tool_calls=tuple(delta["tool_calls"]))
+                finished = finished or choice.get("finish_reason") is not None
         if not finished:
             raise UpstreamCut
 
