@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 import mock_openai
+from mock_openai.upstream.asking import loads
 from mock_openai.upstream.errors import admin_error
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.metrics import Metrics
@@ -67,8 +68,8 @@ class Admin:
 
     async def put_plans(self, request: web.Request) -> web.Response:
         try:
-            data = json.loads(await request.read())
-        except (ValueError, RecursionError) as error:
+            data = loads(await request.read())
+        except ValueError as error:
             return admin_error(400, f"the body is not JSON: {error}")
         try:
             stored = self._plans.put(data)

@@ -98,6 +98,9 @@ class Answer:
             if self.request.transport is not None:
                 self.request.transport.close()
             return web.Response()  # goes nowhere: the server finds the connection closed
+        except Exception:
+            self.close("fault")  # a bug of ours: nothing shall stay open for it
+            raise
 
     def close(self, ended: str) -> None:
         """The reply is over; what comes later changes nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,12 +22,15 @@ from mock_openai.upstream.embeddings import Embeddings
 from mock_openai.upstream.errors import openai_refusal
 from mock_openai.upstream.exchange import Api
 from mock_openai.upstream.journal import Journal
+from mock_openai.upstream.opening import refusal_of
 from mock_openai.upstream.plans import Plan, Plans
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, Trace, profile_from
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.recording import Recorder
 from mock_openai.upstream.responses import Responses
 from mock_openai.upstream.service import Service, route_handler
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 << 20
 DEFAULT_TOKENS = 80
@@ -88,6 +92,11 @@ def create_app(settings: UpstreamSettings) -> web.Application:
             refusal = Refusal("Request body is too large.", status=413, code="request_too_large")
         except Refusal as raised:
             refusal = raised
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception:
+            log.exception("a bug in the fake upstream, answered with 500")
+            refusal = refusal_of(500)
         return (gemini.gemini_refusal if _is_gemini(request) else openai_refusal)(refusal)
 
     refused = count(1)

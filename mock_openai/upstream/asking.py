@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Refusal(Exception):
@@ -63,11 +67,33 @@ class Ask:
         return sum(len(text.split()) + 4 for text in self.texts)
 
 
+def loads(raw: bytes) -> Any:
+    """The value of a JSON text by the letter: no NaN, infinities or halves of characters. Raises ValueError."""
+    try:
+        value = json.loads(raw, parse_constant=_not_a_number, parse_float=_finite)
+        if SURROGATE.search(raw):
+            json.dumps(value, ensure_ascii=False).encode()  # halves that belong together have become one character
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _not_a_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is too large")
+    return value
+
+
 def parse_json(raw: bytes) -> dict[str, Any]:
     """The object in a request body. Raises Refusal."""
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = loads(raw)
+    except ValueError:
         raise Refusal(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"

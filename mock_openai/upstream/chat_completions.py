@@ -126,7 +126,7 @@ def _wanted_call(body: dict[str, Any], tools: tuple[Tool, ...], *, answered: boo
     if isinstance(choice, dict):
         function = choice.get("function")
         name = function.get("name") if isinstance(function, dict) else None
-        if name not in {tool.name for tool in tools}:
+        if name not in [tool.name for tool in tools]:
             raise Refusal(
                 f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice", code="invalid_value"
             )

@@ -99,7 +99,7 @@ def _wanted_call(body: dict[str, Any], tools: tuple[Tool, ...], *, answered: boo
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "function":
         name = choice.get("name")
-        if name not in {tool.name for tool in tools}:
+        if name not in [tool.name for tool in tools]:
             raise Refusal(f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice")
         return str(name)
     return tools[0].name if choice == "required" and tools and not answered else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -70,7 +70,9 @@ def test_wrong_bodies_are_refused_as_the_real_service_does(
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"model": "gpt-4o", "messages": NaN'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}', b'{"n": 1e999}', b'{"x": "\\ud800"}']
+)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1beta/models/gemini-2.5-flash:generateContent"])
 def test_a_body_that_is_no_json(upstream: Any, path: str, content: bytes) -> None:
     answer = post(upstream, path, content=content)
@@ -134,6 +136,22 @@ def test_keys_are_checked_where_one_is_set(start_upstream: Callable[..., Any]) -
     wrong = post(upstream, gemini, json=contents, headers={"x-goog-api-key": "wrong"})
     assert wrong.json()["error"]["details"][0]["reason"] == "API_KEY_INVALID"
     assert post(upstream, f"{gemini}?key=sk-right-key-0123456789", json=contents).status_code == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"id": "a", "text": "\\ud800"}'])
+def test_plans_that_are_no_json(upstream: Any, content: bytes) -> None:
+    answer = post(upstream, "/_mock/plans", content=content)
+    assert answer.status_code == 400
+    assert "not JSON" in answer.json()["error"]
+
+
+def test_halves_of_a_character_that_belong_together_are_one(upstream: Any) -> None:
+    prompt = "[[sb:emoji]]"
+    plan = b'{"id": "emoji", "text": "\\ud83d\\ude00 ok"}'
+    assert post(upstream, "/_mock/plans", content=plan).status_code == 201
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}]}
+    answer = post(upstream, "/v1/chat/completions", json=body)
+    assert answer.json()["choices"][0]["message"]["content"] == "\U0001f600 ok"
 
 
 @pytest.mark.parametrize(
@@ -234,3 +252,98 @@ def test_the_journal_keeps_within_its_budget() -> None:
     assert kept[-1]["entry"]["seq"] == 400
     journal.clear()
     assert (len(journal), journal.bytes) == (0, 0)
+
+
+FULL_BODIES: dict[str, Any] = {
+    "/v1/chat/completions": {
+        **CHAT,
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "x"}]},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]},
+            {"role": "user", "content": "x"},
+        ],
+        "n": 1,
+        "stop": ["x"],
+        "max_tokens": 5,
+        "stream_options": {"include_usage": True, "include_obfuscation": True},
+        "stream": True,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"enum": [1]}}}}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"$ref": "#/$defs/a"}}},
+    },
+    "/v1/responses": {
+        "model": "gpt-4o",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        "text": {
+            "format": {"type": "json_schema", "name": "n", "schema": {"type": "array", "items": {"type": "null"}}}
+        },
+        "tools": [{"type": "function", "name": "f", "parameters": {}}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "stream_options": {"include_obfuscation": True},
+        "metadata": {"a": "b"},
+        "stream": True,
+    },
+    "/v1/completions": {"model": "gpt-4o", "prompt": ["a", "b"], "n": 1, "stop": "x", "stream": False, "max_tokens": 3},
+    "/v1/embeddings": {"model": "text-embedding-3-small", "input": ["a", [1, 2]], "dimensions": 4},
+    "/v1beta/models/gemini-2.5-flash:streamGenerateContent": {
+        "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+        "systemInstruction": {"parts": [{"text": "x"}]},
+        "generationConfig": {"candidateCount": 1, "stopSequences": ["x"], "responseSchema": {"type": "OBJECT"}},
+        "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}]}],
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+    },
+}
+ODD_VALUES: tuple[Any, ...] = (None, True, -1, 1.5, 10**30, "", "\ud800", "odd", [], [None], {}, {"$ref": "#/a/b"})
+
+
+def with_one_odd_value(value: Any, odd: Any) -> Iterator[Any]:
+    """Copies of a JSON value, each with another part of it replaced."""
+    yield odd
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        for changed in with_one_odd_value(part, odd):
+            copy = value.copy()
+            copy[key] = changed
+            yield copy
+
+
+@pytest.mark.parametrize("path", FULL_BODIES)
+def test_no_odd_value_anywhere_is_more_than_a_wrong_request(upstream: Any, path: str) -> None:
+    bodies = [body for odd in ODD_VALUES for body in with_one_odd_value(FULL_BODIES[path], odd)]
+    with httpx.Client(base_url=upstream.url) as client:
+        assert client.post(path, json=FULL_BODIES[path]).status_code == 200
+        for body in bodies:
+            answer = client.post(path, content=json.dumps(body).encode())
+            assert answer.status_code in (200, 400, 404), body
+            if answer.status_code != 200:
+                assert answer.json()["error"]["message"]
+
+
+FULL_PLAN = {
+    "id": "odd",
+    "seed": 1,
+    "tokens": 5,
+    "text": "One two.",
+    "profile": {"name": "slots", "slots": 1, "pool": "odd", "gap_ms": 0, "ttft_ms": 0},
+    "tool_calls": [{"name": "f", "arguments": {"a": 1}}],
+    "faults": [
+        "gzip",
+        {"fault": "comments", "text": "x", "every": 2, "at": {"chunk": 1}, "probability": 0.5},
+        {"fault": "split-frame", "gap_ms": 0, "byte": 3, "at": {"byte": 100}},
+        {"fault": "lost-chunk", "at": {"probability": 0.5}},
+    ],
+    "attempts": [{"profile": {"name": "trace", "chunks": [[0, "x"], [1, "y"]], "speed": 1}}, {"faults": ["crlf"]}],
+}
+
+
+def test_no_odd_value_anywhere_is_more_than_a_wrong_plan(upstream: Any) -> None:
+    request = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "[[sb:odd]]"}]}
+    with httpx.Client(base_url=upstream.url) as client:
+        for odd in ODD_VALUES:
+            for plan in with_one_odd_value(FULL_PLAN, odd):
+                answer = client.post("/_mock/plans", content=json.dumps(plan).encode())
+                assert answer.status_code in (201, 400, 422), plan
+                if answer.status_code == 201 and plan:
+                    client.delete("/_mock/journal", params={"plan": "odd"})
+                    for _ in range(3):
+                        assert client.post("/v1/chat/completions", json=request).status_code == 200, plan
