@@ -471,11 +471,12 @@ def _shape(text: str) -> str:
     head, _, _ = text.partition("(")
     flags = "".join(word for word in ("True", "None", "\\u", "\\x", "\\n", "b'", "PacketType") if word in text)
     packet_type = text.partition("PacketType.")[2].partition(":")[0]
-    return f"{head} {packet_type} {flags} {_rule(text)} {len(text).bit_length()}"
+    return f"{head} {packet_type} {flags} {len(text).bit_length()}"
 
 
 def _rule(text: str) -> str:
-    return text.partition("rule='")[2].partition("'")[0] or ("" if "(" in text else text)
+    """The rule that a finding names; of other texts, their first letters."""
+    return text.partition("rule='")[2].partition("'")[0] or re.sub(r"[^a-z_ ]", "", text[:60])
 
 
 def mutated(data: bytes, others: list[bytes], words: list[bytes], chance: random.Random) -> bytes:
