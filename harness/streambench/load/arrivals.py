@@ -26,8 +26,10 @@ def _unbounded(phase: Phase, seed: int) -> Iterator[int]:
     if phase.trace_ns is not None:
         yield from phase.trace_ns
         return
-    point = 0.0
-    for distance in _distances(phase, random.Random(seed)):
+    distances = _distances(phase, random.Random(seed))
+    # A steady process begins at once; a random one is looked at from any moment, so its first arrival is awaited too.
+    point = 0.0 if phase.arrivals == "constant" else next(distances)
+    for distance in distances:
         at_s = _time_of(point, phase)
         if at_s is None or math.isinf(at_s * NS_PER_S):
             return

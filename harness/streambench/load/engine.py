@@ -61,6 +61,7 @@ class _Turn:
     warmup: bool
     user: int | None = None
     iteration: int = 0
+    setup_ns: int = 0  # of what passed since the intended start, the server's part
 
 
 class Engine:
@@ -271,8 +272,10 @@ class Engine:
             session = load.idle.pop()
         else:
             session = self._new_session(load)
+            began_ns = _clock.now_ns()
             try:
                 prepared = await self._prepared(load, session, turn)
+                turn.setup_ns = _clock.now_ns() - began_ns
             except asyncio.CancelledError:
                 await session.close()
                 raise
@@ -333,7 +336,7 @@ class Engine:
         load.progress.started += 1
         load.progress.active += 1
         if not turn.warmup:
-            self._facts.start_delays_ns.append(record.start_ns - record.intended_ns)
+            self._facts.start_delays_ns.append(record.start_ns - record.intended_ns - turn.setup_ns)
         try:
             await session.stream(prompt, recorder)
         finally:
