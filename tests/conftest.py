@@ -18,6 +18,7 @@ INSTALL_LINES = {
     "node": "apt-get install nodejs npm",
     "chromium": "apt-get install chromium",
     "openssl": "apt-get install openssl",
+    "curl": "apt-get install curl",
     "nginx": "apt-get install nginx-light",
 }
 

@@ -23,11 +23,11 @@ def check(capture: bytes, *options: str, cwd: Path) -> subprocess.CompletedProce
 
 
 @pytest.fixture
-def capture(start_mock: Callable[..., object], tmp_path: Path) -> bytes:
+def capture(component: Callable[[str], str], start_mock: Callable[..., object], tmp_path: Path) -> bytes:
     servers = start_mock("--profile", "instant", "--tokens", "12")
     done = subprocess.run(
         [
-            "curl",
+            component("curl"),
             "-sN",
             "-H",
             "authorization: Bearer alice-token",
