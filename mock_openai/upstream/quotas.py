@@ -69,8 +69,9 @@ class Quotas:
         limit = max(over, key=lambda name: over[name])
         retry_ns = max(0, round(over[limit] * limits.window_ns))
         if retry_ns == 0:
-            used.requests += 1
-            used.tokens += tokens
+            # Without a limit only this request shows: however many there were, there is room for more.
+            used.requests = used.requests + 1 if limits.requests else 1
+            used.tokens = used.tokens + tokens if limits.tokens else min(tokens, tokens_max // 2)
         headers = {
             "x-ratelimit-limit-requests": str(requests_max),
             "x-ratelimit-limit-tokens": str(tokens_max),

@@ -38,6 +38,15 @@ def test_tokens_have_their_own_limit() -> None:
     assert quotas.ask("k", limits, 500, 60 * SECOND).retry_ns == 0
 
 
+def test_without_a_limit_there_is_always_room() -> None:
+    quotas = Quotas()
+    for _ in range(20_000):
+        verdict = quotas.ask("k", Limits(), 10**30, 0)
+    assert verdict.retry_ns == 0
+    assert int(verdict.headers["x-ratelimit-remaining-requests"]) > 0
+    assert int(verdict.headers["x-ratelimit-remaining-tokens"]) > 0
+
+
 def test_keys_are_forgotten_before_they_fill_the_memory() -> None:
     quotas = Quotas()
     for number in range(MAX_KEYS + 5):
