@@ -57,14 +57,15 @@ class Quotas:
             self._used.popitem(last=False)
         requests_max = limits.requests or DEFAULT_REQUESTS
         tokens_max = limits.tokens or DEFAULT_TOKENS
+        # A single request that is larger than the whole limit is let in when nothing else is used.
+        tokens = min(tokens, tokens_max)
         share = (now_ns - used.at_ns) / limits.window_ns
         used.requests = max(0.0, used.requests - share * requests_max)
         used.tokens = max(0.0, used.tokens - share * tokens_max)
         used.at_ns = now_ns
         over = {
             "requests": (used.requests + 1 - requests_max) / requests_max if limits.requests else 0.0,
-            # A single request that is larger than the whole limit is let in when nothing else is used.
-            "tokens": (min(used.tokens, used.tokens + tokens - tokens_max)) / tokens_max if limits.tokens else 0.0,
+            "tokens": (used.tokens + tokens - tokens_max) / tokens_max if limits.tokens else 0.0,
         }
         limit = max(over, key=lambda name: over[name])
         retry_ns = max(0, round(over[limit] * limits.window_ns))
