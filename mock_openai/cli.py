@@ -73,7 +73,15 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
     chat.add_argument("--streaming", choices=["real", "paced", "rapid", "sentence"], help="its streaming mode")
     chat.add_argument("--db", help="its SQLite file, or :memory:")
+    chat.add_argument("--rate-limit", metavar="N/UNIT", help="requests of one user, such as 5/s")
+    chat.add_argument("--cors-origin", metavar="ORIGIN", help="pages that may use it (default: its own)")
     chat.add_argument("--user", action="append", default=[], metavar="NAME:TOKEN", help="one more user (repeatable)")
+    chat.add_argument(
+        "--clearance", action="append", default=[], metavar="NAME:LEVEL", help="a user's clearance (repeatable)"
+    )
+    chat.add_argument(
+        "--defect", action="append", default=[], metavar="NAME", help="misbehave, to test a tester (repeatable)"
+    )
     return out
 
 
@@ -168,11 +176,12 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
 
 async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.subprocess.Process:
     arguments = ["--upstream", upstream, "--host", options.host, "--port", str(options.chat_port), "--json"]
-    for name in ("streaming", "db"):
+    for name in ("streaming", "db", "rate_limit", "cors_origin"):
         if getattr(options, name) is not None:
-            arguments += [f"--{name}", getattr(options, name)]
-    for user in options.user:
-        arguments += ["--user", user]
+            arguments += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    for name in ("user", "clearance", "defect"):
+        for value in getattr(options, name):
+            arguments += [f"--{name}", value]
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
