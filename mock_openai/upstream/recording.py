@@ -27,6 +27,7 @@ SECRET_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "co
 SECRET_PARAMETERS = ("key", "api_key", "api-key", "access_token")
 KEPT_HEADERS = re.compile(r"content-type|openai-processing-ms|openai-version|x-ratelimit-.*|retry-after.*\Z")
 KEY_LIKE = re.compile(r"sk-[A-Za-z0-9_-]{12,}|AIza[A-Za-z0-9_-]{20,}|(?i:bearer) [A-Za-z0-9._~+/=-]{12,}")
+TERMINAL = re.compile(r'"type":\s*"response\.(completed|incomplete|failed)"')
 SHORTEST_SECRET = 6
 REMOVED = "[removed]"
 MAX_RECORDED_BYTES = 16 << 20
@@ -41,6 +42,8 @@ class Recording:
     frames: list[tuple[float, str]] = field(default_factory=list)
     chunks: list[tuple[float, str]] = field(default_factory=list)
     size: int = 0
+    terminal: bool = False
+    """The terminal event has come: a client that leaves after it has missed nothing."""
     _rest: bytes = b""
 
     def take(self, data: bytes, now_ns: int) -> None:
@@ -63,9 +66,15 @@ class Recording:
             return
         self.frames.append((at_ms, line))
         if line.startswith("data:"):
+            self.terminal = self.terminal or is_terminal(line[5:].strip())
             text = content_of(line[5:].strip())
             if text:
                 self.chunks.append((at_ms, text))
+
+
+def is_terminal(data: str) -> bool:
+    """Whether an event is the one that ends a stream of its API."""
+    return data == "[DONE]" or TERMINAL.search(data) is not None
 
 
 def content_of(data: str) -> str:
@@ -146,7 +155,7 @@ class Recorder:
         finally:
             if status and not complete:
                 recording.finish(time.monotonic_ns())
-                self._save(request, body, recording, status=status, headers=kept, complete=False)
+                self._save(request, body, recording, status=status, headers=kept, complete=recording.terminal)
 
     def _save(
         self,

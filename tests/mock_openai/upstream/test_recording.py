@@ -108,6 +108,22 @@ def test_frames_are_found_however_the_bytes_come(size: int) -> None:
     assert recording.frames[-1] == (5000, "data: [DONE]")
 
 
+@pytest.mark.parametrize(
+    ("data", "ends"),
+    [
+        ("[DONE]", True),
+        ('{"type": "response.completed", "response": {}}', True),
+        ('{"type":"response.failed"}', True),
+        ('{"type":"response.output_text.done"}', False),
+        ('{"choices":[]}', False),
+    ],
+)
+def test_a_client_that_leaves_after_the_terminal_event_has_missed_nothing(data: str, ends: bool) -> None:
+    recording = Recording(0)
+    recording.take(f"data: {data}\n\n".encode(), 1)
+    assert recording.terminal == ends
+
+
 def test_what_looks_like_a_key_is_removed_everywhere() -> None:
     data = {
         "a": ["x sk-abcdefghijklmnop y", {"AIzaSyA0123456789abcdefghij": 1}],
