@@ -14,6 +14,7 @@ from collections.abc import Callable
 from itertools import count
 
 NS_PER_S = 1_000_000_000
+MOST_TURNS = 8
 STEPS_PER_PASS = 256
 """After so many steps, requests, closed connections and signals get their turn."""
 
@@ -66,10 +67,11 @@ class Pacer:
 
 
 class Turns:
-    """Lets one piece of work that takes long begin in each round of the event loop.
+    """Lets a few pieces of work that take long begin in each round of the event loop.
 
     When a thousand requests come at once, composing their replies would be one long round; so writes, closed
-    connections and signals have their turn between any two of them.
+    connections and signals have their turn in between. One at a time as a rule; more when so many wait that they would
+    be late by waiting.
     """
 
     def __init__(self) -> None:
@@ -87,11 +89,12 @@ class Turns:
         await turn
 
     def _next(self) -> None:
-        while self._waiting:
+        left = min(MOST_TURNS, 1 + len(self._waiting) // 8)
+        while self._waiting and left:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                break
+                left -= 1
         self._scheduled = bool(self._waiting)
         if self._scheduled:
             asyncio.get_running_loop().call_soon(self._next)
