@@ -31,7 +31,7 @@ const replies = {
   async slow(socket) {
     for (const text of ["grüß ", "Gott, ", "Welt ", "😀"]) {
       socket.emit("delta", { text });
-      await sleep(150);
+      await sleep(60);
     }
     socket.emit("done", {});
   },

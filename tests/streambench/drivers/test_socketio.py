@@ -109,7 +109,7 @@ class Chat:
                 case "words" | "slow" as kind:
                     for word in words:
                         await emit("delta", text=word)
-                        await asyncio.sleep(0.15 if kind == "slow" else 0.001)
+                        await asyncio.sleep(0.06 if kind == "slow" else 0.001)
                     await emit("done")
                 case "binary":
                     await emit("delta", text=TEXT, blobs=[b"\x00\x01\xff", {"more": b""}])
@@ -233,7 +233,7 @@ async def test_replies_come_in_sequence(transport: str, serve: Serving, spec: Ta
 async def test_heartbeats_go_on_during_a_reply(
     transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve(ping_interval=0.1) + "/" + TRANSPORTS[transport])
+    spec = replace(spec, url=await serve(ping_interval=0.05) + "/" + TRANSPORTS[transport])
     user = open_session(spec)
     await user.prepare()
     record = await stream_of(user, spec, "slow")
@@ -341,10 +341,10 @@ async def test_an_error_event_fails_the_reply_and_leaves_the_connection(
 async def test_a_reply_that_stalls_while_the_heart_beats(
     transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve(ping_interval=0.1) + "/" + TRANSPORTS[transport])
+    spec = replace(spec, url=await serve(ping_interval=0.05) + "/" + TRANSPORTS[transport])
     user = open_session(spec)
     await user.prepare()
-    hasty = replace(spec, timeouts=Timeouts(idle_ns=400_000_000))
+    hasty = replace(spec, timeouts=Timeouts(idle_ns=250_000_000))
     user._spec = hasty  # type: ignore[attr-defined]  # setup may take its time
     record = await stream_of(user, hasty, "silent")
     await user.close()

@@ -241,7 +241,7 @@ def packets(draw: st.DrawFn) -> Packet:
     return Packet(packet_type, draw(NAMESPACES), packet_id, data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(packets())
 def test_packets_round_trip(packet: Packet) -> None:
     read = decode(encode(packet))
@@ -252,7 +252,7 @@ def test_packets_round_trip(packet: Packet) -> None:
         assert (message.event, message.args) == (packet.data[0], packet.data[1:])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(packets())
 def test_python_socketio_reads_what_we_write(packet: Packet) -> None:
     text, *attachments = encode(packet)
@@ -263,7 +263,7 @@ def test_python_socketio_reads_what_we_write(packet: Packet) -> None:
     assert (theirs.namespace or "/", theirs.id, theirs.data) == (packet.namespace, packet.id, packet.data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(packets())
 def test_we_read_what_python_socketio_writes(packet: Packet) -> None:
     theirs = peer.Packet(packet.type.value, packet.data, packet.namespace, packet.id).encode()
@@ -271,7 +271,7 @@ def test_we_read_what_python_socketio_writes(packet: Packet) -> None:
     assert (read.namespace, read.id, read.data) == (packet.namespace, packet.id, packet.data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.text('0123456/,-[]{}"ab:_placeholdertruenum ', max_size=24) | st.binary(max_size=4), max_size=6))
 def test_any_messages_end_in_packets_or_one_clear_error(messages: list[str | bytes]) -> None:
     decoder = PacketDecoder(WireLimits(max_attachments=3))

@@ -284,7 +284,7 @@ FRAGMENTS = st.sampled_from(
 STREAMS = st.lists(FRAGMENTS | st.binary(max_size=4), max_size=30).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(STREAMS)
 def test_any_bytes_read_as_the_standard_says(stream: bytes) -> None:
     decoder = SseDecoder()
