@@ -104,12 +104,13 @@ class Player:
     def step(self) -> int | None:
         """Write what is due; returns when to be called again, or None."""
         transport, position = self._transport, self._position
-        if transport.is_closing():
+        closing = transport.is_closing()
+        if closing:
             # Mostly this step knows it before the request's task is told.
             self.leave(time.monotonic_ns())
         if self._left_ns is not None:
             return self._step_unheard(self._left_ns)
-        if self._finished:
+        if closing or self._finished:
             return None
         if position == len(self._score):
             self._finish()

@@ -64,6 +64,18 @@ def test_a_signal_ends_open_streams_and_exits_zero(program: Any, signum: int) ->
     assert closed["cancelled_ns"] is None
 
 
+def test_nothing_is_said_of_streams_that_are_ended(capfd: pytest.CaptureFixture[str], program: Any) -> None:
+    process, ready = program("--no-chat")
+    plan = {"id": "long", "tokens": 5000, "profile": {"name": "fixed", "ttft_ms": 0, "gap_ms": 1}}
+    httpx.post(f"{ready['openai']}/_mock/plans", json=plan)
+    body = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "[[sb:long]]"}]}
+    with httpx.stream("POST", f"{ready['openai']}/v1/chat/completions", json=body) as stream:
+        next(stream.iter_lines())
+        process.terminate()
+        assert process.wait(10) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_the_chat_server_ends_with_its_parent(program: Any) -> None:
     for ending in (signal.SIGTERM, signal.SIGKILL):
         process, ready = program()
