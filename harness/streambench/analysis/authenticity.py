@@ -25,7 +25,7 @@ from streambench.units import NS_PER_MS
 BURST_NS = 2 * NS_PER_MS  # arrivals closer than this are one burst
 OVERLAP_NONE = 0.1
 OVERLAP_FULL = 0.8
-GRANULARITY_FINE = 0.5
+GRANULARITY_FINE = 0.35  # below, each burst gathers about three of the upstream's or more
 SLOPE_LIKE_UPSTREAM = (0.6, 1.5)
 AT_ONCE_SHARE = 0.33  # of the upstream's duration: a reader sees no cadence in it
 AT_ONCE_NS = 30 * NS_PER_MS
