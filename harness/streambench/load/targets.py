@@ -115,7 +115,8 @@ class TargetReader:
         pairs = {
             name: self._values.scalar(item, f"the query's {name!r}") for name, item in query.mapping("'query'").items()
         }
-        return f"{url}{'&' if '?' in url else '?'}{urlencode(pairs)}"
+        before, hash_sign, fragment = url.partition("#")
+        return f"{before}{'&' if '?' in before else '?'}{urlencode(pairs)}{hash_sign}{fragment}"
 
     def _headers(self, keys: Mapping[str, Located]) -> dict[str, str]:
         headers: dict[str, str] = {}

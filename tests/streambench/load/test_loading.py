@@ -459,3 +459,12 @@ def test_what_a_trace_cannot_have(load: Load, tmp_path: Path, key: str) -> None:
     (tmp_path / "t.csv").write_text("1\n2\n")
     error = mistake(load, T + f"load: {{trace: t.csv, {key}}}\n")
     assert error.text == key.partition(":")[0]
+
+
+def test_a_query_goes_before_the_fragment(load: Load) -> None:
+    scenario = load("""\
+target: {dialect: room-chat, url: "http://127.0.0.1:1/#/admin", query: {streaming: real}}
+load: {streams: 1}
+""")
+    (target,) = scenario.targets
+    assert target.spec.url == "http://127.0.0.1:1/?streaming=real#/admin"
