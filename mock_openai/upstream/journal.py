@@ -29,7 +29,10 @@ HIDDEN = frozenset({"scheduled_ns", "written_ns", "offset", "request_bytes"})
 
 @dataclass(slots=True)
 class Entry:
-    """One request. `offset[i]` characters of `text` had been written after the write at `written_ns[i]`."""
+    """One request. `offset[i]` characters of `text` had been written after the write at `written_ns[i]`.
+
+    `scheduled_ns` and `offset` go on beyond `written_ns`, to what was not yet or never written.
+    """
 
     seq: int
     mark: str | None
@@ -61,16 +64,18 @@ class Entry:
     @property
     def weight(self) -> int:
         """Roughly how many bytes of memory it takes."""
-        return ENTRY_BYTES + 4 * self.request_bytes + 2 * len(self.text) + 24 * len(self.written_ns)
+        return (
+            ENTRY_BYTES + 4 * self.request_bytes + 2 * len(self.text) + 8 * len(self.written_ns) + 16 * len(self.offset)
+        )
 
     def to_json(self, *, chunks: bool = True) -> dict[str, Any]:
         """The entry as the admin API shows it; an entry that has just opened is shown without its chunks."""
         shown: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name not in HIDDEN}
         if chunks:
             shown["chunks"] = {
-                "scheduled_ns": self.scheduled_ns.tolist(),
+                "scheduled_ns": self.scheduled_ns[: len(self.written_ns)].tolist(),
                 "written_ns": self.written_ns.tolist(),
-                "offset": self.offset.tolist(),
+                "offset": self.offset[: len(self.written_ns)].tolist(),
             }
         return shown
 

@@ -8,7 +8,7 @@ import struct
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 from mock_openai.upstream.journal import Entry
@@ -16,35 +16,7 @@ from mock_openai.upstream.stream import Ending, Note, Script
 
 BACKPRESSURE_BYTES = 256 * 1024
 BACKPRESSURE_RETRY_NS = 5_000_000
-NO_CONTENT = -1
-
-
-@dataclass(slots=True)
-class _Score:
-    """The writes of a script by column, the moments absolute.
-
-    A thousand streams of a thousand writes would be a million objects, and each garbage collection would look at all
-    of them while every stream waits; numbers and bytes in columns are not looked at.
-    """
-
-    due_ns: array[int] = field(default_factory=lambda: array("q"))
-    data: list[bytes] = field(default_factory=list)
-    offset: array[int] = field(default_factory=lambda: array("q"))
-    notes: dict[int, tuple[Note, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, script: Script, start_ns: int) -> _Score:
-        score = cls()
-        for position, write in enumerate(script.writes):
-            score.due_ns.append(start_ns + write.due_ns)
-            score.data.append(write.data)
-            score.offset.append(NO_CONTENT if write.offset is None else write.offset)
-            if write.notes:
-                score.notes[position] = write.notes
-        return score
-
-    def __len__(self) -> int:
-        return len(self.data)
+LARGE_BYTES = 64 * 1024
 
 
 class Player:
@@ -54,17 +26,23 @@ class Player:
     the terminal event has not cancelled anything.
     """
 
+    # The writes are kept by column: a thousand streams of a thousand writes would be a million objects, and each
+    # garbage collection would look at all of them while every stream waits; numbers and bytes are not looked at.
     __slots__ = (
         "_closed",
+        "_content",
+        "_count",
+        "_data",
+        "_due_ns",
         "_ending_ns",
         "_entry",
         "_finished",
-        "_framed",
         "_left_ns",
+        "_notes",
         "_position",
-        "_score",
         "_script",
         "_transport",
+        "_written_ns",
         "done",
     )
 
@@ -79,13 +57,19 @@ class Player:
         chunked: bool,
     ) -> None:
         self._transport = transport
-        self._score = _Score.of(script, start_ns)
-        script.writes = []
+        writes, script.writes = script.writes, []
         self._script = script
+        self._count = len(writes)
+        self._due_ns = [start_ns + write.due_ns for write in writes]
+        self._data = [_chunk(write.data) if chunked else write.data for write in writes]
+        self._content = bytes(write.offset is not None for write in writes)
+        self._notes = {position: write.notes for position, write in enumerate(writes) if write.notes}
+        entry.offset = array("q", (write.offset for write in writes if write.offset is not None))
+        entry.scheduled_ns = array("q", compress(self._due_ns, self._content))
+        self._written_ns = entry.written_ns
         self._ending_ns = start_ns + script.ending_ns
         self._entry = entry
         self._closed = closed
-        self._framed = chunked
         self._position = 0
         self._left_ns: int | None = None
         self._finished = False
@@ -94,7 +78,7 @@ class Player:
     @property
     def first_ns(self) -> int:
         """When to call `step` first."""
-        return self._score.due_ns[0] if self._score.due_ns else self._ending_ns
+        return self._due_ns[0] if self._count else self._ending_ns
 
     @property
     def left(self) -> bool:
@@ -103,53 +87,57 @@ class Player:
 
     def step(self) -> int | None:
         """Write what is due; returns when to be called again, or None."""
-        transport, position = self._transport, self._position
-        closing = transport.is_closing()
-        if closing:
-            # Mostly this step knows it before the request's task is told.
-            self.leave(time.monotonic_ns())
-        if self._left_ns is not None:
-            return self._step_unheard(self._left_ns)
-        if closing or self._finished:
-            return None
-        if position == len(self._score):
+        transport = self._transport
+        if transport.is_closing() or self._finished:
+            return self._step_closed()
+        position = self._position
+        if position == self._count:
             self._finish()
             return None
-        if transport.get_write_buffer_size() > BACKPRESSURE_BYTES:
+        data = self._data[position]
+        # Looked at so seldom that it costs nothing, and so often that little is buffered in between.
+        look = not position & 7 or len(data) > LARGE_BYTES
+        if look and transport.get_write_buffer_size() > BACKPRESSURE_BYTES:
             # The client does not read: waiting bounds the memory, and the journal shows the lateness.
             return time.monotonic_ns() + BACKPRESSURE_RETRY_NS
-        data = self._score.data[position]
-        if self._framed:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
         # Straight to the transport: one system call, stamped where it happens.
         now_ns = time.monotonic_ns()
         transport.write(data)
-        self._journal(position, now_ns)
-        return self._advance()
+        if self._content[position]:
+            self._written_ns.append(now_ns)
+        if self._notes:
+            self._journal_faults(self._notes.get(position, ()), now_ns)
+        self._position = position = position + 1
+        return self._due_ns[position] if position < self._count else self._after_last()
 
-    def _journal(self, position: int, now_ns: int) -> None:
-        entry, score = self._entry, self._score
-        offset = score.offset[position]
-        if offset != NO_CONTENT:
-            entry.scheduled_ns.append(score.due_ns[position])
-            entry.written_ns.append(now_ns)
-            entry.offset.append(offset)
-            if self._left_ns is not None:
-                entry.written_after_cancel += 1
-        if score.notes and position in score.notes:
-            self._journal_faults(score.notes[position], now_ns)
-
-    def _journal_faults(self, notes: tuple[Note, ...], now_ns: int) -> None:
-        self._entry.faults += (journalled(note, now_ns) for note in notes)
-
-    def _advance(self) -> int | None:
-        self._position += 1
-        if self._position < len(self._score):
-            return self._score.due_ns[self._position]
+    def _after_last(self) -> int | None:
         if self._ending_ns > time.monotonic_ns():
             return self._ending_ns
         self._finish()
         return None
+
+    def _step_closed(self) -> int | None:
+        """A step of a reply whose connection is over: only one that ignores that goes on, heard by nobody."""
+        if self._finished:
+            return None
+        now_ns = time.monotonic_ns()
+        # Mostly this step knows it before the request's task is told.
+        self.leave(now_ns)
+        if self._left_ns is None:
+            return None
+        patience_ns, position = self._script.ignore_cancel_ns, self._position
+        if position >= self._count or (patience_ns is not None and now_ns > self._left_ns + patience_ns):
+            self._finish()
+            return None
+        if self._content[position]:
+            self._written_ns.append(now_ns)
+            self._entry.written_after_cancel += 1
+        self._journal_faults(self._notes.get(position, ()), now_ns)
+        self._position = position = position + 1
+        return self._due_ns[position] if position < self._count else self._after_last()
+
+    def _journal_faults(self, notes: tuple[Note, ...], now_ns: int) -> None:
+        self._entry.faults += (journalled(note, now_ns) for note in notes)
 
     def _finish(self) -> None:
         self._finished = True
@@ -170,20 +158,15 @@ class Player:
         if self._script.ignore_cancel_ns == 0 or self._finished:
             self._closed("cancelled")
             self._finished = True
-            self._score = _Score()  # a step that is still to come, maybe in an hour, shall not keep it in memory
+            self._data = []  # a step that is still to come, maybe in an hour, shall not keep it in memory
             return
         # The player goes on to be called by the pacer, and counts what it generates for nobody.
         self._left_ns = now_ns
 
-    def _step_unheard(self, left_ns: int) -> int | None:
-        """A step of a reply whose client has left: generated, paced and counted, but heard by nobody."""
-        now_ns = time.monotonic_ns()
-        patience_ns = self._script.ignore_cancel_ns
-        if self._position >= len(self._score) or (patience_ns is not None and now_ns > left_ns + patience_ns):
-            self._finish()
-            return None
-        self._journal(self._position, now_ns)
-        return self._advance()
+
+def _chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def journalled(note: Note, now_ns: int) -> dict[str, Any]:
