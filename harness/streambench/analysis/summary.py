@@ -328,7 +328,7 @@ def _generator(run: RunData) -> dict[str, Any]:
         "achieved_rate": None,
         "start_delay_p99_ms": None,
         "loop_lag_p99_ms": last.get("loop_lag_p99_ms"),
-        "upstream_late_p99_ms": None,
+        "upstream_late_p95_ms": None,
         "server_wait": {},
         "cpu": last.get("cpu"),
         "stamps": run.records[-1].stamps if run.records else "user",

@@ -85,7 +85,7 @@ async def _run_recorded(
         if feed is not None and record.mark is not None and record.sent_ns is not None:
             record.upstream = await feed.exchanges(record.mark, JOIN_TIMEOUT_S)
             facts.upstream_late_ns += [
-                max(wrote - due for wrote, due in zip(exchange.written_ns, exchange.scheduled_ns, strict=True))
+                (sum(exchange.written_ns) - sum(exchange.scheduled_ns)) // len(exchange.written_ns)
                 for exchange in record.upstream
                 if exchange.written_ns and not exchange.faults
             ]
