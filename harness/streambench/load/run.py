@@ -77,6 +77,7 @@ async def _run_recorded(
     records_path.parent.mkdir(parents=True, exist_ok=True)
     writer = RecordWriter(records_path, scenario.secrets)
     facts = GeneratorFacts()
+    turn = asyncio.Lock()
     for target in scenario.targets:
         open_session(target.spec)  # loads the driver, for which the first user must not wait
 
@@ -89,7 +90,10 @@ async def _run_recorded(
                 for exchange in record.upstream
                 if exchange.written_ns and not exchange.faults
             ]
-        writer.stream(record)
+        # Where many streams end at once, the sockets of the others are read between two records.
+        async with turn:
+            writer.stream(record)
+            await asyncio.sleep(0)
 
     try:
         writer.header(header_of(scenario))

@@ -17,6 +17,7 @@ from streambench.units import NS_PER_MS, NS_PER_S
 
 SAMPLE_S = 0.02
 LINE_NS = NS_PER_S
+CALM_THRESHOLDS = (20_000, 50, 100)
 MAX_LAG_MS = 500.0  # kernel stamps stay exact when we are late, but starts and timeouts do not
 MAX_LAG_USER_STAMPS_MS = 50.0
 MAX_START_DELAY_MS = 500.0
@@ -59,6 +60,11 @@ class Watch:
     async def run(self) -> None:
         """Sample until cancelled; a line for the records about once a second."""
         gc.callbacks.append(self._gc)
+        # What is here now stays: collections need not look at it, and the rare full ones are the long ones.
+        gc.collect()
+        gc.freeze()
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*CALM_THRESHOLDS)
         start_ns = line_ns = _clock.now_ns()
         cpu_start_ns = cpu_line_ns = time.process_time_ns()
         lags_ns: list[int] = []
@@ -88,6 +94,8 @@ class Watch:
             if self.facts.elapsed_ns > 0:
                 self.facts.cpu = (time.process_time_ns() - cpu_start_ns) / self.facts.elapsed_ns
             gc.callbacks.remove(self._gc)
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
 
     def _gc(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from streambench.errors import ConfigurationError
 from streambench.record.model import StreamRecord
 
@@ -61,8 +63,12 @@ class RecordWriter:
         return value
 
     def _write(self, line: dict[str, Any]) -> None:
-        text = json.dumps(self._redacted(line), ensure_ascii=False, separators=(",", ":"))
-        data = text.encode("utf-8", "replace") + b"\n"
+        redacted = self._redacted(line)
+        try:
+            data = orjson.dumps(redacted) + b"\n"
+        except TypeError:  # half a character, as JavaScript allows it, or a number beyond 64 bits
+            text = json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
+            data = text.encode("utf-8", "replace") + b"\n"
         while data:
             data = data[os.write(self._fd, data) :]
 
@@ -86,7 +92,7 @@ def read_run(path: Path) -> RunData:
         with path.open("rb") as lines:
             for line in lines:
                 try:
-                    data = json.loads(line)
+                    data = orjson.loads(line)
                     kind = data["kind"]
                     if run is None:
                         if kind != "header" or data["schema"] != SCHEMA:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Self
+
+import orjson
 
 from streambench.errors import TargetUnreachable
 from streambench.record.model import UpstreamExchange
@@ -89,6 +90,7 @@ class JournalFeed:
                     ready.set()
                     async for line in response.aiter_lines():
                         self._take(line)
+                        await asyncio.sleep(0)  # lines come in heaps, and sockets are to be read meanwhile
             except (httpx.HTTPError, ValueError):
                 ready.set()
             await asyncio.sleep(RETRY_S)
@@ -96,7 +98,7 @@ class JournalFeed:
     def _take(self, line: str) -> None:
         if not line.strip():
             return
-        change = json.loads(line)
+        change = orjson.loads(line)
         entry = change.get("entry") if isinstance(change, dict) else None
         if entry is not None:
             self._store(entry)
