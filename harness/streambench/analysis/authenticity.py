@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
 from streambench.analysis.alignment import Alignment
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS
@@ -231,6 +229,8 @@ def bursts(at_ns: Sequence[int]) -> list[int]:
 
 def robust_slope(x: Sequence[int], y: Sequence[int]) -> float | None:
     """The median slope between any two points (Theil and Sen); None where x does not change."""
+    import numpy as np
+
     points = np.unique(np.column_stack([x, y]).astype(np.float64), axis=0)
     if len(points) > MAX_SLOPE_POINTS:
         points = points[np.linspace(0, len(points) - 1, MAX_SLOPE_POINTS).round().astype(int)]

@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 RESAMPLES = 200
 EXACT_BINOMIAL_LIMIT = 20_000
-
-Floats = npt.NDArray[np.float64]
 
 
 def quantile(ascending: Sequence[float] | Floats, q: float) -> float:
@@ -43,6 +44,8 @@ def quantile_bounds(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[i
 
     The k-th smallest value is below the quantile with a probability that the binomial distribution of (n, q) gives.
     """
+    import numpy as np
+
     tail = (1 - confidence) / 2
     cumulative = _binomial_cdf(n, q)
     # lower: the largest k with P(at most k values lie below) <= tail; upper: the smallest with >= 1 - tail
@@ -53,6 +56,8 @@ def quantile_bounds(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[i
 
 def one_sided_bound(n: int, q: float, confidence: float, *, upper: bool) -> int | None:
     """The index of the order statistic that bounds the q-quantile on one side, or None where n is too small."""
+    import numpy as np
+
     cumulative = _binomial_cdf(n, q)
     if upper:
         index = int(np.searchsorted(cumulative, confidence, side="left"))
@@ -63,6 +68,8 @@ def one_sided_bound(n: int, q: float, confidence: float, *, upper: bool) -> int 
 
 def _binomial_cdf(n: int, q: float) -> Floats:
     """P(B <= k) for k = 0..n-1, B binomial with n trials of probability q."""
+    import numpy as np
+
     k = np.arange(n)
     if n > EXACT_BINOMIAL_LIMIT:
         spread = math.sqrt(n * q * (1 - q))
@@ -102,11 +109,15 @@ class Distribution:
 
     @classmethod
     def of_streams(cls, unit: str, values: Sequence[float], failures: int) -> Distribution:
+        import numpy as np
+
         return cls(unit, np.sort(np.asarray(values, dtype=np.float64)), len(values), failures)
 
     @classmethod
     def of_chunks(cls, unit: str, per_stream: Sequence[Sequence[float]], failures: int) -> Distribution:
         """Pools the chunks of the streams; a stream without any is left out."""
+        import numpy as np
+
         given = [values for values in per_stream if len(values)]
         if not given:
             return cls(unit, np.empty(0), 0, failures, np.empty(0, dtype=np.int64))
@@ -139,6 +150,8 @@ class Distribution:
 
     def _clustered_interval(self, q: float) -> tuple[float, float] | None:
         """A bootstrap over whole streams: the chunks of one stream are not independent of each other."""
+        import numpy as np
+
         found = self._resampled(q)
         if found is None:
             return None
@@ -147,6 +160,8 @@ class Distribution:
 
     def clustered_bound(self, q: float, confidence: float, *, upper: bool) -> float | None:
         """What a quantile over chunks does not exceed (`upper`) or fall below, or None for too few streams."""
+        import numpy as np
+
         found = self._resampled(q)
         if found is None:
             return None
@@ -154,6 +169,8 @@ class Distribution:
 
     def _resampled(self, q: float) -> Floats | None:
         """The quantile of each draw of whole streams, with replacement; None where there are too few for one."""
+        import numpy as np
+
         if self.streams < streams_needed(q) or self.streams < 2:
             return None
         random = np.random.default_rng(0)
@@ -168,6 +185,8 @@ class Distribution:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `summary.json`; figures are rounded to what the stamps can carry (a microsecond)."""
+        import numpy as np
+
         values = self.values
         out: dict[str, Any] = {"unit": self.unit, "n": len(values)}
         if self.clusters is not None:
