@@ -33,10 +33,11 @@ _numbers = itertools.count()
 
 @dataclass
 class Seen:
-    """What was reported of one stream: its error class, and `axis rule` of each violation."""
+    """What was reported of one stream: its error class, `axis rule` of each violation and of each note."""
 
     error: str | None
     rules: set[str]
+    notes: set[str]
     text: str
     tokens: int | None
 
@@ -69,7 +70,8 @@ async def stream(upstream: str, dialect_name: str, *faults: Any, idle_ms: int = 
     _, differences = compare(journal["entries"][-1]["text"], text, complete=record.terminal_event, stopped=False)
     found = [*record.findings, *differences]
     rules = {f"{finding.axis} {finding.rule}" for finding in found if finding.severity is Severity.VIOLATION}
-    return Seen(record.error, rules, text, record.tokens)
+    notes = {f"{finding.axis} {finding.rule}" for finding in found if finding.severity is not Severity.VIOLATION}
+    return Seen(record.error, rules, notes, text, record.tokens)
 
 
 LOST = "content content.lost"
@@ -156,4 +158,16 @@ async def test_a_stream_without_a_fault_passes(upstream: str, dialect: str) -> N
 
 @pytest.mark.parametrize("dialect", PATHS)
 async def test_an_error_in_the_stream_is_its_error(upstream: str, dialect: str) -> None:
-    assert (await stream(upstream, dialect, "error")).error == "error_event"
+    """It ends the stream as the protocol has it: the text before it counts, and the order of events is not broken."""
+    seen = await stream(upstream, dialect, {"fault": "error", "at": {"chunk": 3}})
+    assert seen.error == "error_event"
+    assert TEXT.startswith(seen.text)
+    assert 0 < len(seen.text) < len(TEXT)
+    assert not {rule for rule in seen.rules if rule.startswith("termination")}
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_response_that_is_held_open_is_complete_and_noted(upstream: str, dialect: str) -> None:
+    seen = await stream(upstream, dialect, {"fault": "hold-open", "ms": 20_000})
+    assert (seen.error, seen.rules, seen.text) == (None, set(), TEXT)
+    assert "termination termination.timeout-after-end" in seen.notes
