@@ -92,12 +92,6 @@ class TargetUnreachable(StreambenchError):
     exit_code = ExitCode.UNREACHABLE
 
 
-class InvalidMeasurement(StreambenchError):
-    """The figures of this run would not describe the target."""
-
-    exit_code = ExitCode.INVALID
-
-
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name that `name` was probably meant to be, or None when nothing is close."""
     matches = difflib.get_close_matches(name, list(valid), n=5, cutoff=0.6)

@@ -64,11 +64,6 @@ def parse_ratio(text: str) -> float:
         raise ValueError(f"{text!r} is not a ratio: write it as 1% or 0.01") from None
 
 
-def ns_to_ms(duration_ns: float) -> float:
-    """Milliseconds of a duration in nanoseconds."""
-    return duration_ns / NS_PER_MS
-
-
 def format_duration(duration_ns: float) -> str:
     """A duration for a person: three significant digits and the unit that keeps them readable (`812 ms`, `1.24 s`)."""
     magnitude = abs(duration_ns)

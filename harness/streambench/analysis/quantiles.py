@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Distribution:
     streams: int
     failures: int = 0
     clusters: npt.NDArray[np.int64] | None = None
+    # What `_resampled` has drawn, by quantile: the gates and every report ask for the same intervals.
+    _draws: dict[float, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of_streams(cls, unit: str, values: Sequence[float], failures: int) -> Distribution:
@@ -173,6 +175,8 @@ class Distribution:
 
         if self.streams < streams_needed(q) or self.streams < 2:
             return None
+        if q in self._draws:
+            return self._draws[q]
         random = np.random.default_rng(0)
         assert self.clusters is not None
         found = np.empty(RESAMPLES)
@@ -181,6 +185,7 @@ class Distribution:
             cumulative = np.cumsum(weights[self.clusters])
             index = int(np.searchsorted(cumulative, q * cumulative[-1] - 1e-9))
             found[i] = self.values[min(index, len(self.values) - 1)]
+        self._draws[q] = found
         return found
 
     def to_json(self) -> dict[str, Any]:

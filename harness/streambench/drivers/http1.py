@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import httptools
 
 from streambench.clock import MonotonicClock
+from streambench.dialects import RenderedRequest
 from streambench.drivers.deadlines import Deadlines
-from streambench.drivers.opening import ConnectFailure, Endpoint, endpoint, open_channel
+from streambench.drivers.opening import Endpoint, open_channel
 from streambench.drivers.request_head import request_bytes
 from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec
@@ -153,35 +154,33 @@ class _Idle:
         self._channel.close()
 
 
-class Http1Session:
+class Http1Transport:
     """One simulated user's HTTP/1.1 connection, opened for the first prompt and kept between prompts."""
 
-    def __init__(self, spec: TargetSpec, variables: dict[str, str], cookies: Mapping[str, str]) -> None:
+    def __init__(self, spec: TargetSpec) -> None:
         self._spec = spec
-        self.variables = variables
-        self.cookies = cookies
         self._channel: Channel | None = None
 
-    async def stream(self, prompt: str, recorder: Recorder) -> None:
-        """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
-        request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
-        where = endpoint(self._spec.url, request.path)
-        try:
-            channel = await self._connected(where, recorder)
-        except ConnectFailure as failure:
-            recorder.fail(failure.error, str(failure))
-            recorder.end(Ending.NOT_CONNECTED, _clock.now_ns())
-            return
-        except asyncio.CancelledError:
-            recorder.censor(_clock.now_ns())
-            raise
+    async def connect(self, where: Endpoint) -> bool:
+        """Open the connection, or take the one there is; says whether it was there. Raises ConnectFailure."""
+        if self._channel is not None and self._channel.open:
+            return True
+        self._channel = await open_channel(self._spec, where)
+        return False
+
+    async def exchange(
+        self, where: Endpoint, request: RenderedRequest, cookies: Mapping[str, str], recorder: Recorder
+    ) -> None:
+        """Send the request and record the response to its end. Cancelling closes the connection at once."""
+        channel = self._channel
+        assert channel is not None
         exchange = Http1Exchange(channel, self._spec, recorder)
         channel.layer = exchange
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
             recorder.sent(_clock.now_ns())
             if channel.open:
-                channel.write(request_bytes(self._spec, where, request, self.cookies))
+                channel.write(request_bytes(self._spec, where, request, cookies))
             else:  # it was lost while it was handed over, when there was no layer to tell
                 exchange.closed(_clock.now_ns(), reset=True)
             if await channel.flushed():
@@ -190,7 +189,6 @@ class Http1Session:
         except asyncio.CancelledError:
             exchange.deadlines.stop()
             channel.close()
-            recorder.censor(_clock.now_ns())
             raise
         if exchange.reusable:
             channel.layer = _Idle(channel)
@@ -198,11 +196,3 @@ class Http1Session:
     async def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
-
-    async def _connected(self, where: Endpoint, recorder: Recorder) -> Channel:
-        if self._channel is not None and self._channel.open:
-            recorder.connected(_clock.now_ns(), reused=True)
-            return self._channel
-        self._channel = await open_channel(self._spec, where)
-        recorder.connected(_clock.now_ns())
-        return self._channel

@@ -10,7 +10,7 @@ from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.http1 import MAX_HEADER_BYTES
-from streambench.drivers.opening import ConnectFailure, Endpoint, endpoint, open_channel
+from streambench.drivers.opening import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.request_head import request_headers
 from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec
@@ -214,50 +214,41 @@ class Http2Link:
             self._exchange.finish(Ending.CLIENT, at_ns)
 
 
-class Http2Session:
+class Http2Transport:
     """One simulated user's HTTP/2 connection, opened for the first prompt and kept between prompts."""
 
-    def __init__(self, spec: TargetSpec, variables: dict[str, str], cookies: Mapping[str, str]) -> None:
+    def __init__(self, spec: TargetSpec) -> None:
         self._spec = spec
-        self.variables = variables
-        self.cookies = cookies
         self._link: Http2Link | None = None
 
-    async def stream(self, prompt: str, recorder: Recorder) -> None:
-        """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
-        request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
-        where = endpoint(self._spec.url, request.path)
-        try:
-            link = await self._connected(where, recorder)
-        except ConnectFailure as failure:
-            recorder.fail(failure.error, str(failure))
-            recorder.end(Ending.NOT_CONNECTED, _clock.now_ns())
-            return
-        except asyncio.CancelledError:
-            recorder.censor(_clock.now_ns())
-            raise
-        exchange = link.ask(where, request, self.cookies, recorder)
+    async def connect(self, where: Endpoint) -> bool:
+        """Open the connection, or take the one there is; says whether it was there. Raises ConnectFailure."""
+        if self._link is not None and self._link.usable and self._link.channel.open:
+            return True
+        channel = await open_channel(self._spec, where, alpn=("h2",))
+        if isinstance(channel, TlsChannel) and channel.alpn != "h2":
+            channel.close()
+            raise ConnectFailure(ErrorClass.TLS, f"{where.authority} does not offer HTTP/2: set http: 1")
+        self._link = Http2Link(channel, self._spec)
+        return False
+
+    async def exchange(
+        self, where: Endpoint, request: RenderedRequest, cookies: Mapping[str, str], recorder: Recorder
+    ) -> None:
+        """Send the request and record the response to its end. Cancelling closes the connection at once."""
+        link = self._link
+        assert link is not None
+        exchange = link.ask(where, request, cookies, recorder)
+        if not link.channel.open:  # it was lost while it was handed over, when there was no layer to tell
+            link.closed(_clock.now_ns(), reset=True)
         try:
             await exchange.finished
         except asyncio.CancelledError:
             exchange.deadlines.stop()
             link.abandon(exchange.stream_id)
             await self.close()
-            recorder.censor(_clock.now_ns())
             raise
 
     async def close(self) -> None:
         if self._link is not None:
             self._link.channel.close()
-
-    async def _connected(self, where: Endpoint, recorder: Recorder) -> Http2Link:
-        if self._link is not None and self._link.usable and self._link.channel.open:
-            recorder.connected(_clock.now_ns(), reused=True)
-            return self._link
-        channel = await open_channel(self._spec, where, alpn=("h2",))
-        if isinstance(channel, TlsChannel) and channel.alpn != "h2":
-            channel.close()
-            raise ConnectFailure(ErrorClass.TLS, f"{where.authority} does not offer HTTP/2: set http: 1")
-        self._link = Http2Link(channel, self._spec)
-        recorder.connected(_clock.now_ns())
-        return self._link

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
-from streambench.drivers.opening import endpoint
+from streambench.drivers.opening import ConnectFailure, Endpoint, endpoint
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import ErrorClass, http_error_class
+from streambench.record.model import Ending, ErrorClass, http_error_class
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S
 
-if TYPE_CHECKING:
-    from streambench.drivers.http1 import Http1Session
-    from streambench.drivers.http2 import Http2Session
-
 MAX_SETUP_ANSWER_BYTES = 1 << 20
+
+_clock = MonotonicClock()
 
 
 class SetupError(Exception):
@@ -63,6 +63,18 @@ def open_session(spec: TargetSpec, variables: Mapping[str, str] | None = None) -
     return HttpSession(spec, merged)
 
 
+class HttpTransport(Protocol):
+    """A connection that brings one response after the other, whichever version of HTTP it speaks."""
+
+    async def connect(self, where: Endpoint) -> bool: ...
+
+    async def exchange(
+        self, where: Endpoint, request: RenderedRequest, cookies: Mapping[str, str], recorder: Recorder
+    ) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class HttpSession:
     """A user of an SSE or NDJSON endpoint."""
 
@@ -70,15 +82,15 @@ class HttpSession:
         self._spec = spec
         self.variables = variables
         self._cookies: dict[str, str] = {}
-        self._transport: Http1Session | Http2Session
+        self._transport: HttpTransport
         if spec.http == 2:
-            from streambench.drivers.http2 import Http2Session
+            from streambench.drivers.http2 import Http2Transport
 
-            self._transport = Http2Session(spec, variables, self._cookies)
+            self._transport = Http2Transport(spec)
         else:
-            from streambench.drivers.http1 import Http1Session
+            from streambench.drivers.http1 import Http1Transport
 
-            self._transport = Http1Session(spec, variables, self._cookies)
+            self._transport = Http1Transport(spec)
 
     async def prepare(self) -> None:
         captured, cookies = await http_setup(self._spec, self.variables)
@@ -86,7 +98,19 @@ class HttpSession:
         self._cookies.update(cookies)
 
     async def stream(self, prompt: str, recorder: Recorder) -> None:
-        await self._transport.stream(prompt, recorder)
+        """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
+        where = endpoint(self._spec.url, request.path)
+        try:
+            reused = await self._transport.connect(where)
+            recorder.connected(_clock.now_ns(), reused=reused)
+            await self._transport.exchange(where, request, self._cookies, recorder)
+        except ConnectFailure as failure:
+            recorder.fail(failure.error, str(failure))
+            recorder.end(Ending.NOT_CONNECTED, _clock.now_ns())
+        except asyncio.CancelledError:
+            recorder.censor(_clock.now_ns())
+            raise
 
     async def close(self) -> None:
         await self._transport.close()

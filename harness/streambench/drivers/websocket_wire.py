@@ -80,7 +80,6 @@ class WebSocketWire:
         self._ended = asyncio.Event()
         self._opcode = Opcode.TEXT
         self._pieces = bytearray()  # of a message that comes in fragments
-        self._fragmented = False
 
     @property
     def open(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,6 +148,3 @@ class Scenario:
 
     def served_by(self, urls: Mapping[str, str]) -> Scenario:
         return replace(self, targets=tuple(target.served_by(urls) for target in self.targets))
-
-    def with_gates(self, gates: Sequence[Gate]) -> Scenario:
-        return replace(self, gates=(*self.gates, *gates))

@@ -86,7 +86,6 @@ class Promised:
     ) -> None:
         self.names: frozenset[str] | None = None
         self._when = when
-        self._other_names = other_names
         self._keeping = names | other_names
         self._otherwise = otherwise
         self._wanted = names
