@@ -32,7 +32,7 @@ from streambench.drivers import websocket_wire
 from streambench.drivers.http1 import Http1Exchange
 from streambench.drivers.opening import endpoint
 from streambench.drivers.polling import PollingTransport
-from streambench.drivers.requests import Exchange, RequestFailed
+from streambench.drivers.http_client import Exchange, RequestFailed
 from streambench.drivers.target import TargetSpec
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder

@@ -10,7 +10,7 @@ from typing import Protocol
 from streambench.clock import MonotonicClock
 from streambench.drivers.link import Loss
 from streambench.drivers.opening import Endpoint
-from streambench.drivers.requests import RequestConnection, RequestFailed
+from streambench.drivers.http_client import RequestConnection, RequestFailed
 from streambench.drivers.target import TargetSpec
 from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass

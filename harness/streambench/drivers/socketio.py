@@ -19,7 +19,7 @@ from streambench.drivers.conversation import is_connect
 from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.opening import Endpoint
 from streambench.drivers.polling import PollingTransport
-from streambench.drivers.requests import RequestFailed, as_setup_error
+from streambench.drivers.http_client import RequestFailed, as_setup_error
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.websocket import destination

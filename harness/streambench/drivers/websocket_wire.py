@@ -25,7 +25,7 @@ from streambench.clock import MonotonicClock
 from streambench.drivers.link import Loss
 from streambench.drivers.opening import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.request_head import USER_AGENT
-from streambench.drivers.requests import remember_cookies
+from streambench.drivers.http_client import remember_cookies
 from streambench.drivers.response import answer_excerpt
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec

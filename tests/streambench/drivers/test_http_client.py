@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streambench.dialects import load_dialect
-from streambench.drivers.requests import Exchange, IgnoredBody, RequestFailed
+from streambench.drivers.http_client import Exchange, IgnoredBody, RequestFailed
 from streambench.drivers.target import TargetSpec
 from streambench.record.model import ErrorClass
 
