@@ -30,7 +30,7 @@ from unittest import mock
 from streambench.dialects import load_dialect
 from streambench.drivers import websocket_wire
 from streambench.drivers.http1 import Http1Exchange
-from streambench.drivers.opening import endpoint
+from streambench.drivers.connect import endpoint
 from streambench.drivers.polling import PollingTransport
 from streambench.drivers.http_client import Exchange, RequestFailed
 from streambench.drivers.target import TargetSpec

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.link import Loss
-from streambench.drivers.opening import Endpoint
+from streambench.drivers.connect import Endpoint
 from streambench.drivers.http_client import RequestConnection, RequestFailed
 from streambench.drivers.target import TargetSpec
 from streambench.findings import Finding

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from streambench import __version__
 from streambench.dialects import RenderedRequest
-from streambench.drivers.opening import SECURE_SCHEMES, Endpoint, proxy_authorization
+from streambench.drivers.connect import SECURE_SCHEMES, Endpoint, proxy_authorization
 from streambench.drivers.target import TargetSpec
 
 USER_AGENT = f"streambench/{__version__}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
-from streambench.drivers.opening import ConnectFailure, Endpoint, endpoint
+from streambench.drivers.connect import ConnectFailure, Endpoint, endpoint
 from streambench.drivers.target import TargetSpec
 from streambench.record.model import Ending, ErrorClass, http_error_class
 from streambench.record.recorder import Recorder

@@ -17,7 +17,7 @@ from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.drivers.conversation import is_connect
 from streambench.drivers.link import Loss, Receiver
-from streambench.drivers.opening import Endpoint
+from streambench.drivers.connect import Endpoint
 from streambench.drivers.polling import PollingTransport
 from streambench.drivers.http_client import RequestFailed, as_setup_error
 from streambench.drivers.session import SetupError

@@ -23,7 +23,7 @@ from websockets.uri import WebSocketURI
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.link import Loss
-from streambench.drivers.opening import ConnectFailure, Endpoint, open_channel
+from streambench.drivers.connect import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.request_head import USER_AGENT
 from streambench.drivers.http_client import remember_cookies
 from streambench.drivers.response import answer_excerpt

@@ -16,7 +16,7 @@ from typing import Any
 
 from streambench import __version__
 from streambench.clock import MonotonicClock
-from streambench.drivers.opening import ConnectFailure, endpoint, open_channel
+from streambench.drivers.connect import ConnectFailure, endpoint, open_channel
 from streambench.drivers.session import SetupError, open_session
 from streambench.errors import ConfigurationError, TargetUnreachable
 from streambench.load.engine import Engine
