@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from streambench.dialects import load_dialect
-from streambench.drivers import websocket_wire
+from streambench.drivers import websocket_connection
 from streambench.drivers.http1 import Http1Exchange
 from streambench.drivers.connect import endpoint
 from streambench.drivers.polling import PollingTransport
@@ -246,13 +246,13 @@ class LayerParser(ByteParser):
 
 async def receive_websocket(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
     seen = Seen()
-    wire = websocket_wire.WebSocketWire(spec, seen)
+    wire = websocket_connection.WebSocketWire(spec, seen)
     channel = FakeChannel()
 
     async def open_fake(*_: Any, **__: Any) -> FakeChannel:
         return channel
 
-    with mock.patch.object(websocket_wire, "open_channel", open_fake):
+    with mock.patch.object(websocket_connection, "open_channel", open_fake):
         await wire.connect(endpoint(spec.url), spec.headers, {})
     for piece in pieces:
         if piece and channel.open:

@@ -23,7 +23,7 @@ from streambench.drivers.http_client import RequestFailed, as_setup_error
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.websocket import destination
-from streambench.drivers.websocket_wire import WebSocketWire
+from streambench.drivers.websocket_connection import WebSocketWire
 from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass
 from streambench.units import NS_PER_S

@@ -10,7 +10,7 @@ from streambench.dialects.templates import fill
 from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.connect import Endpoint, endpoint
 from streambench.drivers.target import TargetSpec
-from streambench.drivers.websocket_wire import WebSocketWire
+from streambench.drivers.websocket_connection import WebSocketWire
 from streambench.findings import Finding
 from streambench.wire.message import WireMessage
 

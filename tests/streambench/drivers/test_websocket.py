@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
 from streambench.dialects import load_dialect
-from streambench.drivers import websocket_wire
+from streambench.drivers import websocket_connection
 from streambench.drivers.session import SetupError, open_session
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.record.model import Ending, ErrorClass, Outcome
@@ -351,7 +351,7 @@ async def test_a_server_that_vanishes(prompt: str, error: ErrorClass, spec: Targ
 async def test_pongs_for_a_server_that_does_not_read_them_are_bounded(
     spec: TargetSpec, stream_of: Streaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket_wire, "MAX_UNSENT_BYTES", 1 << 16)
+    monkeypatch.setattr(websocket_connection, "MAX_UNSENT_BYTES", 1 << 16)
     user = open_session(spec)
     record = await stream_of(user, spec, "flooding")
     await user.close()
