@@ -51,12 +51,12 @@ def open_session(spec: TargetSpec, variables: Mapping[str, str] | None = None) -
     merged = {**spec.variables, **(variables or {})}
     match spec.dialect.transport:
         case "websocket":
-            from streambench.drivers.conversation import SocketUser
+            from streambench.drivers.socket_user import SocketUser
             from streambench.drivers.websocket import WebSocketLink
 
             return SocketUser(spec, merged, WebSocketLink)
         case "socketio":
-            from streambench.drivers.conversation import SocketUser
+            from streambench.drivers.socket_user import SocketUser
             from streambench.drivers.socketio import SocketIoLink
 
             return SocketUser(spec, merged, SocketIoLink)

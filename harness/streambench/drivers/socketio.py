@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
-from streambench.drivers.conversation import is_connect
+from streambench.drivers.socket_user import is_connect
 from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.connect import Endpoint
 from streambench.drivers.polling import PollingTransport
