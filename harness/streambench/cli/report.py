@@ -42,7 +42,7 @@ def command(run: Path, formats: str, no_plots: bool, as_json: bool) -> int:
     Example:
       streambench report reports/quickstart/latest --format html,csv
     """
-    from streambench.cli.finish import finish_run
+    from streambench.cli.reporting import finish_run
 
     chosen = tuple(name.strip() for name in formats.split(",") if name.strip())
     for name in chosen:

@@ -70,7 +70,7 @@ def command(
 
 def run_one(scenario: Scenario, output: Path, *, quiet: bool, as_json: bool, plots: bool) -> ExitCode:
     """Run one scenario and write its reports; returns its exit code."""
-    from streambench.cli.finish import finish_run
+    from streambench.cli.reporting import finish_run
     from streambench.load.progress import Progress, TargetProgress
 
     progress = Progress({target.name: TargetProgress() for target in scenario.targets})
