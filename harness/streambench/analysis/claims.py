@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from streambench.analysis.alignment import Alignment
 from streambench.analysis.authenticity import Verdict, bursts
-from streambench.analysis.experience import finished_reading_ns
+from streambench.analysis.qoe import finished_reading_ns
 from streambench.analysis.summary import AnalysedStream, Summary, TargetSummary
 from streambench.units import NS_PER_MS
 

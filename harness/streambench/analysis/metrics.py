@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streambench.analysis.alignment import Alignment
-from streambench.analysis.experience import quality_of_experience, reading_stall_ns
+from streambench.analysis.qoe import quality_of_experience, reading_stall_ns
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 

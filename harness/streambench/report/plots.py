@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from streambench.analysis.experience import reading_speed
+from streambench.analysis.qoe import reading_speed
 from streambench.analysis.summary import AnalysedStream, Summary, TargetSummary
 from streambench.record.model import Outcome
 from streambench.report.style import DASHES, GRID, INK, MUTED, SERIES, css_variables, with_css_colours

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streambench.analysis.experience import (
+from streambench.analysis.qoe import (
     finished_reading_ns,
     quality_of_experience,
     reading_speed,
