@@ -42,8 +42,8 @@ def write_reports(summary: Summary, folder: Path, *, formats: Sequence[str], plo
         write("html", "report.html", render_html(summary, pictures))
     for name in ("csv", "parquet"):
         if name in formats:
-            from streambench.report import frames
+            from streambench.report import dataframes
 
-            write_frames = frames.write_csv if name == "csv" else frames.write_parquet
+            write_frames = dataframes.write_csv if name == "csv" else dataframes.write_parquet
             written[name] = write_frames(summary, folder)[0]
     return written

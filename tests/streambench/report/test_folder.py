@@ -13,7 +13,7 @@ import pytest
 from streambench.analysis.summary import Summary
 from streambench.record.model import EventColumns
 from streambench.report.folder import write_reports
-from streambench.report.frames import chunk_frame, stream_frame
+from streambench.report.dataframes import chunk_frame, stream_frame
 
 ALL = ("html", "junit", "markdown", "csv", "parquet")
 
