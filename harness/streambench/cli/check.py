@@ -273,7 +273,7 @@ class _Check:
 
     def _note_missing_text(self, rule: EventRule | None, data: Any) -> None:
         """Keep where text was looked for and not found; it matters if none is found at all."""
-        from streambench.dialects.draft import leaves
+        from streambench.dialects.infer import leaves
         from streambench.grammar.paths import MISSING
 
         # The paths of bundled dialects are right; a reply of tool calls alone has no text.

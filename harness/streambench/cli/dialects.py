@@ -87,7 +87,7 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
     Example:
       curl -sN http://localhost:8000/chat -d '{"q": "Hello"}' | streambench dialects new - > our-protocol.yaml
     """
-    from streambench.dialects.draft import draft_dialect
+    from streambench.dialects.infer import draft_dialect
     from streambench.wire.captures import capture_decoder
     from streambench.wire.limits import WireError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streambench.dialects import Dialect, bundled_dialects, load_dialect
-from streambench.dialects.draft import draft_dialect
+from streambench.dialects.infer import draft_dialect
 from streambench.dialects.loading import parse_dialect
 from streambench.findings import Severity
 from streambench.wire.captures import capture_decoder
