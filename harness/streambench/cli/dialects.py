@@ -59,7 +59,7 @@ def show(name: str, diagram: bool, page: bool) -> None:
     """
     from streambench.dialects import diagram as drawing
     from streambench.dialects import load_dialect
-    from streambench.dialects import page as reference
+    from streambench.dialects import reference_page as reference
 
     dialect = load_dialect(name)
     if diagram:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streambench.dialects import bundled_dialects, load_dialect
-from streambench.dialects.page import page
+from streambench.dialects.reference_page import page
 
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs/reference/dialects"
