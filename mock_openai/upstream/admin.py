@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 import mock_openai
-from mock_openai.upstream.asking import loads
+from mock_openai.upstream.params import loads
 from mock_openai.upstream.errors import admin_error
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.metrics import Metrics

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mock_openai.upstream import opening
-from mock_openai.upstream.asking import Ask, Refusal
+from mock_openai.upstream.params import Ask, Refusal
 from mock_openai.upstream.damage import damaged
 from mock_openai.upstream.exchange import Api, Exchange, Speaker
 from mock_openai.upstream.faults import Fault, Stage, drawn

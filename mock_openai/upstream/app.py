@@ -15,7 +15,7 @@ from aiohttp import web
 
 from mock_openai.upstream import gemini, models
 from mock_openai.upstream.admin import Admin
-from mock_openai.upstream.asking import Refusal
+from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.chat_completions import ChatCompletions
 from mock_openai.upstream.completions import Completions
 from mock_openai.upstream.embeddings import Embeddings

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from mock_openai.upstream.asking import Refusal
+from mock_openai.upstream.params import Refusal
 
 VERSION = "2020-10-01"
 

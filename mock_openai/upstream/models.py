@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.asking import Refusal, required
+from mock_openai.upstream.params import Refusal, required
 from mock_openai.upstream.errors import openai_refusal
 
 CATALOGUE = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from mock_openai.upstream.asking import Refusal
+from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.faults import Fault
 from mock_openai.upstream.playing import finish, reset
 from mock_openai.upstream.quotas import NS_PER_S, Limits, Verdict

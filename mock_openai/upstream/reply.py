@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mock_openai.upstream.asking import Ask
+from mock_openai.upstream.params import Ask
 from mock_openai.upstream.plans import Plan
 from mock_openai.upstream.schemas import example
 from mock_openai.upstream.text import accented, generate_tokens, split_tokens

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.asking import Ask, Refusal, Tool, number, optional, required, text_of
+from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.chat_completions import OBFUSCATED_LENGTH
 from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
