@@ -17,7 +17,7 @@ from mock_openai.upstream.playing import finish, reset
 from mock_openai.upstream.quotas import NS_PER_S, Limits, Verdict
 
 if TYPE_CHECKING:
-    from mock_openai.upstream.answering import Answer
+    from mock_openai.upstream.handler import Answer
 
 ERRORS: dict[int, tuple[str, str, str | None]] = {
     400: ("Invalid request.", "invalid_request_error", None),

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.answering import Answer
+from mock_openai.upstream.handler import Answer
 from mock_openai.upstream.params import Ask, Refusal, parse_json
 from mock_openai.upstream.exchange import Api
 from mock_openai.upstream.journal import Journal
