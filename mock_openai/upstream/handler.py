@@ -18,7 +18,7 @@ from mock_openai.upstream.exchange import Api, Exchange, Speaker
 from mock_openai.upstream.faults import Fault, Stage, drawn
 from mock_openai.upstream.journal import Entry
 from mock_openai.upstream.plans import Order, Plan
-from mock_openai.upstream.playing import Player, finish, reset
+from mock_openai.upstream.writer import Player, finish, reset
 from mock_openai.upstream.reply import compose
 from mock_openai.upstream.slots import Pool
 from mock_openai.upstream.stream import Ending, Frame, Script

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.faults import Fault
-from mock_openai.upstream.playing import finish, reset
+from mock_openai.upstream.writer import finish, reset
 from mock_openai.upstream.quotas import NS_PER_S, Limits, Verdict
 
 if TYPE_CHECKING:
