@@ -20,7 +20,7 @@ from mock_openai.upstream.journal import Entry
 from mock_openai.upstream.plans import Order, Plan
 from mock_openai.upstream.writer import Player, finish, reset
 from mock_openai.upstream.reply import compose
-from mock_openai.upstream.slots import Pool
+from mock_openai.upstream.capacity import Pool
 from mock_openai.upstream.stream import Ending, Frame, Script
 
 if TYPE_CHECKING:

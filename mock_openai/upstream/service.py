@@ -24,7 +24,7 @@ from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.pacing import Pacer, Turns
 from mock_openai.upstream.plans import Plans
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
-from mock_openai.upstream.slots import Pools
+from mock_openai.upstream.capacity import Pools
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from mock_openai.upstream.profiles import Capacity, profile_from
-from mock_openai.upstream.slots import Pool, Pools
+from mock_openai.upstream.capacity import Pool, Pools
 
 
 async def ask(client: httpx.AsyncClient, upstream: Any, prompt: str) -> None:
