@@ -113,7 +113,7 @@ class Answer:
 
     async def _answered(self) -> web.StreamResponse:
         key = self.request.headers.get("authorization", "")
-        verdict = self.service.let_in(f"key {key}", self.service.limits, self.ask)
+        verdict = self.service.admit(f"key {key}", self.service.limits, self.ask)
         self.limits_headers = verdict.headers
         if verdict.retry_ns:
             return self.refuse(opening.over_quota(verdict), "quota")

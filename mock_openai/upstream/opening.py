@@ -126,7 +126,7 @@ async def _quota(answer: Answer, fault: Fault) -> web.StreamResponse | None:
         None if options["tokens"] is None else int(options["tokens"]),
         fault.ms_ns("window_ms") or NS_PER_S,
     )
-    verdict = answer.service.let_in(f"plan {answer.plan.id}", limits, answer.ask)
+    verdict = answer.service.admit(f"plan {answer.plan.id}", limits, answer.ask)
     answer.limits_headers = verdict.headers
     return answer.refuse(over_quota(verdict), fault.name) if verdict.retry_ns else None
 

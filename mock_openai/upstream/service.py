@@ -56,7 +56,7 @@ class Service:
         order = self.plans.order_for(ask.texts, request.headers, ask.model)
         return await Answer(self, api, request, body, ask, order, arrived_ns, len(raw)).run()
 
-    def let_in(self, key: str, limits: Limits, ask: Ask) -> Verdict:
+    def admit(self, key: str, limits: Limits, ask: Ask) -> Verdict:
         """Count a request of `key` against its limits."""
         tokens = ask.prompt_tokens + (ask.limit or 0)
         return self.quotas.ask(key, limits, tokens, time.monotonic_ns())
