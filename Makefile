@@ -1,6 +1,6 @@
 # make demo   sets everything up, runs the simulated-against-real scenario, prints the verdict and the report's path
 # make test   sets everything up and runs the tests
-# make check  lint, format, types, floors
+# make check  lint, format, types, layers
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
 
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check lint format types floors wheel sample clean
+.PHONY: demo test check lint format types layers wheel sample clean
 
 demo: $(INSTALLED)
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
@@ -18,7 +18,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED) node-packages
 	$(BIN)/python -m pytest
 
-check: lint types floors
+check: lint types layers
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ format: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-floors: $(INSTALLED)
+layers: $(INSTALLED)
 	$(BIN)/lint-imports
 
 wheel: $(INSTALLED)
