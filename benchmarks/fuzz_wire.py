@@ -29,10 +29,10 @@ from unittest import mock
 
 from streambench.dialects import load_dialect
 from streambench.drivers import websocket_connection
-from streambench.drivers.http1 import Http1Exchange
 from streambench.drivers.connect import endpoint
-from streambench.drivers.polling import PollingTransport
+from streambench.drivers.http1 import Http1Exchange
 from streambench.drivers.http_client import Exchange, RequestFailed
+from streambench.drivers.polling import PollingTransport
 from streambench.drivers.target import TargetSpec
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder

@@ -14,10 +14,10 @@ from typing import Any
 from aiohttp import web
 
 import mock_openai
-from mock_openai.upstream.params import loads
 from mock_openai.upstream.errors import admin_error
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.metrics import Metrics
+from mock_openai.upstream.params import loads
 from mock_openai.upstream.plans import PlanError, Plans
 
 PING_S = 5.0

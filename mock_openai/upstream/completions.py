@@ -8,10 +8,10 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Ask, Refusal, number, optional, stops
 from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.params import Ask, Refusal, number, optional, stops
 from mock_openai.upstream.reply import Choice
 from mock_openai.upstream.stream import Frame, in_turns
 

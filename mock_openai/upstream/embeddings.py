@@ -12,10 +12,10 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Ask, Refusal, number
 from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.params import Ask, Refusal, number
 from mock_openai.upstream.stream import Frame
 
 DIMENSIONS = {"text-embedding-3-large": 3072}

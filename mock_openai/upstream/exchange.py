@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Ask, Refusal
 from mock_openai.upstream.damage import Shapes
+from mock_openai.upstream.params import Ask, Refusal
 from mock_openai.upstream.reply import Reply
 from mock_openai.upstream.stream import Frame
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import GEMINI_CATALOGUE, known
+from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.reply import Call, Choice
 from mock_openai.upstream.stream import Frame
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mock_openai.upstream import opening
-from mock_openai.upstream.params import Ask, Refusal
+from mock_openai.upstream.capacity import Pool
 from mock_openai.upstream.damage import damaged
 from mock_openai.upstream.exchange import Api, Exchange, Speaker
 from mock_openai.upstream.faults import Fault, Stage, drawn
 from mock_openai.upstream.journal import Entry
+from mock_openai.upstream.params import Ask, Refusal
 from mock_openai.upstream.plans import Order, Plan
-from mock_openai.upstream.writer import Player, finish, reset
 from mock_openai.upstream.reply import compose
-from mock_openai.upstream.capacity import Pool
 from mock_openai.upstream.stream import Ending, Frame, Script
+from mock_openai.upstream.writer import Player, finish, reset
 
 if TYPE_CHECKING:
     from mock_openai.upstream.service import Service

@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Refusal, required
 from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.params import Refusal, required
 
 CATALOGUE = (
     "gpt-4o",

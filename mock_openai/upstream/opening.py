@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.faults import Fault
-from mock_openai.upstream.writer import finish, reset
+from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.quotas import NS_PER_S, Limits, Verdict
+from mock_openai.upstream.writer import finish, reset
 
 if TYPE_CHECKING:
     from mock_openai.upstream.handler import Answer

@@ -14,8 +14,8 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from yarl import URL
 
-from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.profiles import Trace, trace_of
 from mock_openai.upstream.traces import save_trace
 

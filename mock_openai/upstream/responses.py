@@ -8,11 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.chat_completions import OBFUSCATED_LENGTH
 from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.reply import Call
 from mock_openai.upstream.stream import Frame
 

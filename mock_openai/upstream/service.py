@@ -15,16 +15,16 @@ from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.handler import Answer
-from mock_openai.upstream.params import Ask, Refusal, parse_json
+from mock_openai.upstream.capacity import Pools
 from mock_openai.upstream.exchange import Api
+from mock_openai.upstream.handler import Answer
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.pacing import Pacer, Turns
+from mock_openai.upstream.params import Ask, Refusal, parse_json
 from mock_openai.upstream.plans import Plans
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
-from mock_openai.upstream.capacity import Pools
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ import httptools
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
-from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.connect import Endpoint, open_channel
+from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.request_head import request_bytes
 from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec

@@ -8,9 +8,9 @@ from typing import Any
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
+from streambench.drivers.connect import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.http1 import MAX_HEADER_BYTES
-from streambench.drivers.connect import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.request_head import request_headers
 from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec

@@ -15,9 +15,9 @@ import httptools
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
+from streambench.drivers.connect import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.decompress import Decompressor
 from streambench.drivers.http1 import MAX_HEADER_BYTES
-from streambench.drivers.connect import ConnectFailure, Endpoint, open_channel
 from streambench.drivers.request_head import request_bytes
 from streambench.drivers.response import MAX_EXCERPT_BYTES, answer_excerpt
 from streambench.drivers.session import SetupError

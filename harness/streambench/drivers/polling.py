@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.link import Loss
 from streambench.drivers.connect import Endpoint
 from streambench.drivers.http_client import RequestConnection, RequestFailed
+from streambench.drivers.link import Loss
 from streambench.drivers.target import TargetSpec
 from streambench.findings import Finding
 from streambench.record.model import Ending, ErrorClass

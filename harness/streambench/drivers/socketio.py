@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
-from streambench.drivers.socket_user import is_connect
-from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.connect import Endpoint
-from streambench.drivers.polling import PollingTransport
 from streambench.drivers.http_client import RequestFailed, as_setup_error
+from streambench.drivers.link import Loss, Receiver
+from streambench.drivers.polling import PollingTransport
 from streambench.drivers.session import SetupError
+from streambench.drivers.socket_user import is_connect
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.websocket import destination
 from streambench.drivers.websocket_connection import WebSocketWire

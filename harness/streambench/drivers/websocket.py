@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from streambench.dialects import RenderedRequest
 from streambench.dialects.templates import fill
-from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.connect import Endpoint, endpoint
+from streambench.drivers.link import Loss, Receiver
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.websocket_connection import WebSocketWire
 from streambench.findings import Finding

@@ -22,10 +22,10 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.link import Loss
 from streambench.drivers.connect import ConnectFailure, Endpoint, open_channel
-from streambench.drivers.request_head import USER_AGENT
 from streambench.drivers.http_client import remember_cookies
+from streambench.drivers.link import Loss
+from streambench.drivers.request_head import USER_AGENT
 from streambench.drivers.response import answer_excerpt
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec

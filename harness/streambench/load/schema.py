@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streambench.dialects import bundled_dialects
-from streambench.load.workload import ARRIVALS, PHASE_KEYS
 from streambench.load.loading import CHAT_KEYS, OPENAI_KEYS, TOP_KEYS
 from streambench.load.targets import TARGET_KEYS
+from streambench.load.workload import ARRIVALS, PHASE_KEYS
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mock_openai.upstream.profiles import Capacity, profile_from
 from mock_openai.upstream.capacity import Pool, Pools
+from mock_openai.upstream.profiles import Capacity, profile_from
 
 
 async def ask(client: httpx.AsyncClient, upstream: Any, prompt: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from streambench.analysis.summary import Summary
 from streambench.record.model import EventColumns
-from streambench.report.folder import write_reports
 from streambench.report.dataframes import chunk_frame, stream_frame
+from streambench.report.folder import write_reports
 
 ALL = ("html", "junit", "markdown", "csv", "parquet")
 
