@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from streambench.dialects import load_dialect
+from streambench.dialects import DialectStream, load_dialect
 from streambench.wire.sse import SseDecoder
 
 EVENTS_A_BLOCK = 200
@@ -56,7 +56,7 @@ def blocks(events: int) -> Iterator[bytes]:
 
 def check(events: int) -> int:
     """Runs the whole checker; returns the number of findings, which is 0 for a valid stream."""
-    decoder, stream = SseDecoder(), load_dialect("openai-chat").open()
+    decoder, stream = SseDecoder(), DialectStream(load_dialect("openai-chat"))
     found = 0
     for block in blocks(events):
         for message in decoder.feed(block):
@@ -105,7 +105,7 @@ def measure_cost(events: int, rounds: int) -> int:
 
 
 def measure_memory(events: int) -> int:
-    decoder, stream = SseDecoder(), load_dialect("openai-chat").open()
+    decoder, stream = SseDecoder(), DialectStream(load_dialect("openai-chat"))
     block = DELTA * EVENTS_A_BLOCK
     decoder_feed, stream_feed = decoder.feed, stream.feed
     for message in decoder_feed(HEAD):

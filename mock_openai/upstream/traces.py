@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from mock_openai.upstream.profiles import MAX_TRACE_CHUNKS, Trace, trace_of
 
 SCHEMA = "mock_openai.trace/1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 MAX_FILE_BYTES = 64 << 20
 
 

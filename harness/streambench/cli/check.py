@@ -197,14 +197,14 @@ class _Check:
     """The check of one capture, fed with its bytes."""
 
     def __init__(self, dialect: Dialect | None, name: str | None, wire: str, *, show_events: bool) -> None:
-        from streambench.dialects import bundled_dialects
+        from streambench.dialects import DialectStream, bundled_dialects
         from streambench.wire.captures import capture_decoder
 
         self.result = CheckResult(name)
         self._dialect = dialect
         self._trusted = name in bundled_dialects()
         self._decoder = capture_decoder(wire)
-        self._stream = dialect.open() if dialect is not None else None
+        self._stream = DialectStream(dialect) if dialect is not None else None
         self._show_events = show_events
         self._bytes = 0
         self._failed = False
@@ -274,7 +274,7 @@ class _Check:
     def _note_missing_text(self, rule: EventRule | None, data: Any) -> None:
         """Keep where text was looked for and not found; it matters if none is found at all."""
         from streambench.dialects.infer import leaves
-        from streambench.grammar.paths import MISSING
+        from streambench.paths import MISSING
 
         # The paths of bundled dialects are right; a reply of tool calls alone has no text.
         if self._trusted or rule is None or rule.content is None or rule.content_path is None:
@@ -297,9 +297,11 @@ class _Check:
         self._content_ms = at_ms
 
     def _next_reply(self) -> None:
+        from streambench.dialects import DialectStream
+
         self._end_reply("response_end")
         assert self._dialect is not None
-        self._stream = self._dialect.open()
+        self._stream = DialectStream(self._dialect)
         self._begun = False
 
     def _end_reply(self, ending: str) -> None:

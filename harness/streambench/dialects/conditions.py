@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from streambench.dialects.located import Located
-from streambench.grammar.paths import MISSING, ROOT, Getter, compile_path, parse_path
+from streambench.located import Located
+from streambench.paths import MISSING, ROOT, Getter, compile_path, parse_path
 
 TESTS = ("not", "in", "exists", "empty", "text", "starts")
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from streambench.dialects.checks.check import CheckFactory
 from streambench.dialects.decoding import decode_data, plain_data
-from streambench.dialects.invariants import CheckFactory
 from streambench.dialects.templates import RenderedRequest, RequestTemplate, SetupStep
 from streambench.grammar import Automaton
-from streambench.grammar.paths import Getter
+from streambench.paths import Getter
 from streambench.wire.message import WireMessage
-
-if TYPE_CHECKING:
-    from streambench.dialects.stream import DialectStream
 
 TRANSPORTS = ("sse", "ndjson", "websocket", "socketio")
 SOCKET_TRANSPORTS = ("websocket", "socketio")
@@ -103,12 +100,6 @@ class Dialect:
     def is_socket(self) -> bool:
         """The connection outlives a reply."""
         return self.transport in SOCKET_TRANSPORTS
-
-    def open(self) -> DialectStream:
-        """The state of one stream, which is one reply."""
-        from streambench.dialects.stream import DialectStream
-
-        return DialectStream(self)
 
     def render_request(self, variables: Mapping[str, str]) -> RenderedRequest:
         """The request of one prompt.

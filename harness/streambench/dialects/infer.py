@@ -15,7 +15,7 @@ from typing import Any
 from streambench.dialects.checks.fields import in_order
 from streambench.dialects.decoding import decode_data
 from streambench.grammar.notation import is_event_name
-from streambench.grammar.paths import MISSING, compile_path
+from streambench.paths import MISSING, compile_path
 from streambench.wire.message import WireMessage
 
 MAX_NAMES = 40

@@ -14,7 +14,6 @@ from streambench.dialects import naming
 from streambench.dialects.conditions import Condition, read_condition
 from streambench.dialects.dialect import TRANSPORTS, Dialect, EventRule
 from streambench.dialects.invariants import read_invariants
-from streambench.dialects.located import Located, read_yaml
 from streambench.dialects.naming import Candidates
 from streambench.dialects.requests import (
     HTTP_KEYS,
@@ -31,7 +30,8 @@ from streambench.grammar import Automaton, GrammarError
 from streambench.grammar.automaton import compile_parsed
 from streambench.grammar.expression import Algebra
 from streambench.grammar.notation import is_event_name, parse_grammar
-from streambench.grammar.paths import compile_path
+from streambench.located import Located, read_yaml
+from streambench.paths import compile_path
 
 BUNDLED = Path(__file__).parent / "bundled"
 SUFFIXES = (".yaml", ".yml")

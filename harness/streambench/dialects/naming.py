@@ -14,7 +14,7 @@ from typing import Any
 
 from streambench.dialects.conditions import Predicate
 from streambench.dialects.dialect import Classifier, EventRule
-from streambench.grammar.paths import MISSING, compile_path
+from streambench.paths import MISSING, compile_path
 from streambench.wire.message import WireMessage
 
 WIRE_NAMES = {"sse.event": "sse", "socketio.event": "socketio"}

@@ -8,9 +8,9 @@ from typing import Any
 
 from streambench.dialects.diagram import diagram
 from streambench.dialects.dialect import Dialect, EventRule
-from streambench.dialects.located import Located, read_yaml
 from streambench.dialects.naming import BY_KEY, WIRE_NAMES
 from streambench.dialects.templates import RenderedRequest
+from streambench.located import Located, read_yaml
 
 TRANSPORTS = {
     "sse": "Server-Sent Events",

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streambench.dialects.dialect import SOCKET_TRANSPORTS
-from streambench.dialects.located import Located
 from streambench.dialects.templates import RequestTemplate, SetupStep
-from streambench.grammar.paths import compile_path
+from streambench.located import Located
+from streambench.paths import compile_path
 
 HTTP_KEYS = ("method", "headers", "json", "body")
 STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")

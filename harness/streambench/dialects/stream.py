@@ -7,12 +7,12 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+from streambench.dialects.checks.check import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, value_key
 from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule
-from streambench.dialects.invariants import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, value_key
 from streambench.errors import nearest
 from streambench.findings import Axis, Finding, Severity
 from streambench.grammar import Deviation, GrammarChecker
-from streambench.grammar.paths import MISSING
+from streambench.paths import MISSING
 from streambench.wire.message import WireMessage
 
 UNDISPATCHED = "(undispatched)"

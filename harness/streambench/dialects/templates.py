@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from streambench.errors import ConfigurationError
-from streambench.grammar.paths import MISSING, compile_path
+from streambench.paths import MISSING, compile_path
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

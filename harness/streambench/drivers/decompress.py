@@ -14,7 +14,6 @@ PIECE_BYTES = 1 << 18
 MAX_STEPS = 4
 GZIP_BITS = 16 + zlib.MAX_WBITS
 GZIP_MAGIC = b"\x1f"
-ENCODINGS = ("identity", "gzip", "x-gzip", "deflate", "br", "zstd")
 
 
 class Decompressor:

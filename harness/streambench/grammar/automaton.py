@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from streambench.grammar.expression import Algebra, Expression
 from streambench.grammar.notation import GrammarError, ParsedGrammar, parse_grammar
-from streambench.grammar.paths import Getter, compile_path
+from streambench.paths import Getter, compile_path
 
 MAX_STATES = 5_000
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streambench.grammar.automaton import Automaton
-from streambench.grammar.paths import MISSING
+from streambench.paths import MISSING
 
 MAX_SLICES = 10_000
 

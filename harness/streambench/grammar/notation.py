@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 
 from streambench.grammar.expression import Algebra, Expression
-from streambench.grammar.paths import parse_path
+from streambench.paths import parse_path
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[-.:/][A-Za-z0-9_]+)*")
 _TOKEN = re.compile(

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from streambench.analysis.gates import Gate, GateError, parse_gate
-from streambench.dialects.located import Located, read_yaml
 from streambench.drivers.target import Timeouts
 from streambench.errors import ConfigurationError, nearest
 from streambench.load.scenario import SERVED, Scenario, Serve, Target
 from streambench.load.targets import SUFFIXES, TargetReader
 from streambench.load.values import Values
 from streambench.load.workload import LoadReader, PromptReader
+from streambench.located import Located, read_yaml
 from streambench.units import NS_PER_S
 
 MAX_FILE_BYTES = 1 << 20

@@ -8,13 +8,13 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from streambench.dialects import Dialect, SetupStep, load_dialect
-from streambench.dialects.located import Located
 from streambench.dialects.requests import read_setup_step
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.errors import ConfigurationError
 from streambench.load.scenario import Target
 from streambench.load.secrets import SECRET_HEADERS
 from streambench.load.values import Values
+from streambench.located import Located
 
 SUFFIXES = (".yaml", ".yml")
 TARGET_KEYS = (

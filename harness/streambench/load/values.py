@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from streambench.dialects.located import Located, describe
 from streambench.load.scenario import SERVED
 from streambench.load.secrets import Secrets
+from streambench.located import Located, describe
 from streambench.units import parse_duration_ns
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")

@@ -9,10 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streambench.dialects.located import Located
 from streambench.errors import ConfigurationError
 from streambench.load.scenario import DEFAULT_PROMPT, Load, Phase, Prompt, Prompts
 from streambench.load.values import Values
+from streambench.located import Located
 from streambench.units import NS_PER_S, parse_rate_per_s
 
 MAX_PROMPTS = 100_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.dialects import Dialect
+from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.findings import Axis, Finding, Severity
 from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord, http_error_class
@@ -31,7 +31,7 @@ class Recorder:
     ) -> None:
         self.record = record
         self.done = False  # the stream is complete or has failed: the driver may leave
-        self._stream = dialect.open()
+        self._stream = DialectStream(dialect)
         self._keep_text = keep_text
         self._max_events = max_events
         self._text: list[str] = []

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from streambench.findings import Axis, Finding
 
-KIB = 1 << 10
 MIB = 1 << 20
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from streambench.dialects import bundled_dialects, load_dialect
+from streambench.dialects import DialectStream, bundled_dialects, load_dialect
 from streambench.findings import Severity
 from streambench.wire.captures import capture_decoder
 
@@ -28,7 +28,7 @@ def files() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "file"), list(files()), ids=str)
 def test_what_is_wrong_with_a_capture(name: str, file: str) -> None:
     dialect = load_dialect(name)
-    decoder, stream = capture_decoder(dialect.transport), dialect.open()
+    decoder, stream = capture_decoder(dialect.transport), DialectStream(dialect)
     data = (CAPTURES / name / file).read_bytes()
     found = []
     for message in [*decoder.feed(data), *decoder.finish()]:
@@ -54,7 +54,7 @@ def test_every_dialect_has_a_valid_capture_and_three_broken_ones(name: str) -> N
 def test_the_valid_captures_have_every_kind_of_text(name: str) -> None:
     dialect = load_dialect(name)
     file = next(file for file in EXPECTED[name] if file.startswith("valid."))
-    decoder, stream = capture_decoder(dialect.transport), dialect.open()
+    decoder, stream = capture_decoder(dialect.transport), DialectStream(dialect)
     data = (CAPTURES / name / file).read_bytes()
     text = "".join(stream.feed(message).content for message in [*decoder.feed(data), *decoder.finish()])
     assert len(text) > 5

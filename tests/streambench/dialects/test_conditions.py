@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streambench.dialects.conditions import Condition, read_condition
-from streambench.dialects.located import read_yaml
+from streambench.located import read_yaml
 
 
 def condition(text: str) -> Condition:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streambench.dialects import Dialect, bundled_dialects, load_dialect
+from streambench.dialects import Dialect, DialectStream, bundled_dialects, load_dialect
 from streambench.dialects.infer import draft_dialect
 from streambench.dialects.loading import parse_dialect
 from streambench.findings import Severity
@@ -26,7 +26,7 @@ def messages(*items: Any) -> list[WireMessage]:
 
 def drafted(captured: list[WireMessage], transport: str = "sse") -> Dialect:
     dialect = parse_dialect(draft_dialect(captured, name="mine", transport=transport), Path("mine.yaml"))
-    stream = dialect.open()
+    stream = DialectStream(dialect)
     found = [finding for message in captured for finding in stream.feed(message).findings]
     found += stream.finish("fin")
     assert [finding for finding in found if finding.severity is Severity.VIOLATION] == []
@@ -34,7 +34,7 @@ def drafted(captured: list[WireMessage], transport: str = "sse") -> Dialect:
 
 
 def text_of(dialect: Dialect, captured: list[WireMessage]) -> str:
-    stream = dialect.open()
+    stream = DialectStream(dialect)
     return "".join(stream.feed(message).content for message in captured)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from streambench.dialects import invariants
-from streambench.dialects.invariants import Observed, Parameters, register_check
+from streambench.dialects import DialectStream, invariants
+from streambench.dialects.checks.check import Observed, Parameters
+from streambench.dialects.invariants import register_check
 from streambench.dialects.loading import parse_dialect
 from streambench.errors import ConfigurationError
 from streambench.findings import Axis, Finding
@@ -20,11 +21,13 @@ EVENTS = "a: {content: text}\n  b: {content: text}\n  c: {}\n  end: {}"
 
 def reported(invariant: str, *messages: dict[str, Any], complete: bool = True) -> list[tuple[int | None, str]]:
     """The violations of one invariant: (event index, rule)."""
-    stream = parse_dialect(
-        f"dialect: x\nversion: 1\ntransport: sse\nname: type\nevents:\n  {EVENTS}\n"
-        f"grammar: (a | b | c)* end\ninvariants:\n  - {invariant}\n",
-        Path("x.yaml"),
-    ).open()
+    stream = DialectStream(
+        parse_dialect(
+            f"dialect: x\nversion: 1\ntransport: sse\nname: type\nevents:\n  {EVENTS}\n"
+            f"grammar: (a | b | c)* end\ninvariants:\n  - {invariant}\n",
+            Path("x.yaml"),
+        )
+    )
     sent = [*messages, {"type": "end"}] if complete else messages
     found: list[Finding] = []
     for message in sent:
@@ -96,10 +99,12 @@ def test_nondecreasing(values: list[Any], expected: list[int]) -> None:
 
 
 def test_nondecreasing_is_about_time() -> None:
-    stream = parse_dialect(
-        "dialect: x\nversion: 1\ntransport: sse\nevents: {e: {}}\ngrammar: e*\ninvariants: [t.nondecreasing]\n",
-        Path("x"),
-    ).open()
+    stream = DialectStream(
+        parse_dialect(
+            "dialect: x\nversion: 1\ntransport: sse\nevents: {e: {}}\ngrammar: e*\ninvariants: [t.nondecreasing]\n",
+            Path("x"),
+        )
+    )
     stream.feed(WireMessage('{"t": 2}', 0))
     (finding,) = stream.feed(WireMessage('{"t": 1}', 9)).findings
     assert (finding.axis, finding.offset, finding.got, finding.expected) == (Axis.TIMING, 9, "1", (">= 2",))
@@ -216,14 +221,16 @@ def test_a_check_of_another_package_is_found_as_an_entry_point(monkeypatch: pyte
 
 
 def test_memory_stays_bounded_whatever_comes() -> None:
-    stream = parse_dialect(
-        "dialect: x\nversion: 1\ntransport: sse\nname: type\n"
-        f"events:\n  {EVENTS}\ngrammar: (a | b | c)* end\ninvariants:\n"
-        "  - {check: concat, event: c, path: all, by: id}\n"
-        "  - {check: closed, start: a, end: b, by: id}\n"
-        "  - {check: json, event: a, by: id, text: text}\n",
-        Path("x"),
-    ).open()
+    stream = DialectStream(
+        parse_dialect(
+            "dialect: x\nversion: 1\ntransport: sse\nname: type\n"
+            f"events:\n  {EVENTS}\ngrammar: (a | b | c)* end\ninvariants:\n"
+            "  - {check: concat, event: c, path: all, by: id}\n"
+            "  - {check: closed, start: a, end: b, by: id}\n"
+            "  - {check: json, event: a, by: id, text: text}\n",
+            Path("x"),
+        )
+    )
     rules = set()
     for n in range(12_000):
         event = stream.feed(WireMessage(json.dumps(a(id=n, text="1")), n))

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from streambench.dialects import Dialect, bundled_dialects, load_dialect
+from streambench.dialects import Dialect, DialectStream, bundled_dialects, load_dialect
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.findings import Severity
 from streambench.grammar import Automaton, GrammarChecker
-from streambench.grammar.paths import compile_path, parse_path
+from streambench.paths import compile_path, parse_path
 from streambench.wire.captures import capture_decoder
 
 CAPTURES = Path(__file__).parents[2] / "captures"
@@ -183,7 +183,7 @@ def everything(dialect: Dialect) -> Trace:
 
 def captured(dialect: Dialect, path: Path) -> Trace:
     """The events of a capture: name, data and message."""
-    decoder, stream = capture_decoder(dialect.transport), dialect.open()
+    decoder, stream = capture_decoder(dialect.transport), DialectStream(dialect)
     messages = [*decoder.feed(path.read_bytes()), *decoder.finish()]
     events = [(stream.feed(message), message) for message in messages]
     return [(event.name, event.data, message) for event, message in events if event.name != UNDISPATCHED]
@@ -198,7 +198,7 @@ def test_every_edit_of_a_captured_reply_is_judged_by_its_order_alone(name: str) 
         trace = captured(dialect, path)
         for what, changed in edits(trace, trace, rng):
             wrong_at = judge(dialect, [(event[0], event[1]) for event in changed])
-            stream = dialect.open()
+            stream = DialectStream(dialect)
             found = [finding for *_, message in changed for finding in stream.feed(message).findings]
             found += stream.finish("response_end")
             order = [

@@ -50,7 +50,7 @@ anywhere: [ping]
 
 
 def test_names_content_tokens_and_completion() -> None:
-    stream = dialect(TYPED).open()
+    stream = DialectStream(dialect(TYPED))
     events = feed(
         stream,
         {"type": "start"},
@@ -66,7 +66,7 @@ def test_names_content_tokens_and_completion() -> None:
 
 
 def test_an_interrupt_completes_the_stream_and_gives_its_message() -> None:
-    stream = dialect(TYPED).open()
+    stream = DialectStream(dialect(TYPED))
     events = feed(stream, {"type": "start"}, {"type": "error", "message": "broken"})
     assert events[1].error == "broken"
     assert (stream.complete, stream.interrupted) == (True, True)
@@ -74,12 +74,12 @@ def test_an_interrupt_completes_the_stream_and_gives_its_message() -> None:
 
 
 def test_an_interrupt_without_its_message_is_an_error_all_the_same() -> None:
-    (event,) = feed(dialect(TYPED).open(), {"type": "error"})
+    (event,) = feed(DialectStream(dialect(TYPED)), {"type": "error"})
     assert event.error == "error without a message"
 
 
 def test_a_violation_says_index_offset_what_came_and_what_was_expected() -> None:
-    stream = dialect(TYPED).open()
+    stream = DialectStream(dialect(TYPED))
     events = feed(stream, {"type": "start"}, {"type": "start"})
     assert events[1].findings == (
         Finding(
@@ -105,7 +105,7 @@ def test_a_violation_says_index_offset_what_came_and_what_was_expected() -> None
     ],
 )
 def test_an_end_before_the_end(ending: str, rule: str, severity: Severity) -> None:
-    stream = dialect(TYPED).open()
+    stream = DialectStream(dialect(TYPED))
     feed(stream, {"type": "start"})
     (finding,) = stream.finish(ending, at_offset=99)
     assert (finding.axis, finding.rule, finding.severity) == (Axis.TERMINATION, rule, severity)
@@ -114,7 +114,7 @@ def test_an_end_before_the_end(ending: str, rule: str, severity: Severity) -> No
 
 
 def test_a_client_that_leaves_breaks_no_rule() -> None:
-    stream = dialect(TYPED).open()
+    stream = DialectStream(dialect(TYPED))
     feed(stream, {"type": "start"})
     assert stream.finish("client") == []
     assert not stream.complete
@@ -122,50 +122,50 @@ def test_a_client_that_leaves_breaks_no_rule() -> None:
 
 @pytest.mark.parametrize("ending", ["reset", "timeout"])
 def test_a_rough_ending_after_the_end_is_information(ending: str) -> None:
-    stream = dialect(TYPED).open()
+    stream = DialectStream(dialect(TYPED))
     feed(stream, {"type": "start"}, {"type": "stop"})
     (finding,) = stream.finish(ending)
     assert (finding.axis, finding.severity) == (Axis.TERMINATION, Severity.INFO)
 
 
 def test_no_event_at_all() -> None:
-    (finding,) = dialect(TYPED).open().finish("fin")
+    (finding,) = DialectStream(dialect(TYPED)).finish("fin")
     assert "no event came at all" in finding.message
 
 
 def test_unknown_events_are_violations_or_information() -> None:
-    (event,) = feed(dialect(TYPED).open(), {"type": "strange"})
+    (event,) = feed(DialectStream(dialect(TYPED)), {"type": "strange"})
     assert (event.name, event.findings[0].severity) == ("?", Severity.VIOLATION)
-    (event,) = feed(dialect(TYPED + "unknown: info").open(), {"type": "strange"})
+    (event,) = feed(DialectStream(dialect(TYPED + "unknown: info")), {"type": "strange"})
     assert (event.name, event.findings[0].severity) == ("?", Severity.INFO)
 
 
 @pytest.mark.parametrize("data", ["", "{", "nope", "NaN", '{"a": Infinity}', '{"a": 1} x', "[" * 5000])
 def test_what_is_not_json_is_a_violation_with_its_place(data: str) -> None:
-    (event,) = feed(dialect(TYPED).open(), data)
+    (event,) = feed(DialectStream(dialect(TYPED)), data)
     assert rules(event) == ["data.not-json"]
     assert event.findings[0].offset == 0
 
 
 def test_json_with_space_around_it_is_json() -> None:
-    (event,) = feed(dialect(TYPED).open(), ' \n{"type": "start"}\t')
+    (event,) = feed(DialectStream(dialect(TYPED)), ' \n{"type": "start"}\t')
     assert rules(event) == []
 
 
 @pytest.mark.parametrize("data", ["null", "1", '"text"', "[]", "{}", '{"type": 1}', '{"type": null}'])
 def test_json_of_another_form_is_an_unknown_event(data: str) -> None:
-    assert rules(*feed(dialect(TYPED).open(), data)) == ["grammar.unknown-event"]
+    assert rules(*feed(DialectStream(dialect(TYPED)), data)) == ["grammar.unknown-event"]
 
 
 def test_snapshots_give_what_is_new() -> None:
-    stream = dialect("events:\n  all: {content: text, mode: snapshot}\ngrammar: all*\n").open()
+    stream = DialectStream(dialect("events:\n  all: {content: text, mode: snapshot}\ngrammar: all*\n"))
     events = feed(stream, {"text": "He"}, {"text": "Hello"}, {"text": "Hello"}, {"text": "Hello!"})
     assert [event.content for event in events] == ["He", "llo", "", "!"]
     assert rules(*events) == []
 
 
 def test_a_snapshot_that_rewrites_the_text() -> None:
-    stream = dialect("events:\n  all: {content: text, mode: snapshot}\ngrammar: all*\n").open()
+    stream = DialectStream(dialect("events:\n  all: {content: text, mode: snapshot}\ngrammar: all*\n"))
     events = feed(stream, {"text": "Hello"}, {"text": "Hallo!"})
     (finding,) = events[1].findings
     assert (finding.axis, finding.rule, finding.got, finding.expected) == (
@@ -178,8 +178,9 @@ def test_a_snapshot_that_rewrites_the_text() -> None:
 
 
 def test_snapshots_of_several_texts() -> None:
-    stream = dialect(
-        """
+    stream = DialectStream(
+        dialect(
+            """
 name: op
 events:
   hello: {of: "10"}
@@ -188,7 +189,8 @@ events:
   bye: {of: "99"}
 grammar: hello each(lane){ text* text_end }+ bye
 """
-    ).open()
+        )
+    )
     events = feed(
         stream,
         {"op": 10},
@@ -206,20 +208,20 @@ grammar: hello each(lane){ text* text_end }+ bye
 
 
 def test_snapshots_of_ever_more_texts_stay_within_memory() -> None:
-    stream = dialect("events:\n  all: {content: t, mode: snapshot, by: id}\ngrammar: all*\n").open()
+    stream = DialectStream(dialect("events:\n  all: {content: t, mode: snapshot, by: id}\ngrammar: all*\n"))
     for n in range(20_100):
         stream.feed(WireMessage(json.dumps({"id": n, "t": "x"}), n))
     assert len(stream._snapshots) <= 10_001
 
 
 def test_content_of_a_star_path_is_joined() -> None:
-    stream = dialect("events:\n  part: {content: parts.*.text}\ngrammar: part*\n").open()
+    stream = DialectStream(dialect("events:\n  part: {content: parts.*.text}\ngrammar: part*\n"))
     (event,) = feed(stream, {"parts": [{"text": "a"}, {"call": 1}, {"text": "b"}]})
     assert event.content == "ab"
 
 
 def test_a_character_in_two_halves_is_joined_and_noted() -> None:
-    stream = dialect("events:\n  part: {content: text}\ngrammar: part*\n").open()
+    stream = DialectStream(dialect("events:\n  part: {content: text}\ngrammar: part*\n"))
     events = feed(stream, '{"text": "a\\ud83c"}', '{"text": "\\udfb2b"}')
     assert "".join(event.content for event in events) == "a🎲b"
     assert rules(*events) == ["content.split-pair"]
@@ -227,20 +229,20 @@ def test_a_character_in_two_halves_is_joined_and_noted() -> None:
 
 
 def test_half_a_character_that_stays_alone() -> None:
-    stream = dialect("events:\n  part: {content: text}\ngrammar: part*\n").open()
+    stream = DialectStream(dialect("events:\n  part: {content: text}\ngrammar: part*\n"))
     feed(stream, '{"text": "a\\ud83c"}')
     assert [finding.rule for finding in stream.finish("fin")] == ["content.lone-surrogate"]
 
 
 def test_a_schema_says_where_it_is_broken() -> None:
-    stream = dialect("events:\n  part: {schema: {properties: {a: {type: string}}}}\ngrammar: part*\n").open()
+    stream = DialectStream(dialect("events:\n  part: {schema: {properties: {a: {type: string}}}}\ngrammar: part*\n"))
     (event,) = feed(stream, {"a": 1})
     assert rules(event) == ["schema.part"]
     assert "at a" in event.findings[0].message
 
 
 def test_a_protocol_that_ends_by_closing() -> None:
-    stream = dialect("events:\n  part: {content: text}\ngrammar: part+\n").open()
+    stream = DialectStream(dialect("events:\n  part: {content: text}\ngrammar: part+\n"))
     feed(stream, {"text": "a"})
     assert not stream.complete
     assert stream.finish("fin") == []
@@ -248,7 +250,7 @@ def test_a_protocol_that_ends_by_closing() -> None:
 
 
 def test_a_tolerated_event_is_noted_once() -> None:
-    stream = load_dialect("openai-chat").open()
+    stream = DialectStream(load_dialect("openai-chat"))
     role = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     chunk = {**role, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]}
     events = feed(stream, chunk, chunk, chunk, chunk)
@@ -259,31 +261,31 @@ def test_a_tolerated_event_is_noted_once() -> None:
 
 def test_a_block_without_data_is_no_event_unless_the_dialect_takes_it() -> None:
     wire = b'event: data\ndata: "Hi"\n\nevent: end\n\n'
-    stream = load_dialect("langserve").open()
+    stream = DialectStream(load_dialect("langserve"))
     decoder = SseDecoder()
     names = [stream.feed(message).name for message in [*decoder.feed(wire), *decoder.finish()]]
     assert names == ["data_text", "end"]
     assert stream.complete
-    plain = load_dialect("chat-stream").open()
+    plain = DialectStream(load_dialect("chat-stream"))
     event = plain.feed(WireMessage("", 0, event="done", dispatched=False))
     assert event.name == "(undispatched)"
     assert not plain.complete
 
 
 def test_names_by_prefix() -> None:
-    stream = load_dialect("ai-sdk-ui").open()
+    stream = DialectStream(load_dialect("ai-sdk-ui"))
     events = feed(stream, {"type": "start"}, {"type": "data-weather", "data": 1}, {"type": "data", "data": 1})
     assert [event.name for event in events] == ["start", "data", "?"]
 
 
 def test_two_events_in_one_object_are_neither() -> None:
-    (event,) = feed(load_dialect("chat-stream").open(), {"content": "a", "done": True})
+    (event,) = feed(DialectStream(load_dialect("chat-stream")), {"content": "a", "done": True})
     assert event.name == "?"
     assert "both" in event.findings[0].message
 
 
 def test_the_events_of_others_in_a_room_are_not_this_reply() -> None:
-    stream = load_dialect("room-chat").open()
+    stream = DialectStream(load_dialect("room-chat"))
     other = {"content": "x", "isComplete": False, "timestamp": "t", "fullResponse": "x", "participantName": "bob"}
     event = stream.feed(WireMessage("", 0, event="stream-chunk", args=[other]))
     assert (event.name, event.content, event.findings) == ("other-chunk", "", ())
@@ -294,7 +296,7 @@ def test_the_events_of_others_in_a_room_are_not_this_reply() -> None:
 
 
 def test_a_socket_goes_on_after_a_reply_and_its_pings_are_legal() -> None:
-    stream = load_dialect("assistant-ws").open()
+    stream = DialectStream(load_dialect("assistant-ws"))
     reply = {"conversation_id": "c", "message_id": "m", "content": "x", "done": True}
     events = feed(
         stream,
@@ -317,7 +319,7 @@ JSON = st.recursive(
 @given(st.data())
 def test_nothing_that_a_server_sends_breaks_a_stream(name: str, data: st.DataObject) -> None:
     loaded = load_dialect(name)
-    stream = loaded.open()
+    stream = DialectStream(loaded)
     names = [*loaded.events, "", "?"]
     for offset in range(data.draw(st.integers(0, 8))):
         value = data.draw(JSON)
@@ -337,7 +339,7 @@ def test_nothing_that_a_server_sends_breaks_a_stream(name: str, data: st.DataObj
 @pytest.mark.parametrize("name", ["openai-chat", "room-chat", "thread-events", "ag-ui", "gemini-sse"])
 @pytest.mark.parametrize("data", ["null", "[]", "{}", "[null]", '{"type":[]}', '{"choices":7}', '{"choices":[7]}', "0"])
 def test_no_message_can_break_the_stream(name: str, data: str) -> None:
-    stream = load_dialect(name).open()
+    stream = DialectStream(load_dialect(name))
     for args in (None, json.loads(data) if data.startswith("[") else [json.loads(data)]):
         event = stream.feed(WireMessage(data, 0, event="stream-chunk", args=args))
         assert event.findings

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from streambench.dialects import load_dialect
-from streambench.dialects.located import read_yaml
 from streambench.dialects.requests import read_setup_step
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec, Timeouts
@@ -20,6 +19,7 @@ from streambench.load.engine import Engine
 from streambench.load.progress import Progress, TargetProgress
 from streambench.load.scenario import Load, Phase, Prompt, Prompts, Scenario, Target
 from streambench.load.validity import GeneratorFacts
+from streambench.located import read_yaml
 from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.upstream.plans import Plan

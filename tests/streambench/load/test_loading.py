@@ -10,11 +10,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from streambench.dialects.located import read_yaml
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.load.loading import bundled_scenarios, load_scenario
 from streambench.load.scenario import DEFAULT_PROMPT, Phase, Scenario
 from streambench.load.schema import scenario_schema
+from streambench.located import read_yaml
 
 S = 1_000_000_000
 MINIMAL = "target: {dialect: chat-stream, url: 'http://127.0.0.1:9/api'}\nload: {users: 1, streams: 1}\n"

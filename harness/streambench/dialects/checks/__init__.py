@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from streambench.dialects.checks.check import CheckKind
 from streambench.dialects.checks.fields import Constant, LastOnly, Nondecreasing, contiguous, field_kind
 from streambench.dialects.checks.pairs import closed, promised
 from streambench.dialects.checks.texts import concat, json_parses
-from streambench.dialects.invariants import CheckKind
 
 SHIPPED: dict[str, CheckKind] = {
     "concat": concat,

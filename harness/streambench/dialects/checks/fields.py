@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from streambench.dialects.invariants import CheckFactory, CheckKind, Observed, Parameters, show
+from streambench.dialects.checks.check import CheckFactory, CheckKind, Observed, Parameters, show
 from streambench.findings import Axis, Finding
-from streambench.grammar.paths import MISSING, Getter
+from streambench.paths import MISSING, Getter
 
 
 class Field:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from streambench.dialects.checks.check import MAX_KEYS, CheckFactory, Observed, Parameters, show, value_key
 from streambench.dialects.conditions import read_condition
-from streambench.dialects.invariants import MAX_KEYS, CheckFactory, Observed, Parameters, show, value_key
 from streambench.findings import Axis, Finding
-from streambench.grammar.paths import Getter
+from streambench.paths import Getter
 
 
 class Closed:

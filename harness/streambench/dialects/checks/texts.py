@@ -7,8 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from streambench.dialects.conditions import read_condition
-from streambench.dialects.invariants import (
+from streambench.dialects.checks.check import (
     MAX_KEYS,
     MAX_TEXT_CHARS,
     CheckFactory,
@@ -17,8 +16,9 @@ from streambench.dialects.invariants import (
     show,
     value_key,
 )
+from streambench.dialects.conditions import read_condition
 from streambench.findings import Axis, Finding, Severity
-from streambench.grammar.paths import Getter
+from streambench.paths import Getter
 
 
 class Concat:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streambench.grammar.paths import MISSING, compile_path, parse_path
+from streambench.paths import MISSING, compile_path, parse_path
 
 DATA = {"a": {"b": {"c": {"d": {"e": 1}}}}, "l": [{"x": "p"}, {"y": 2}, {"x": "q"}], "n": None, "0": "zero"}
 
