@@ -24,10 +24,11 @@ from streambench.analysis.gates import (
 )
 from streambench.analysis.metrics import METRICS, Settings, StreamFigures, measure
 from streambench.analysis.quantiles import Distribution
+from streambench.endings import ErrorClass
 from streambench.errors import ExitCode
 from streambench.findings import Finding, Severity
 from streambench.record.journal import RunData
-from streambench.record.model import ErrorClass, Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SCHEMA = "streambench.summary/1"

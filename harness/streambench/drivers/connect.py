@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from streambench.drivers.connection import StampedConnection
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel, TlsChannel, tls_context
-from streambench.record.model import ErrorClass
+from streambench.endings import ErrorClass
 from streambench.units import NS_PER_S
 
 SECURE_SCHEMES = ("https", "wss")

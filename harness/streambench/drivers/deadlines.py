@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.target import Timeouts
-from streambench.record.model import ErrorClass
+from streambench.endings import ErrorClass
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S, format_duration
 

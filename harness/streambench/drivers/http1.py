@@ -15,7 +15,7 @@ from streambench.drivers.request_head import request_bytes
 from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
-from streambench.record.model import Ending, ErrorClass
+from streambench.endings import Ending, ErrorClass
 from streambench.record.recorder import Recorder
 
 MAX_HEADER_BYTES = 64 << 10

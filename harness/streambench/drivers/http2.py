@@ -15,7 +15,7 @@ from streambench.drivers.request_head import request_headers
 from streambench.drivers.response import ResponseReader
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel, TlsChannel
-from streambench.record.model import Ending, ErrorClass
+from streambench.endings import Ending, ErrorClass
 from streambench.record.recorder import Recorder
 
 WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream up

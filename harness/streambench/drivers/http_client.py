@@ -23,7 +23,7 @@ from streambench.drivers.response import MAX_EXCERPT_BYTES, answer_excerpt
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
-from streambench.record.model import ErrorClass, http_error_class
+from streambench.endings import ErrorClass, http_error_class
 from streambench.wire.limits import WireError
 
 _clock = MonotonicClock()

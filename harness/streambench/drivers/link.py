@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streambench.dialects import RenderedRequest
+from streambench.endings import Ending, ErrorClass
 from streambench.findings import Finding
-from streambench.record.model import Ending, ErrorClass
 from streambench.wire.limits import OversizeError, WireError
 from streambench.wire.message import WireMessage
 

@@ -12,8 +12,8 @@ from streambench.drivers.connect import Endpoint
 from streambench.drivers.http_client import RequestConnection, RequestFailed
 from streambench.drivers.link import Loss
 from streambench.drivers.target import TargetSpec
+from streambench.endings import Ending, ErrorClass
 from streambench.findings import Finding
-from streambench.record.model import Ending, ErrorClass
 from streambench.wire.engineio import Packet, PayloadDecoder, encode_payloads
 from streambench.wire.limits import WireError
 

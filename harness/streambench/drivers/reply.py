@@ -9,7 +9,7 @@ from streambench.clock import MonotonicClock
 from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.link import Link, Loss
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import Ending, ErrorClass
+from streambench.endings import Ending, ErrorClass
 from streambench.record.recorder import Recorder
 from streambench.wire.message import WireMessage
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from streambench.drivers.decompress import Decompressor
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import Ending, ErrorClass
+from streambench.endings import Ending, ErrorClass
 from streambench.record.recorder import Recorder, wrong_content_type
 from streambench.wire.limits import OversizeError, WireError
 from streambench.wire.ndjson import NdjsonDecoder

@@ -11,7 +11,7 @@ from streambench.clock import MonotonicClock
 from streambench.dialects import RenderedRequest
 from streambench.drivers.connect import ConnectFailure, Endpoint, endpoint
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import Ending, ErrorClass, http_error_class
+from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S
 

@@ -16,7 +16,7 @@ from streambench.drivers.link import Link, Loss, Receiver, Unattended
 from streambench.drivers.reply import Reply
 from streambench.drivers.session import SetupError, http_setup
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import Ending, ErrorClass
+from streambench.endings import Ending, ErrorClass
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_S, format_duration
 from streambench.wire.message import WireMessage

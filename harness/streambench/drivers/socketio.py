@@ -24,8 +24,8 @@ from streambench.drivers.socket_user import is_connect
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.websocket import destination
 from streambench.drivers.websocket_connection import WebSocketWire
+from streambench.endings import Ending, ErrorClass
 from streambench.findings import Finding
-from streambench.record.model import Ending, ErrorClass
 from streambench.units import NS_PER_S
 from streambench.wire import engineio, socketio
 from streambench.wire.engineio_session import EngineSession, SessionState

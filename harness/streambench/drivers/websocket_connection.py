@@ -30,8 +30,8 @@ from streambench.drivers.response import answer_excerpt
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
+from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding
-from streambench.record.model import Ending, ErrorClass, http_error_class
 
 CLOSE_WAIT_S = 1.0  # how long a server may take to answer our Close
 MAX_UNSENT_BYTES = 16 << 20  # pongs for a server that sends pings and does not read

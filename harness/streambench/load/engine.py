@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.session import SetupError, UserSession, open_session
+from streambench.endings import Ending
 from streambench.load.arrivals import arrivals_ns
 from streambench.load.progress import Progress, TargetProgress
 from streambench.load.scenario import Phase, Scenario, Target
 from streambench.load.validity import GeneratorFacts
-from streambench.record.model import Ending, Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.units import NS_PER_MS, NS_PER_S
 from streambench.upstream.plans import Plan, marked

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
+from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord, http_error_class
+from streambench.record.model import Outcome, StreamRecord
 from streambench.wire.message import WireMessage
 
 MAX_EVENTS = 1_000_000

@@ -25,8 +25,9 @@ from streambench.dialects.requests import read_setup_step
 from streambench.drivers import http1
 from streambench.drivers.session import SetupError, UserSession, open_session
 from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.endings import Ending, ErrorClass
 from streambench.located import read_yaml
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.wire.limits import WireLimits
 

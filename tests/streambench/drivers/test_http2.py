@@ -17,7 +17,8 @@ import pytest
 from streambench.dialects import load_dialect
 from streambench.drivers.session import open_session
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.endings import Ending, ErrorClass
+from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
 
 DIALECT = load_dialect("chat-stream")

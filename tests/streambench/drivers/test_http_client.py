@@ -9,7 +9,7 @@ import pytest
 from streambench.dialects import load_dialect
 from streambench.drivers.http_client import Exchange, IgnoredBody, RequestFailed
 from streambench.drivers.target import TargetSpec
-from streambench.record.model import ErrorClass
+from streambench.endings import ErrorClass
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -19,7 +19,8 @@ from websockets.asyncio.server import serve as websocket_server
 from streambench.dialects import load_dialect
 from streambench.drivers.session import SetupError, open_session
 from streambench.drivers.target import TargetSpec, Timeouts
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.endings import Ending, ErrorClass
+from streambench.record.model import Outcome, StreamRecord
 from streambench.wire.limits import WireLimits
 
 DIALECT = """

@@ -17,7 +17,8 @@ from streambench.drivers.connection import StampedConnection
 from streambench.drivers.session import open_session
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.drivers.tls import TlsChannel, tls_context
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.endings import Ending, ErrorClass
+from streambench.record.model import Outcome, StreamRecord
 
 MS = 1_000_000
 DIALECT = load_dialect("chat-stream")

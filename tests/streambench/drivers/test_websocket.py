@@ -20,7 +20,8 @@ from streambench.dialects import load_dialect
 from streambench.drivers import websocket_connection
 from streambench.drivers.session import SetupError, open_session
 from streambench.drivers.target import TargetSpec, Timeouts
-from streambench.record.model import Ending, ErrorClass, Outcome
+from streambench.endings import Ending, ErrorClass
+from streambench.record.model import Outcome
 from streambench.wire.limits import WireLimits
 
 DIALECT = """

@@ -15,12 +15,13 @@ from streambench.dialects import load_dialect
 from streambench.dialects.requests import read_setup_step
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.endings import Ending, ErrorClass
 from streambench.load.engine import Engine
 from streambench.load.progress import Progress, TargetProgress
 from streambench.load.scenario import Load, Phase, Prompt, Prompts, Scenario, Target
 from streambench.load.validity import GeneratorFacts
 from streambench.located import read_yaml
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.upstream.plans import Plan
 from streambench.wire.message import WireMessage

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from streambench.dialects import load_dialect
+from streambench.endings import Ending, ErrorClass
 from streambench.findings import Axis, Finding
-from streambench.record.model import Ending, ErrorClass, Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import MAX_FINDINGS, MAX_MESSAGE_CHARS, Recorder, wrong_content_type
 from streambench.wire.message import WireMessage
 
