@@ -8,16 +8,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
-from streambench.record.model import (
-    Ending,
-    ErrorClass,
-    EventColumns,
-    Outcome,
-    StreamRecord,
-    UpstreamExchange,
-    http_error_class,
-)
+from streambench.record.model import EventColumns, Outcome, StreamRecord, UpstreamExchange
 
 stamp = st.integers(0, 2**62)
 maybe = st.none() | stamp
