@@ -1,8 +1,8 @@
 """Exact quantiles, and how far they can be trusted.
 
-A quantile is the smallest observed value that at least the share q of all values does not exceed (the inverse of the
-empirical distribution): a value that really occurred. Its interval is made of order statistics, without any assumption
-about the distribution. Values that belong together, such as the chunks of one stream, are resampled together.
+A quantile is a value that really occurred (`streambench.quantile`). Its interval is made of order statistics, without
+any assumption about the distribution. Values that belong together, such as the chunks of one stream, are resampled
+together.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from streambench.quantile import quantile, quantile_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,16 +24,6 @@ CONFIDENCE = 0.95
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 RESAMPLES = 200
 EXACT_BINOMIAL_LIMIT = 20_000
-
-
-def quantile(ascending: Sequence[float] | Floats, q: float) -> float:
-    """The q-quantile of values in ascending order; at least one value."""
-    return float(ascending[quantile_index(len(ascending), q)])
-
-
-def quantile_index(n: int, q: float) -> int:
-    # The tolerance keeps 0.95 * 20 from becoming 19.000000000000004 and with it the 20th value.
-    return min(n - 1, max(0, math.ceil(q * n - 1e-9) - 1))
 
 
 def streams_needed(q: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from streambench.clock import MonotonicClock
 from streambench.load.progress import Progress, TargetProgress
+from streambench.quantile import quantile
 from streambench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def progress_line(progress: Progress, name: str) -> str:
     failed = sum(target.failed for target in targets)
     active = sum(target.active for target in targets)
     ttfc = [value for target in targets for value in target.ttfc_ms]
-    p50 = f", ttfc p50 {statistics.median(ttfc):,.0f} ms" if ttfc else ""
+    p50 = f", ttfc p50 {quantile(sorted(ttfc), 0.5):,.0f} ms" if ttfc else ""
     return f"{name}  {_elapsed(progress)}  {done} streams done, {active} active, {failed} failed{p50}{_left(progress)}"
 
 
@@ -85,7 +85,7 @@ def live_table(progress: Progress, name: str) -> Table:
             f"{rate:.1f}",
             _quantile(target, 0.5),
             _quantile(target, 0.95),
-            f"{statistics.median(target.gap_ms):,.1f}" if target.gap_ms else "–",
+            f"{quantile(sorted(target.gap_ms), 0.5):,.1f}" if target.gap_ms else "–",
         )
     return table
 
@@ -93,8 +93,7 @@ def live_table(progress: Progress, name: str) -> Table:
 def _quantile(target: TargetProgress, q: float) -> str:
     if not target.ttfc_ms:
         return "–"
-    ascending = sorted(target.ttfc_ms)
-    return f"{ascending[min(len(ascending) - 1, int(q * len(ascending)))]:,.0f}"
+    return f"{quantile(sorted(target.ttfc_ms), q):,.0f}"
 
 
 def _elapsed(progress: Progress) -> str:

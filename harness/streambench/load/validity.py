@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.clock import MonotonicClock
+from streambench.quantile import quantile
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SAMPLE_S = 0.02
@@ -134,13 +134,7 @@ def percentile_ms(values_ns: list[int], percent: float) -> float | None:
     """A percentile of durations in ns, in ms."""
     if not values_ns:
         return None
-    # Between the two nearest of the sorted values; the generator does without numpy, which is for the analysis.
-    ascending = sorted(values_ns)
-    place = (len(ascending) - 1) * percent / 100
-    low = math.floor(place)
-    high = min(low + 1, len(ascending) - 1)
-    value_ns = ascending[low] + (ascending[high] - ascending[low]) * (place - low)
-    return round(value_ns / NS_PER_MS, 3)
+    return round(quantile(sorted(values_ns), percent / 100) / NS_PER_MS, 3)
 
 
 def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
