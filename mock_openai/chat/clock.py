@@ -1,4 +1,7 @@
-"""The time that users see. It never runs backwards, also when the machine's clock is set."""
+"""The time that users see.
+
+It never runs backwards, also when the machine's clock is set.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The four ways to hand a reply on. Only `real` streams; the others are what teams ship and call streaming.
+"""The four ways to hand a reply on.
+
+Only `real` streams; the others are what teams ship and call streaming.
 
 A mode turns the upstream's pieces of text into the pieces that the client gets. The text stays the same: the pieces'
 concatenation is the upstream's.

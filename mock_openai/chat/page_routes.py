@@ -1,4 +1,7 @@
-"""The page at `/`: every system live, in two streaming modes side by side. Plain files, no build step."""
+"""The page at `/`: every system live, in two streaming modes side by side.
+
+Plain files, no build step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The admin API under `/_mock/`: plans, journal, health. Loopback only, unless a token is set."""
+"""The admin API under `/_mock/`: plans, journal, health.
+
+Loopback only, unless a token is set.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Recorded streams, kept as files: what a real service wrote and when. The `trace` profile replays them."""
+"""Recorded streams, kept as files: what a real service wrote and when.
+
+The `trace` profile replays them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The metrics: what each one is, and its value for one stream. Definitions in words: docs/reference/metrics.md."""
+"""The metrics: what each one is, and its value for one stream.
+
+Definitions in words: docs/reference/metrics.md.
+"""
 
 from __future__ import annotations
 

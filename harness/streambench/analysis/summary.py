@@ -1,4 +1,6 @@
-"""A run's records to what is said of it: metrics, verdicts, gates. Nothing here is measured; all of it is recomputed.
+"""A run's records to what is said of it: metrics, verdicts, gates.
+
+Nothing here is measured; all of it is recomputed.
 
 `Summary.to_json` is the contract with other tools; docs/reference/summary-json.md describes it.
 """

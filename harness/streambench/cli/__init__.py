@@ -1,4 +1,7 @@
-"""The command line. One file a command; a command's module is imported when the command is used."""
+"""The command line.
+
+One file a command; a command's module is imported when the command is used.
+"""
 
 from __future__ import annotations
 

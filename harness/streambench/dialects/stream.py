@@ -1,4 +1,7 @@
-"""One reply, event by event: named, checked, and its text gathered. Does no I/O and asks for no time."""
+"""One reply, event by event: named, checked, and its text gathered.
+
+Does no I/O and asks for no time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A scenario: what is driven, how hard, and what must hold. Plain values; `loading` makes them from a file."""
+"""A scenario: what is driven, how hard, and what must hold.
+
+Plain values; `loading` makes them from a file.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The JSON Schema of the scenario file, for editors. The loader says the same with more exact errors."""
+"""The JSON Schema of the scenario file, for editors.
+
+The loader says the same with more exact errors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fills the record of one stream while it runs. Asks for no time: every stamp is given to it by the driver."""
+"""Fills the record of one stream while it runs.
+
+Asks for no time: every stamp is given to it by the driver.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pictures of a report, as SVG. Each shows one thing, says in its title what, and has its units on the axes."""
+"""The pictures of a report, as SVG.
+
+Each shows one thing, says in its title what, and has its units on the axes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The verdict for a terminal or a CI log: the finding first, then the evidence. No colour where nobody sees it."""
+"""The verdict for a terminal or a CI log: the finding first, then the evidence.
+
+No colour where nobody sees it.
+"""
 
 from __future__ import annotations
 
