@@ -81,16 +81,19 @@ class Located:
         return self.value
 
     def sequence(self, what: str) -> list[Located]:
+        """The value as a list."""
         if not isinstance(self.value, list):
             raise self.error(f"{what} must be a list, not {describe(self.value)}")
         return self.value
 
     def string(self, what: str) -> str:
+        """The value as text; a number or a date is no text."""
         if not isinstance(self.value, str):
             raise self.error(f"{what} must be text, not {describe(self.value)}")
         return self.value
 
     def choice(self, what: str, valid: Iterable[str]) -> str:
+        """The value as one of these texts; the error suggests the nearest of them."""
         allowed = tuple(valid)
         text = self.string(what)
         if text not in allowed:
