@@ -14,11 +14,34 @@ from difflib import SequenceMatcher
 
 from streambench.findings import Axis, Finding, Severity
 from streambench.record.model import StreamRecord, UpstreamExchange
+from streambench.rules import Rule, declare
 
 MAX_DIFFERENCES = 20
 MAX_DIFF_WORDS = 4000
 EXCERPT_CHARS = 60
 _WORD = re.compile(r"\s*\S+|\s+\Z")
+
+_SOURCE = "the text that the upstream wrote"
+LOST = declare(Rule("content.lost", Axis.CONTENT, "All text that the upstream wrote reaches the client.", _SOURCE))
+DUPLICATED = declare(Rule("content.duplicated", Axis.CONTENT, "No text reaches the client twice.", _SOURCE))
+REORDERED = declare(
+    Rule("content.reordered", Axis.CONTENT, "Text reaches the client in the order in which it was written.", _SOURCE)
+)
+ALTERED = declare(Rule("content.altered", Axis.CONTENT, "Text reaches the client unchanged.", _SOURCE))
+SHORTENED = declare(
+    Rule(
+        "content.shortened",
+        Axis.CONTENT,
+        "A reply ends where its upstream's text ends, unless the upstream was stopped on purpose.",
+        _SOURCE,
+        Severity.INFO,
+    )
+)
+WHITESPACE = declare(
+    Rule(
+        "content.whitespace", Axis.CONTENT, "White space reaches the client as it was written.", _SOURCE, Severity.INFO
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +136,7 @@ def compare(sent: str, got: str, *, complete: bool, stopped: bool) -> tuple[list
     sent_words, got_words = _WORD.findall(sent), _WORD.findall(got)
     if max(len(sent_words), len(got_words)) > MAX_DIFF_WORDS:
         same = _common_prefix(sent, got)
-        return [(0, 0, same)], [_difference("altered", same, sent[same:], got[same:])]
+        return [(0, 0, same)], [_difference(ALTERED, same, sent[same:], got[same:])]
     sent_at, got_at = _starts(sent_words), _starts(got_words)
     ends = (len(sent_words), len(got_words))
     # Words are compared without the white space before them, so that a trimmed first word is no other word.
@@ -168,37 +191,34 @@ def _findings(changes: Sequence[_Change], sent: str, *, complete: bool, stopped:
             # A word may have been cut in two.
             rest = change.missing.lstrip()[len(extra) :]
             if complete and stopped:
-                out.append(_difference("shortened", offset + len(change.extra), rest, "", Severity.INFO))
+                out.append(_difference(SHORTENED, offset + len(change.extra), rest, ""))
             elif complete:
-                out.append(_difference("lost", offset + len(change.extra), rest, ""))
+                out.append(_difference(LOST, offset + len(change.extra), rest, ""))
         elif not extra:
             if missing not in moved:
-                out.append(_difference("lost", offset, change.missing, ""))
+                out.append(_difference(LOST, offset, change.missing, ""))
         elif not missing:
-            rule = "reordered" if extra in moved else "duplicated" if extra in sent else "altered"
+            rule = REORDERED if extra in moved else DUPLICATED if extra in sent else ALTERED
             out.append(_difference(rule, offset, "", change.extra))
         else:
-            out.append(_difference("altered", offset, change.missing, change.extra))
+            out.append(_difference(ALTERED, offset, change.missing, change.extra))
     if not out and complete:
-        out.append(Finding(Axis.CONTENT, "content.whitespace", "Only white space differs.", Severity.INFO))
+        out.append(WHITESPACE.found("Only white space differs."))
     return out[:MAX_DIFFERENCES]
 
 
 _WORDS = {
-    "lost": "Text that the upstream wrote never reached the client",
-    "shortened": "The reply ends before the upstream's text does, and the upstream was stopped",
-    "duplicated": "Text reached the client twice",
-    "reordered": "Text reached the client in another place than the upstream wrote it",
-    "altered": "Text reached the client changed",
+    LOST: "Text that the upstream wrote never reached the client",
+    SHORTENED: "The reply ends before the upstream's text does, and the upstream was stopped",
+    DUPLICATED: "Text reached the client twice",
+    REORDERED: "Text reached the client in another place than the upstream wrote it",
+    ALTERED: "Text reached the client changed",
 }
 
 
-def _difference(rule: str, offset: int, missing: str, extra: str, severity: Severity = Severity.VIOLATION) -> Finding:
-    return Finding(
-        Axis.CONTENT,
-        f"content.{rule}",
+def _difference(rule: Rule, offset: int, missing: str, extra: str) -> Finding:
+    return rule.found(
         f"{_WORDS[rule]}, at character {offset} of the reply.",
-        severity,
         got=_excerpt(extra) if extra else None,
         expected=(_excerpt(missing),) if missing else (),
     )
@@ -207,10 +227,10 @@ def _difference(rule: str, offset: int, missing: str, extra: str, severity: Seve
 def _shortened(sent: str, got: str, *, stopped: bool) -> Finding:
     missing = sent[len(got) :]
     if not missing.strip():
-        return Finding(Axis.CONTENT, "content.whitespace", "Only white space differs.", Severity.INFO)
+        return WHITESPACE.found("Only white space differs.")
     if stopped:
-        return _difference("shortened", len(got), missing, "", Severity.INFO)
-    return _difference("lost", len(got), missing, "")
+        return _difference(SHORTENED, len(got), missing, "")
+    return _difference(LOST, len(got), missing, "")
 
 
 def _origin(blocks: Sequence[Block], position: int) -> int | None:

@@ -13,6 +13,7 @@ import click
 
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.findings import Axis, Finding, Severity
+from streambench.rules import declare_note
 
 if TYPE_CHECKING:
     from streambench.cli.har import HarStream
@@ -24,6 +25,9 @@ WIRES = ("sse", "ndjson", "websocket", "socketio")
 BLOCK_BYTES = 1 << 16
 KEPT_FINDINGS = 50
 MAX_FIELDS = 20
+NO_BODY = declare_note(
+    "har.no-body", "A HAR file holds the bodies of its streams: one without it is not checked.", "HAR 1.2, `content`"
+)
 KEPT_A_RULE = 5  # a dialect that does not fit breaks one rule at every event
 
 
@@ -170,7 +174,7 @@ def _check_har_stream(stream: HarStream, check: _Check) -> CheckResult:
     if stream.duration_ms is not None:
         check.result.times["duration"] = stream.duration_ms
     if stream.problem is not None:
-        check.result.add([Finding(Axis.INTEROP, "har.no-body", f"Not checked: {stream.problem}.", Severity.INFO)])
+        check.result.add([NO_BODY.found(f"Not checked: {stream.problem}.")])
         return check.result
     for piece in stream.pieces:
         if piece.sent:

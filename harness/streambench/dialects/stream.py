@@ -10,11 +10,12 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+from streambench.dialects import rules
 from streambench.dialects.checks.check import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, value_key
 from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule
 from streambench.errors import nearest
-from streambench.findings import Axis, Finding, Severity
-from streambench.grammar import Deviation, GrammarChecker
+from streambench.findings import Finding, Severity
+from streambench.grammar import Deviation, GrammarChecker, deviations
 from streambench.paths import MISSING
 from streambench.wire.message import WireMessage
 
@@ -24,11 +25,15 @@ MAX_SCHEMA_FINDINGS = 3
 EXCERPT_CHARS = 120
 
 _ENDINGS = {
-    "fin": ("grammar.premature-end", "The server closed the connection"),
-    "response_end": ("grammar.premature-end", "The response ended"),
-    "reset": ("termination.reset", "The connection was reset"),
-    "timeout": ("termination.timeout", "Nothing more came in time"),
-    "close_frame": ("termination.close-frame", "The server closed the socket"),
+    "fin": (rules.PREMATURE_END, "The server closed the connection"),
+    "response_end": (rules.PREMATURE_END, "The response ended"),
+    "reset": (rules.RESET, "The connection was reset"),
+    "timeout": (rules.TIMEOUT, "Nothing more came in time"),
+    "close_frame": (rules.CLOSE_FRAME, "The server closed the socket"),
+}
+_AFTER_THE_END = {
+    "reset": (rules.RESET_AFTER_END, "The stream was complete, but the connection was then reset instead of closed."),
+    "timeout": (rules.TIMEOUT_AFTER_END, "The stream was complete, but the server did not end the response."),
 }
 
 
@@ -196,17 +201,8 @@ class DialectStream:
             else:
                 findings.append(self._premature_end(ending, offset))
         elif self.complete and ending in ("reset", "timeout"):
-            findings.append(
-                Finding(
-                    Axis.TERMINATION,
-                    f"termination.{ending}-after-end",
-                    "The stream was complete, but the connection was then reset instead of closed."
-                    if ending == "reset"
-                    else "The stream was complete, but the server did not end the response.",
-                    Severity.INFO,
-                    offset=offset,
-                )
-            )
+            rule, message = _AFTER_THE_END[ending]
+            findings.append(rule.found(message, offset=offset))
         if self._half_pair:
             findings.append(self._lone_surrogate(self._half_pair, max(self._index - 1, 0), self._last_offset))
             self._half_pair = ""
@@ -235,9 +231,7 @@ class DialectStream:
 
     def _unreadable(self, index: int, message: WireMessage, problem: str) -> Event:
         excerpt = _excerpt(message.data)
-        finding = Finding(
-            Axis.GRAMMAR,
-            "data.not-json",
+        finding = rules.NOT_JSON.found(
             f"The event's data is not JSON: {problem}.",
             event_index=index,
             offset=message.offset,
@@ -248,35 +242,28 @@ class DialectStream:
 
     def _unknown(self, index: int, message: WireMessage, data: Any, why: str) -> Event:
         severity = Severity.VIOLATION if self._dialect.unknown_is_violation else Severity.INFO
-        finding = Finding(
-            Axis.GRAMMAR,
-            "grammar.unknown-event",
+        finding = rules.UNKNOWN_EVENT.found(
             f"The dialect knows no such event: {why}.",
-            severity,
-            index,
-            message.offset,
-            _excerpt(message.data),
-            self._checker.expected(),
+            severity=severity,
+            event_index=index,
+            offset=message.offset,
+            got=_excerpt(message.data),
+            expected=self._checker.expected(),
         )
         return Event(index, UNKNOWN, "", None, data, (finding,), message.offset)
 
     def _deviations(self, deviation: Deviation, index: int, offset: int, name: str) -> list[Finding]:
-        severity = Severity.VIOLATION
-        if deviation.rule == "grammar.tolerated":
+        if deviation.broken is deviations.TOLERATED:
             if name in self._tolerated:
                 return []
             self._tolerated.add(name)
-            severity = Severity.INFO
         return [
-            Finding(
-                Axis.GRAMMAR,
-                deviation.rule,
+            deviation.broken.found(
                 _explain(deviation, name),
-                severity,
-                index,
-                offset,
-                name,
-                deviation.expected or (() if deviation.where else ("end of stream",)),
+                event_index=index,
+                offset=offset,
+                got=name,
+                expected=deviation.expected or (() if deviation.where else ("end of stream",)),
             )
         ]
 
@@ -286,9 +273,7 @@ class DialectStream:
         for error in rule.schema.iter_errors(data):
             where = ".".join(map(str, error.instance_path)) or "the data"
             findings.append(
-                Finding(
-                    Axis.GRAMMAR,
-                    f"schema.{rule.name}",
+                rules.SCHEMA.of(rule.name).found(
                     f"`{rule.name}` does not have the form it should have: at {where}, {_cut(error.message)}.",
                     event_index=index,
                     offset=offset,
@@ -303,9 +288,7 @@ class DialectStream:
         """Content that is not one text: the texts of a `*` path are joined, anything else is a finding."""
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return "".join(value), None
-        return "", Finding(
-            Axis.CONTENT,
-            "content.not-text",
+        return "", rules.NOT_TEXT.found(
             f"`{rule.content_path}` of `{rule.name}` should be text.",
             event_index=index,
             offset=offset,
@@ -327,9 +310,7 @@ class DialectStream:
             (i for i, (a, b) in enumerate(zip(before, snapshot, strict=False)) if a != b),
             min(len(before), len(snapshot)),
         )
-        return snapshot[len(before) :], Finding(
-            Axis.CONTENT,
-            "content.snapshot",
+        return snapshot[len(before) :], rules.SNAPSHOT.found(
             f"The text so far does not extend the one before it: it differs from character {at}.",
             event_index=index,
             offset=offset,
@@ -353,21 +334,16 @@ class DialectStream:
             joined = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             if "\ufffd" in joined and joined.count("\ufffd") > content.count("\ufffd"):
                 return joined, self._lone_surrogate(content, index, offset)
-            return joined, Finding(
-                Axis.INTEROP,
-                "content.split-pair",
+            return joined, rules.SPLIT_PAIR.found(
                 "A character was cut in two halves (UTF-16 surrogates) across events; clients that are not written in "
                 "JavaScript show two broken characters.",
-                Severity.INFO,
-                index,
-                offset,
+                event_index=index,
+                offset=offset,
             )
         return content, None
 
     def _lone_surrogate(self, content: str, index: int, offset: int | None) -> Finding:
-        return Finding(
-            Axis.CONTENT,
-            "content.lone-surrogate",
+        return rules.LONE_SURROGATE.found(
             "The text holds half a character (a UTF-16 surrogate without its other half).",
             event_index=index,
             offset=offset,
@@ -392,9 +368,7 @@ class DialectStream:
             message += f" The part with {where} is not finished."
         if self._undispatched:
             message += f" A last `{self._undispatched}` came without the blank line that would dispatch it."
-        return Finding(
-            Axis.TERMINATION,
-            rule,
+        return rule.found(
             message,
             event_index=self._index,
             offset=offset,
@@ -407,19 +381,19 @@ def _explain(deviation: Deviation, name: str) -> str:
     """A deviation for a tired person."""
     expected = _alternatives(deviation.expected)
     where = f" (in the part with {deviation.where})" if deviation.where else ""
-    match deviation.rule:
-        case "grammar.after-terminal":
+    match deviation.broken:
+        case deviations.AFTER_TERMINAL:
             return f"`{name}` came after the stream was complete; nothing may follow."
-        case "grammar.after-interrupt":
+        case deviations.AFTER_INTERRUPT:
             return f"`{name}` came after the stream had ended with an error; nothing may follow."
-        case "grammar.incomplete-slice":
+        case deviations.INCOMPLETE_SLICE:
             missing = " ".join(deviation.completion)
             return f"`{name}` came although the part with {deviation.where} was not finished: {missing} is missing."
-        case "grammar.no-slice-key":
+        case deviations.NO_SLICE_KEY:
             return f"`{name}` has no {deviation.expected[0]!r}, so it is not clear which part it belongs to."
-        case "grammar.too-many-slices":
+        case deviations.TOO_MANY_SLICES:
             return f"The stream has more parallel parts ({deviation.where}) than are followed; the rest is not checked."
-        case "grammar.tolerated":
+        case deviations.TOLERATED:
             return f"`{name}` is tolerated here{where}, but the protocol asks for {expected}."
     if not deviation.expected:
         return f"`{name}` came{where}, but nothing may follow there."

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from streambench.findings import Axis
+from streambench.rules import Rule, declare
 from streambench.wire.limits import OversizeError, WireError
 
 SLICE_BYTES = 1 << 10  # of compressed data; with gzip that is at most 1 MiB of output
@@ -14,6 +16,15 @@ PIECE_BYTES = 1 << 18
 MAX_STEPS = 4
 GZIP_BITS = 16 + zlib.MAX_WBITS
 GZIP_MAGIC = b"\x1f"
+
+ENCODING = declare(
+    Rule(
+        "wire.encoding",
+        Axis.GRAMMAR,
+        "The body is of the content encoding that its header names.",
+        "RFC 9110, section 8.4",
+    )
+)
 
 
 class Decompressor:
@@ -28,7 +39,7 @@ class Decompressor:
         # The last one was applied last, so it is undone first.
         self._steps = [_step(name) for name in reversed(names) if name != "identity"]
         if len(self._steps) > MAX_STEPS:
-            raise WireError(f"the server applied {len(self._steps)} content encodings", rule="wire.encoding")
+            raise WireError(f"the server applied {len(self._steps)} content encodings", rule=ENCODING)
         self._max_bytes = max_bytes
         self._produced = [0] * len(self._steps)
 
@@ -48,7 +59,7 @@ class Decompressor:
                 try:
                     out = next(pieces, None)
                 except Exception as error:  # each library has its own exception for bad data
-                    raise WireError(f"the body is not {name}: {error}", rule="wire.encoding") from error
+                    raise WireError(f"the body is not {name}: {error}", rule=ENCODING) from error
                 if out is None:
                     break
                 self._produced[index] += len(out)
@@ -71,7 +82,7 @@ def _step(name: str) -> tuple[str, Step]:
             return name, _brotli()
         case "zstd":
             return name, _zstd()
-    raise WireError(f"the server answered in the unknown content encoding {name!r}", rule="wire.encoding")
+    raise WireError(f"the server answered in the unknown content encoding {name!r}", rule=ENCODING)
 
 
 def _library(module: str, encoding: str) -> Any:
@@ -79,9 +90,7 @@ def _library(module: str, encoding: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         remedy = "pip install 'streambench[compression]'"
-        raise WireError(
-            f"the server answered in {encoding}, which needs a package: {remedy}", rule="wire.encoding"
-        ) from error
+        raise WireError(f"the server answered in {encoding}, which needs a package: {remedy}", rule=ENCODING) from error
 
 
 def _gzip() -> Step:

@@ -32,9 +32,16 @@ from streambench.drivers.target import TargetSpec
 from streambench.drivers.tls import Channel
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare
+from streambench.wire.captures import WEBSOCKET_INVALID_UTF8
+from streambench.wire.limits import OVERSIZE
 
 CLOSE_WAIT_S = 1.0  # how long a server may take to answer our Close
 MAX_UNSENT_BYTES = 16 << 20  # pongs for a server that sends pings and does not read
+
+PROTOCOL = declare(
+    Rule("websocket.protocol", Axis.GRAMMAR, "Every frame keeps the WebSocket protocol.", "RFC 6455, section 5")
+)
 
 # Ours to say in the upgrade, whatever the target's headers hold.
 _OWN_HEADERS = frozenset(
@@ -215,7 +222,7 @@ class WebSocketWire:
             self._protocol.fail(CloseCode.INVALID_DATA, "not UTF-8")
             bad = data[error.start : error.end].hex(" ")
             message = f"a text message is not UTF-8: {bad} ({error.reason})"
-            finding = Finding(Axis.CONTENT, "websocket.invalid-utf8", message, got=bad)
+            finding = WEBSOCKET_INVALID_UTF8.found(message, got=bad)
             self._lose(Loss(Ending.CLIENT, CloseCode.INVALID_DATA, ErrorClass.PROTOCOL, message), at_ns, finding)
         else:
             self.sink.frame(text, len(data), at_ns)
@@ -242,10 +249,10 @@ class WebSocketWire:
         if isinstance(error, PayloadTooBig):
             limit = self._spec.limits.max_event_bytes
             error_class, message = ErrorClass.OVERSIZE, f"a message is larger than the limit of {limit:,} bytes"
-            finding = Finding(Axis.GRAMMAR, "wire.oversize", message)
+            finding = OVERSIZE.found(message)
         else:
             error_class, message = ErrorClass.PROTOCOL, f"the server breaks the WebSocket protocol: {error}"
-            finding = Finding(Axis.GRAMMAR, "websocket.protocol", message)
+            finding = PROTOCOL.found(message)
         self._lose(Loss(Ending.CLIENT, sent.code if sent else None, error_class, message), at_ns, finding)
 
     def _lose(self, loss: Loss, at_ns: int, finding: Finding | None = None) -> None:

@@ -19,26 +19,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from streambench.grammar.automaton import Automaton
+from streambench.grammar.deviations import (
+    AFTER_INTERRUPT,
+    AFTER_TERMINAL,
+    INCOMPLETE_SLICE,
+    NO_SLICE_KEY,
+    TOLERATED,
+    TOO_MANY_SLICES,
+    UNEXPECTED_EVENT,
+    Deviation,
+)
 from streambench.paths import MISSING
 
 MAX_SLICES = 10_000
 
 # A suspect: a state, and the one event that may still come late (or None). What is owed lapses with the next event.
 _Suspect = tuple[int, str | None]
-
-
-@dataclass(slots=True, frozen=True)
-class Deviation:
-    """How an event departs from the grammar. `where` names the slice, if it is about one."""
-
-    rule: str
-    expected: tuple[str, ...] = ()
-    where: str | None = None
-    completion: tuple[str, ...] = ()
 
 
 class GrammarRun:
@@ -104,7 +103,7 @@ class GrammarRun:
                 self._last = name
                 self._state = after
                 if self._tolerated and (state, name) in self._tolerated:
-                    return Deviation("grammar.tolerated", self._strict_names(state))
+                    return Deviation(TOLERATED, self._strict_names(state))
                 return None
         return self._move_unsure(name)
 
@@ -178,7 +177,7 @@ class GrammarRun:
             if following:
                 self._settle(following, symbol)
                 return None
-        deviation = Deviation("grammar.unexpected-event", self.expected())
+        deviation = Deviation(UNEXPECTED_EVENT, self.expected())
         self._settle(self._after_a_mistake(suspects, symbol), symbol)
         return deviation
 
@@ -245,7 +244,7 @@ class GrammarRun:
                 if left:
                     deviation = self._leave(left, frozenset(((state, None),)), symbol)
             if (state, symbol) in self._tolerated:
-                deviation = deviation or Deviation("grammar.tolerated", self._strict_names(state))
+                deviation = deviation or Deviation(TOLERATED, self._strict_names(state))
         else:
             open_before = self._open()
             before = suspects if suspects is not None else frozenset(((state, None),))
@@ -269,14 +268,14 @@ class GrammarRun:
         part = self._automaton.slices[index]
         key = part.key(data)
         if key is MISSING:
-            return Deviation("grammar.no-slice-key", (part.path,))
+            return Deviation(NO_SLICE_KEY, (part.path,))
         if key.__class__ is list or key.__class__ is dict:
             key = json.dumps(key, sort_keys=True)
         runs = self._runs[index]
         run = runs.get(key)
         if run is None:
             if len(runs) >= MAX_SLICES:
-                return Deviation("grammar.too-many-slices", (), part.path)
+                return Deviation(TOO_MANY_SLICES, (), part.path)
             run = runs[key] = self._newest = GrammarRun(part.automaton)
         deviation = run.step(name, data)
         if run is self._newest and (doubtful or deviation is not None):
@@ -290,7 +289,7 @@ class GrammarRun:
         where = self._label(index, key)
         if deviation.where is not None:
             where = f"{where}, {deviation.where}"
-        return Deviation(deviation.rule, deviation.expected, where, deviation.completion)
+        return Deviation(deviation.broken, deviation.expected, where, deviation.completion)
 
     def _leave(self, left: frozenset[int], before: frozenset[_Suspect], symbol: str) -> Deviation | None:
         """The outer automaton has left slices: every run of them must be complete, and none is needed any more."""
@@ -303,9 +302,7 @@ class GrammarRun:
                 continue
             if deviation is None:
                 key, run = next(iter(incomplete.items()))
-                deviation = Deviation(
-                    "grammar.incomplete-slice", run.expected(), self._label(index, key), run.completion()
-                )
+                deviation = Deviation(INCOMPLETE_SLICE, run.expected(), self._label(index, key), run.completion())
             for run in incomplete.values():
                 run.forgive()
             # Either the slice's last events were lost, or this one came too early, or just before the last of them.
@@ -398,14 +395,14 @@ class GrammarChecker:
             self._perhaps = GrammarRun(self._interrupt)
             self._perhaps.step(name, data)
             return deviation
-        if deviation is None or deviation.rule != "grammar.unexpected-event" or deviation.where is not None:
+        if deviation is None or deviation.broken is not UNEXPECTED_EVENT or deviation.where is not None:
             return deviation
         if self._interrupt is not None and self.interrupted and name not in self._interrupt.names:
             self._over = True  # the stream goes on as if nothing had happened
-            return Deviation("grammar.after-interrupt", deviation.expected)
+            return Deviation(AFTER_INTERRUPT, deviation.expected)
         if not deviation.expected:
             self._over = True
-            return Deviation("grammar.after-interrupt" if self.interrupted else "grammar.after-terminal")
+            return Deviation(AFTER_INTERRUPT if self.interrupted else AFTER_TERMINAL)
         return deviation
 
     def _interrupted_by(self, run: GrammarRun) -> None:

@@ -8,14 +8,24 @@ from __future__ import annotations
 from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.endings import Ending, ErrorClass, http_error_class
-from streambench.findings import Axis, Finding, Severity
+from streambench.findings import Axis, Finding
 from streambench.record.model import Outcome, StreamRecord
+from streambench.rules import Rule, declare
 from streambench.wire.message import WireMessage
 
 MAX_EVENTS = 1_000_000
 MAX_TEXT_CHARS = 4 << 20
 MAX_FINDINGS = 100
 MAX_MESSAGE_CHARS = 500
+
+CONTENT_TYPE = declare(
+    Rule(
+        "http.content-type",
+        Axis.GRAMMAR,
+        "The response has the content type of its transport.",
+        "WHATWG HTML, section 9.2.2; RFC 9110, section 8.3",
+    )
+)
 
 # How the dialect is told of an ending; a client that left on its own breaks no rule of the server's.
 _SILENCES = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE}
@@ -165,11 +175,4 @@ class Recorder:
 
 def wrong_content_type(expected: str, got: str) -> Finding:
     """The finding for a response whose content type is not the transport's."""
-    return Finding(
-        Axis.GRAMMAR,
-        "http.content-type",
-        f"The response should be {expected}.",
-        Severity.VIOLATION,
-        got=got or "no content type",
-        expected=(expected,),
-    )
+    return CONTENT_TYPE.found(f"The response should be {expected}.", got=got or "no content type", expected=(expected,))

@@ -13,11 +13,24 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from streambench.findings import Axis, Finding
-from streambench.wire import engineio, socketio
+from streambench.rules import Rule, declare
+from streambench.wire import engineio, ndjson, socketio
 from streambench.wire.limits import WireError, WireLimits
 from streambench.wire.message import WireMessage
 from streambench.wire.ndjson import NdjsonDecoder
 from streambench.wire.sse import SseDecoder
+
+WEBSOCKET_INVALID_UTF8: Final = declare(
+    Rule("websocket.invalid-utf8", Axis.CONTENT, "A text message is UTF-8.", "RFC 6455, section 8.1")
+)
+REFUSED: Final = declare(
+    Rule(
+        "socketio.refused",
+        Axis.TERMINATION,
+        "The server accepts the connection to a namespace.",
+        "Socket.IO protocol, revision 5",
+    )
+)
 
 
 class CaptureDecoder(Protocol):
@@ -49,7 +62,7 @@ class WebSocketCapture:
 
     def take_findings(self) -> list[Finding]:
         """The findings since the last call; the decoder forgets them."""
-        return _of_text(self._lines.take_findings(), "websocket")
+        return _of_text(self._lines.take_findings(), WEBSOCKET_INVALID_UTF8)
 
     def feed(self, data: bytes) -> list[WireMessage]:
         """The messages whose lines `data` completes."""
@@ -78,7 +91,7 @@ class SocketIoCapture:
         """The findings since the last call; the decoder forgets them."""
         taken, self._findings = self._findings, []
         return [
-            *_of_text(self._lines.take_findings(), "engineio"),
+            *_of_text(self._lines.take_findings(), engineio.INVALID_UTF8),
             *taken,
             *self._packets.take_findings(),
         ]
@@ -133,9 +146,7 @@ class SocketIoCapture:
             return None
         if packet.type is socketio.PacketType.CONNECT_ERROR:
             self._findings.append(
-                Finding(
-                    Axis.TERMINATION,
-                    "socketio.refused",
+                REFUSED.found(
                     f"The server refuses the connection to the namespace {packet.namespace!r}.",
                     offset=packet.offset,
                     got=packet.json[:200],
@@ -144,11 +155,9 @@ class SocketIoCapture:
         return socketio.event_message(packet) if packet.is_event else None
 
 
-def _of_text(findings: Iterable[Finding], wire: str) -> list[Finding]:
-    """Findings about the bytes of the lines, under the name of the wire that they were captured from."""
-    return [
-        replace(finding, rule=f"{wire}.invalid-utf8") for finding in findings if finding.rule == "ndjson.invalid-utf8"
-    ]
+def _of_text(findings: Iterable[Finding], rule: Rule) -> list[Finding]:
+    """Findings about the bytes of the lines, by the rule of the wire that they were captured from."""
+    return [replace(finding, rule=rule.id) for finding in findings if finding.rule == ndjson.INVALID_UTF8.id]
 
 
 _DECODERS: Final[dict[str, Callable[[WireLimits | None], CaptureDecoder]]] = {

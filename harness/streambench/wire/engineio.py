@@ -21,6 +21,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare
 from streambench.units import NS_PER_MS
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 
@@ -30,6 +31,21 @@ MAX_SID_CHARS: Final = 1024
 MAX_INTERVAL_MS: Final = 24 * 3600 * 1000
 MAX_UTF8_FINDINGS: Final = 20
 MAX_PACKETS_PER_BODY: Final = 16  # python-engineio refuses a body with more
+
+_SOURCE: Final = "Engine.IO protocol, revision 4"
+EMPTY_PACKET: Final = declare(Rule("engineio.empty-packet", Axis.GRAMMAR, "A packet has a type.", _SOURCE))
+UNKNOWN_TYPE: Final = declare(
+    Rule("engineio.unknown-type", Axis.GRAMMAR, "A packet begins with one of the types 0 to 6, or b.", _SOURCE)
+)
+BAD_BASE64: Final = declare(
+    Rule("engineio.bad-base64", Axis.GRAMMAR, "A binary packet in a polling body is base64.", _SOURCE)
+)
+BAD_HANDSHAKE: Final = declare(
+    Rule("engineio.bad-handshake", Axis.GRAMMAR, "The OPEN packet gives a session id and the heartbeat.", _SOURCE)
+)
+INVALID_UTF8: Final = declare(
+    Rule("engineio.invalid-utf8", Axis.CONTENT, "A text packet is UTF-8: a client reads U+FFFD where not.", _SOURCE)
+)
 
 
 class PacketType(IntEnum):
@@ -97,7 +113,7 @@ def decode_frame(data: str | bytes, *, offset: int = 0) -> Packet:
     if isinstance(data, bytes):
         return Packet(PacketType.MESSAGE, data, offset)
     if not data:
-        raise WireError("an Engine.IO packet is empty", rule="engineio.empty-packet", offset=offset)
+        raise WireError("an Engine.IO packet is empty", rule=EMPTY_PACKET, offset=offset)
     packet_type = _TYPES.get(data[0])
     if packet_type is not None:
         return Packet(packet_type, data[1:], offset)
@@ -106,11 +122,11 @@ def decode_frame(data: str | bytes, *, offset: int = 0) -> Packet:
             return Packet(PacketType.MESSAGE, base64.b64decode(data[1:], validate=True), offset)
         except (binascii.Error, ValueError):
             raise WireError(
-                "the binary data of an Engine.IO packet is not base64", rule="engineio.bad-base64", offset=offset
+                "the binary data of an Engine.IO packet is not base64", rule=BAD_BASE64, offset=offset
             ) from None
     raise WireError(
         f"an Engine.IO packet begins with {data[0]!r}, which is no packet type (0 to 6, or b)",
-        rule="engineio.unknown-type",
+        rule=UNKNOWN_TYPE,
         offset=offset,
     )
 
@@ -185,9 +201,7 @@ class PayloadDecoder:
                 self._utf8_findings += 1
                 bad = raw[error.start : error.end].hex(" ")
                 self.findings.append(
-                    Finding(
-                        Axis.CONTENT,
-                        "engineio.invalid-utf8",
+                    INVALID_UTF8.found(
                         f"The bytes {bad} are not valid UTF-8 ({error.reason}); a client reads U+FFFD there.",
                         offset=start + error.start,
                         got=bad,
@@ -245,4 +259,4 @@ def _whole_number(fields: dict[str, Any], key: str, least: int, most: int | None
 
 
 def _bad_handshake(reason: str) -> WireError:
-    return WireError(f"the Engine.IO handshake cannot be used: {reason}", rule="engineio.bad-handshake")
+    return WireError(f"the Engine.IO handshake cannot be used: {reason}", rule=BAD_HANDSHAKE)

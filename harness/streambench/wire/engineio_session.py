@@ -10,9 +10,20 @@ from __future__ import annotations
 from enum import StrEnum
 
 from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare
 from streambench.units import NS_PER_MS
 from streambench.wire.engineio import PROBE, PROBE_ANSWER, Handshake, Packet, PacketType
 from streambench.wire.limits import WireError
+
+_SOURCE = "Engine.IO protocol, revision 4"
+NO_HANDSHAKE = declare(
+    Rule("engineio.no-handshake", Axis.GRAMMAR, "Nothing comes before the OPEN packet of the handshake.", _SOURCE)
+)
+SECOND_OPEN = declare(Rule("engineio.second-open", Axis.GRAMMAR, "A session has one handshake.", _SOURCE))
+STRAY_PONG = declare(
+    Rule("engineio.stray-pong", Axis.GRAMMAR, "A server sends no PONG that nobody asked for.", _SOURCE)
+)
+STRAY_UPGRADE = declare(Rule("engineio.stray-upgrade", Axis.GRAMMAR, "Only a client sends UPGRADE.", _SOURCE))
 
 
 class SessionState(StrEnum):
@@ -71,7 +82,7 @@ class EngineSession:
             if packet.type is not PacketType.OPEN or isinstance(packet.data, bytes):
                 raise WireError(
                     f"the session begins with a {packet.type.name} packet instead of OPEN",
-                    rule="engineio.no-handshake",
+                    rule=NO_HANDSHAKE,
                     offset=packet.offset,
                 )
             self.handshake = Handshake.parse(packet.data)
@@ -88,15 +99,15 @@ class EngineSession:
             case PacketType.CLOSE:
                 self._close("the server closed the Engine.IO session")
             case PacketType.OPEN:
-                self._note(packet, "engineio.second-open", "The server sends a second OPEN packet; it is ignored.")
+                self._note(packet, SECOND_OPEN, "The server sends a second OPEN packet; it is ignored.")
             case PacketType.PONG:
                 self._note(
                     packet,
-                    "engineio.stray-pong",
+                    STRAY_PONG,
                     "The server sends a PONG that answers nothing; in revision 4 it is the server that sends PINGs.",
                 )
             case PacketType.UPGRADE:
-                self._note(packet, "engineio.stray-upgrade", "The server sends UPGRADE, a packet of clients.")
+                self._note(packet, STRAY_UPGRADE, "The server sends UPGRADE, a packet of clients.")
             case PacketType.NOOP:
                 pass
         return None
@@ -144,7 +155,7 @@ class EngineSession:
         self.close_reason = reason
         self.deadline_ns = None
 
-    def _note(self, packet: Packet, rule: str, message: str) -> None:
-        if rule not in self._noted:
-            self._noted.add(rule)
-            self.findings.append(Finding(Axis.GRAMMAR, rule, message, offset=packet.offset, got=packet.type.name))
+    def _note(self, packet: Packet, rule: Rule, message: str) -> None:
+        if rule.id not in self._noted:
+            self._noted.add(rule.id)
+            self.findings.append(rule.found(message, offset=packet.offset, got=packet.type.name))

@@ -9,9 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streambench.findings import Axis, Finding
+from streambench.findings import Axis
+from streambench.rules import Rule, declare
 
 MIB = 1 << 20
+
+UNREADABLE = declare(
+    Rule("wire.unreadable", Axis.GRAMMAR, "The stream can be read to its end.", "the transport's specification")
+)
+OVERSIZE = declare(
+    Rule(
+        "wire.oversize",
+        Axis.GRAMMAR,
+        "An event, a line, an attachment or a decompressed body stays within its limit; beyond it nothing is read.",
+        "a bound of this tool",
+    )
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,14 +47,14 @@ class WireLimits:
 class WireError(ValueError):
     """Input that cannot be decoded any further. `finding` says the same as data."""
 
-    def __init__(self, message: str, *, rule: str = "wire.unreadable", offset: int | None = None) -> None:
+    def __init__(self, message: str, *, rule: Rule = UNREADABLE, offset: int | None = None) -> None:
         super().__init__(message)
-        self.finding = Finding(Axis.GRAMMAR, rule, message, offset=offset)
+        self.finding = rule.found(message, offset=offset)
 
 
 class OversizeError(WireError):
     """Input beyond a limit; nothing more is read of it."""
 
     def __init__(self, what: str, limit: int, *, unit: str = "bytes", offset: int | None = None) -> None:
-        super().__init__(f"{what} is larger than the limit of {limit:,} {unit}", rule="wire.oversize", offset=offset)
+        super().__init__(f"{what} is larger than the limit of {limit:,} {unit}", rule=OVERSIZE, offset=offset)
         self.limit = limit

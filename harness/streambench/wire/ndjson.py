@@ -9,12 +9,33 @@ from __future__ import annotations
 
 import json
 
-from streambench.findings import Axis, Finding, Severity
+from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare, declare_note
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 from streambench.wire.message import WireMessage
 
 BOM = b"\xef\xbb\xbf"
 MAX_UTF8_FINDINGS = 20
+
+INVALID_UTF8 = declare(
+    Rule(
+        "ndjson.invalid-utf8",
+        Axis.CONTENT,
+        "Lines of JSON are UTF-8: a client reads U+FFFD where not.",
+        "RFC 8259, section 8.1",
+    )
+)
+BYTE_ORDER_MARK = declare_note(
+    "ndjson.bom",
+    "A stream begins without a byte order mark: JSON parsers refuse the first line.",
+    "RFC 8259, section 8.1",
+)
+NO_LAST_NEWLINE = declare_note(
+    "ndjson.no-last-newline",
+    "The last line ends in a newline: clients that wait for one lose it.",
+    "NDJSON 1.0, section 3.1",
+)
+CUT_LINE = declare_note("ndjson.cut-line", "The stream does not end within a line.", "NDJSON 1.0, section 3.1")
 
 
 class NdjsonDecoder:
@@ -82,20 +103,11 @@ class NdjsonDecoder:
         for message in out:
             message.dispatched = whole
             rule, text = (
-                ("ndjson.no-last-newline", "The last line has no newline; clients that wait for one lose it.")
+                (NO_LAST_NEWLINE, "The last line has no newline; clients that wait for one lose it.")
                 if whole
-                else ("ndjson.cut-line", "The stream ends within a line.")
+                else (CUT_LINE, "The stream ends within a line.")
             )
-            self.findings.append(
-                Finding(
-                    Axis.INTEROP,
-                    rule,
-                    text,
-                    Severity.INFO,
-                    event_index=self.dispatched - 1,
-                    offset=message.offset,
-                )
-            )
+            self.findings.append(rule.found(text, event_index=self.dispatched - 1, offset=message.offset))
         return out
 
     def _keep(self, piece: bytes) -> None:
@@ -114,12 +126,8 @@ class NdjsonDecoder:
                 line = line[3:]
                 start += 3
                 self.findings.append(
-                    Finding(
-                        Axis.INTEROP,
-                        "ndjson.bom",
-                        "The stream begins with a byte order mark; JSON parsers refuse the first line.",
-                        Severity.INFO,
-                        offset=0,
+                    BYTE_ORDER_MARK.found(
+                        "The stream begins with a byte order mark; JSON parsers refuse the first line.", offset=0
                     )
                 )
         if line.endswith(b"\r"):
@@ -134,9 +142,7 @@ class NdjsonDecoder:
                 self._utf8_findings += 1
                 bad = line[error.start : error.end].hex(" ")
                 self.findings.append(
-                    Finding(
-                        Axis.CONTENT,
-                        "ndjson.invalid-utf8",
+                    INVALID_UTF8.found(
                         f"The bytes {bad} are not valid UTF-8 ({error.reason}); a client reads U+FFFD there.",
                         event_index=self.dispatched,
                         offset=start + error.start,

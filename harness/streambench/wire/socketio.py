@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final
 
-from streambench.findings import Axis, Finding, Severity
+from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare, declare_note
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 from streambench.wire.message import WireMessage
 
@@ -27,6 +28,33 @@ MAX_NESTING: Final = 128
 MAX_NAMESPACE_CHARS: Final = 1024
 MAX_ACK_DIGITS: Final = 15  # what a JavaScript number holds exactly
 OFFICIAL_MAX_ATTACHMENTS: Final = 10  # socket.io-parser's own limit, from 4.2.6 on
+
+_SOURCE: Final = "Socket.IO protocol, revision 5"
+
+
+def _rule(name: str, requirement: str) -> Rule:
+    return declare(Rule(f"socketio.{name}", Axis.GRAMMAR, requirement, _SOURCE))
+
+
+UNKNOWN_TYPE: Final = _rule("unknown-type", "A packet begins with one of the types 0 to 6.")
+BAD_ATTACHMENTS: Final = _rule("bad-attachments", "A binary packet says how many attachments it has.")
+BAD_PAYLOAD: Final = _rule("bad-payload", "A packet's payload has the form that its type asks for.")
+BAD_PLACEHOLDER: Final = _rule("bad-placeholder", "A placeholder stands for one of the packet's attachments.")
+NOT_JSON: Final = _rule("not-json", "A packet's payload is JSON.")
+TOO_DEEP: Final = _rule("too-deep", f"A packet's JSON is nested at most {MAX_NESTING} levels deep.")
+BAD_ID: Final = _rule("bad-id", "An acknowledgement id is a number that a client can hold.")
+BAD_NAMESPACE: Final = _rule("bad-namespace", "The name of a namespace ends.")
+MISSING_ATTACHMENTS: Final = _rule("missing-attachments", "Every attachment that a packet announces follows it.")
+STRAY_ATTACHMENT: Final = _rule("stray-attachment", "A binary message belongs to a packet that announced it.")
+NO_PAYLOAD: Final = _rule("no-payload", "An event has a name, and an acknowledgement its array.")
+MANY_ATTACHMENTS: Final = declare_note(
+    "socketio.many-attachments",
+    f"A packet has at most {OFFICIAL_MAX_ATTACHMENTS} attachments: popular clients accept no more by default.",
+    "socket.io-parser 4.2.6",
+)
+RESERVED_EVENT: Final = declare_note(
+    "socketio.reserved-event", "No event has a name that clients reserve to their own use.", _SOURCE
+)
 
 # Names that mean something to the official clients themselves; their parser refuses events called so.
 RESERVED_EVENTS: Final = frozenset(
@@ -193,9 +221,7 @@ class PacketDecoder:
         """The connection has ended; a binary packet that still lacks attachments is a finding."""
         if self._pending is not None:
             self.findings.append(
-                Finding(
-                    Axis.GRAMMAR,
-                    "socketio.missing-attachments",
+                MISSING_ATTACHMENTS.found(
                     f"A {self._pending.type.name} announced {self._wanted} attachments, "
                     f"and {len(self._attachments)} came.",
                     offset=self._pending.offset,
@@ -209,13 +235,13 @@ class PacketDecoder:
         if self._pending is not None:
             raise _bad(
                 f"a text message came where attachment {len(self._attachments) + 1} of {self._wanted} should be",
-                "socketio.missing-attachments",
+                MISSING_ATTACHMENTS,
                 offset,
             )
         if len(text) > self._limits.max_event_bytes:
             raise OversizeError("a Socket.IO packet", self._limits.max_event_bytes, offset=offset)
         if text[:1] not in _TYPES:
-            raise _bad(f"a packet begins with {text[:1]!r}, which is no type (0 to 6)", "socketio.unknown-type", offset)
+            raise _bad(f"a packet begins with {text[:1]!r}, which is no type (0 to 6)", UNKNOWN_TYPE, offset)
         packet_type = _TYPES[text[0]]
         is_binary = packet_type in _BINARY.values()
         head = _HEAD.match(text)
@@ -224,9 +250,9 @@ class PacketDecoder:
         assert head is not None
         namespace = head["namespace"] or MAIN_NAMESPACE
         if len(namespace) > MAX_NAMESPACE_CHARS:
-            raise _bad("the name of a namespace has no end", "socketio.bad-namespace", offset)
+            raise _bad("the name of a namespace has no end", BAD_NAMESPACE, offset)
         if len(head["id"]) > MAX_ACK_DIGITS:
-            raise _bad(f"the acknowledgement id {head['id'][:20]}… is too large", "socketio.bad-id", offset)
+            raise _bad(f"the acknowledgement id {head['id'][:20]}… is too large", BAD_ID, offset)
         payload = text[head.end() :]
         packet = Packet(
             packet_type,
@@ -246,16 +272,14 @@ class PacketDecoder:
 
     def _without_payload(self, packet: Packet) -> Packet | None:
         """Official clients make nothing of an event without a name, and take an ACK as one without arguments."""
-        if "socketio.no-payload" not in self._noted:
-            self._noted.add("socketio.no-payload")
-            message = f"A packet of the type {packet.type.name} has no payload; it should be an array."
-            self.findings.append(Finding(Axis.GRAMMAR, "socketio.no-payload", message, offset=packet.offset))
+        message = f"A packet of the type {packet.type.name} has no payload; it should be an array."
+        self._note(NO_PAYLOAD, message, packet.offset)
         return replace(packet, data=[]) if packet.is_ack else None
 
     def _announced(self, digits: str | None, offset: int) -> int:
         """How many attachments a binary packet's head announces."""
         if not digits or len(digits) > MAX_ACK_DIGITS or int(digits) == 0:
-            raise _bad("a binary packet does not say how many attachments it has", "socketio.bad-attachments", offset)
+            raise _bad("a binary packet does not say how many attachments it has", BAD_ATTACHMENTS, offset)
         count = int(digits)
         if count > self._limits.max_attachments:
             raise OversizeError(
@@ -265,8 +289,8 @@ class PacketDecoder:
                 offset=offset,
             )
         if count > OFFICIAL_MAX_ATTACHMENTS:
-            self._note_interop(
-                "socketio.many-attachments",
+            self._note(
+                MANY_ATTACHMENTS,
                 f"A packet has {count} attachments; current official JavaScript clients close the connection at more "
                 f"than {OFFICIAL_MAX_ATTACHMENTS} unless told otherwise.",
                 offset,
@@ -275,11 +299,11 @@ class PacketDecoder:
 
     def _payload(self, text: str, offset: int) -> Any:
         if text.count("[") + text.count("{") > MAX_NESTING and _nesting(text) > MAX_NESTING:
-            raise _bad(f"a packet's JSON is nested deeper than {MAX_NESTING} levels", "socketio.too-deep", offset)
+            raise _bad(f"a packet's JSON is nested deeper than {MAX_NESTING} levels", TOO_DEEP, offset)
         try:
             return _JSON.decode(text)
         except (ValueError, RecursionError) as error:
-            raise _bad(f"the payload of a packet is not JSON: {error}", "socketio.not-json", offset) from None
+            raise _bad(f"the payload of a packet is not JSON: {error}", NOT_JSON, offset) from None
 
     def _check(self, packet: Packet) -> None:
         """What the type of a packet asks of its payload."""
@@ -296,8 +320,8 @@ class PacketDecoder:
                 valid = isinstance(name, str | int | float) and not isinstance(name, bool)
                 wanted = "an array that begins with the event's name"
                 if isinstance(name, str) and name in RESERVED_EVENTS:
-                    self._note_interop(
-                        "socketio.reserved-event",
+                    self._note(
+                        RESERVED_EVENT,
                         f"An event is called {name!r}, which is reserved; official JavaScript clients close the "
                         "connection, others deliver it.",
                         packet.offset,
@@ -305,15 +329,11 @@ class PacketDecoder:
             case PacketType.ACK | PacketType.BINARY_ACK:
                 valid, wanted = isinstance(data, list), "an array"
         if not valid:
-            raise _bad(
-                f"the payload of a {packet.type.name} packet should be {wanted}", "socketio.bad-payload", packet.offset
-            )
+            raise _bad(f"the payload of a {packet.type.name} packet should be {wanted}", BAD_PAYLOAD, packet.offset)
 
     def _feed_attachment(self, data: bytes, offset: int) -> Packet | None:
         if self._pending is None:
-            raise _bad(
-                f"a binary message of {len(data)} bytes belongs to no packet", "socketio.stray-attachment", offset
-            )
+            raise _bad(f"a binary message of {len(data)} bytes belongs to no packet", STRAY_ATTACHMENT, offset)
         self._attachments.append(data)
         if sum(map(len, self._attachments)) > self._limits.max_event_bytes:
             raise OversizeError("the attachments of a packet", self._limits.max_event_bytes, offset=offset)
@@ -323,13 +343,13 @@ class PacketDecoder:
         self._pending, self._attachments = None, []
         return replace(packet, data=_put_together(packet.data, attachments, packet.offset))
 
-    def _note_interop(self, rule: str, message: str, offset: int) -> None:
-        if rule not in self._noted:
-            self._noted.add(rule)
-            self.findings.append(Finding(Axis.INTEROP, rule, message, Severity.INFO, offset=offset))
+    def _note(self, rule: Rule, message: str, offset: int) -> None:
+        if rule.id not in self._noted:
+            self._noted.add(rule.id)
+            self.findings.append(rule.found(message, offset=offset))
 
 
-def _bad(message: str, rule: str, offset: int) -> WireError:
+def _bad(message: str, rule: Rule, offset: int) -> WireError:
     return WireError(f"Socket.IO: {message}", rule=rule, offset=offset)
 
 
@@ -339,7 +359,7 @@ def _put_together(value: Any, attachments: list[bytes], offset: int) -> Any:
         if value.get("_placeholder") is True:
             number = value.get("num")
             if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(attachments):
-                raise _bad(f"a placeholder stands for no attachment: {number!r}", "socketio.bad-placeholder", offset)
+                raise _bad(f"a placeholder stands for no attachment: {number!r}", BAD_PLACEHOLDER, offset)
             return attachments[number]
         return {key: _put_together(item, attachments, offset) for key, item in value.items()}
     if isinstance(value, list):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare
 from streambench.wire.limits import WireError, WireLimits
 from streambench.wire.socketio import MAIN_NAMESPACE, Packet, PacketDecoder, PacketType, encode
 
@@ -24,6 +25,17 @@ class NamespaceState(StrEnum):
     REFUSED = "refused"
     DISCONNECTED = "disconnected"
 
+
+_SOURCE: Final = "Socket.IO protocol, revision 5"
+NO_SID: Final = declare(
+    Rule("socketio.no-sid", Axis.GRAMMAR, "The answer to a connection gives its session id.", _SOURCE)
+)
+UNKNOWN_ACK: Final = declare(
+    Rule("socketio.unknown-ack", Axis.GRAMMAR, "An acknowledgement answers something that was sent.", _SOURCE)
+)
+WRONG_NAMESPACE_STATE: Final = declare(
+    Rule("socketio.wrong-namespace-state", Axis.GRAMMAR, "Events come only in a namespace that is connected.", _SOURCE)
+)
 
 _CONNECTED_ONLY: Final = (NamespaceState.CONNECTED,)
 
@@ -118,7 +130,7 @@ class SocketSession:
         room = self.namespaces.get(packet.namespace)
         if room is None or room.state not in _LIVE_STATES[packet.type]:
             state = "unknown to this client" if room is None else str(room.state)
-            self._note(packet, "socketio.wrong-namespace-state", f"the namespace {packet.namespace!r} is {state}")
+            self._note(packet, WRONG_NAMESPACE_STATE, f"the namespace {packet.namespace!r} is {state}")
             return None
         match packet.type:
             case PacketType.CONNECT:
@@ -132,7 +144,7 @@ class SocketSession:
             case PacketType.ACK | PacketType.BINARY_ACK:
                 if packet.id not in room.awaited_acks:
                     which = "without an id" if packet.id is None else str(packet.id)
-                    self._note(packet, "socketio.unknown-ack", f"nothing waits for an acknowledgement {which}")
+                    self._note(packet, UNKNOWN_ACK, f"nothing waits for an acknowledgement {which}")
                     return None
                 room.awaited_acks.discard(packet.id)
         return packet
@@ -147,13 +159,11 @@ class SocketSession:
             raise ValueError(f"the namespace {namespace!r} is not connected")
         return room
 
-    def _note(self, packet: Packet, rule: str, why: str) -> None:
-        if rule not in self._noted:
-            self._noted.add(rule)
+    def _note(self, packet: Packet, rule: Rule, why: str) -> None:
+        if rule.id not in self._noted:
+            self._noted.add(rule.id)
             self._findings.append(
-                Finding(
-                    Axis.GRAMMAR,
-                    rule,
+                rule.found(
                     f"A {packet.type.name} packet came although {why}; clients ignore it.",
                     offset=packet.offset,
                     got=packet.type.name,
@@ -166,7 +176,7 @@ def _sid(packet: Packet) -> str:
     if not isinstance(sid, str) or not sid:
         raise WireError(
             "Socket.IO: the answer to CONNECT has no session id; servers before Socket.IO 3 speak an older protocol",
-            rule="socketio.no-sid",
+            rule=NO_SID,
             offset=packet.offset,
         )
     return sid

@@ -14,8 +14,10 @@ returned with `dispatched=False`.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-from streambench.findings import Axis, Finding, Severity
+from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare, declare_note
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 from streambench.wire.message import WireMessage
 
@@ -27,19 +29,74 @@ _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n)")
 # What `str.splitlines` takes for line ends and this specification does not.
 _FOREIGN_LINE_ENDS = re.compile("[\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e]")
 
-_INTEROP = {
-    "sse.bom": "The stream begins with a byte order mark; clients that do not strip it lose the first field.",
-    "sse.bare-cr": "A line ends in a bare CR; clients that look for LF never see the event end.",
-    "sse.crlf": "Lines end in CR LF; clients that split the stream at two LF never see an event end.",
-    "sse.no-space": "A `data:` without a space after it is valid, but clients that look for `data: ` skip the line.",
-    "sse.multi-line-data": "One event has several `data` lines; clients that parse each line by itself get fragments.",
-    "sse.foreign-line-end": "The data holds a character that Python's splitlines and httpx's iter_lines take for a "
+_SOURCE: Final = "WHATWG HTML, section 9.2.6"
+INVALID_UTF8: Final = declare(
+    Rule(
+        "sse.invalid-utf8",
+        Axis.CONTENT,
+        "An event stream is UTF-8: a client reads U+FFFD where it is not.",
+        "WHATWG HTML, section 9.2.5",
+    )
+)
+BYTE_ORDER_MARK: Final = declare_note(
+    "sse.bom",
+    "A stream begins without a byte order mark: clients that do not strip it lose the first field.",
+    _SOURCE,
+)
+BARE_CR: Final = declare_note(
+    "sse.bare-cr",
+    "A line does not end in CR alone: clients that look for LF never see the event end.",
+    _SOURCE,
+)
+CRLF: Final = declare_note(
+    "sse.crlf",
+    "Lines do not end in CR LF: clients that split at two LF never see an event end.",
+    _SOURCE,
+)
+NO_SPACE: Final = declare_note(
+    "sse.no-space",
+    "A space follows `data:`: clients that look for `data: ` skip the line without it.",
+    _SOURCE,
+)
+MULTI_LINE_DATA: Final = declare_note(
+    "sse.multi-line-data",
+    "One event has one `data` line: clients that parse each line by itself get fragments.",
+    _SOURCE,
+)
+FOREIGN_LINE_END: Final = declare_note(
+    "sse.foreign-line-end",
+    "The data holds no character that Python's `splitlines` takes for a line end.",
+    _SOURCE,
+)
+NO_DATA: Final = declare_note(
+    "sse.no-data",
+    "A block with fields has a `data` line: without it nothing is dispatched, but some SDKs emit an empty event.",
+    _SOURCE,
+)
+BLANK_BLOCK_AFTER_ID: Final = declare_note(
+    "sse.blank-block-after-id",
+    "No blank block follows an `id`: some SDKs emit an empty event for it.",
+    _SOURCE,
+)
+UNDISPATCHED_TAIL: Final = declare_note(
+    "sse.undispatched-tail",
+    "A blank line follows the last block: conforming clients lose the event without it.",
+    _SOURCE,
+)
+
+_NOTES: Final = {
+    BYTE_ORDER_MARK: "The stream begins with a byte order mark; clients that do not strip it lose the first field.",
+    BARE_CR: "A line ends in a bare CR; clients that look for LF never see the event end.",
+    CRLF: "Lines end in CR LF; clients that split the stream at two LF never see an event end.",
+    NO_SPACE: "A `data:` without a space after it is valid, but clients that look for `data: ` skip the line.",
+    MULTI_LINE_DATA: "One event has several `data` lines; clients that parse each line by itself get fragments.",
+    FOREIGN_LINE_END: "The data holds a character that Python's splitlines and httpx's iter_lines take for a "
     "line end; clients built on them cut the event in two.",
-    "sse.no-data": "A block has fields but no `data` line: it is not dispatched, but the OpenAI and Anthropic Python "
+    NO_DATA: "A block has fields but no `data` line: it is not dispatched, but the OpenAI and Anthropic Python "
     "SDKs and httpx-sse emit an event with empty data for it.",
-    "sse.blank-block-after-id": "A blank line ends a block without fields after an `id` was set: nothing is "
+    BLANK_BLOCK_AFTER_ID: "A blank line ends a block without fields after an `id` was set: nothing is "
     "dispatched, but the OpenAI and Anthropic Python SDKs and httpx-sse emit an event with empty data.",
-    "sse.undispatched-tail": "The stream ends without the blank line that would dispatch its last event: the event "
+    UNDISPATCHED_TAIL: "The stream ends without the blank line that would dispatch its last event: the event "
     "is lost for conforming clients, while some clients, google-genai among them, deliver it.",
 }
 
@@ -106,9 +163,9 @@ class SseDecoder:
             if data[0] == 0x0A:
                 self._offset += 1
                 data = data[1:]
-                self._note("sse.crlf", self._offset - 2)
+                self._note(CRLF, self._offset - 2)
             else:
-                self._note("sse.bare-cr", self._offset - 1)
+                self._note(BARE_CR, self._offset - 1)
         out: list[WireMessage] = []
         try:
             if b"\r" in data:
@@ -131,13 +188,13 @@ class SseDecoder:
             raise self._failure
         if self._after_cr:
             self._after_cr = False
-            self._note("sse.bare-cr", self._offset - 1)
+            self._note(BARE_CR, self._offset - 1)
         out: list[WireMessage] = []
         if self._pending:
             self._utf8_findings = MAX_UTF8_FINDINGS  # a sequence cut by the end is not the sender's mistake
             self._read_lines([b""], 0, out, last=True)
         if self._has_fields:
-            self._note("sse.undispatched-tail", self._block_start, self.dispatched)
+            self._note(UNDISPATCHED_TAIL, self._block_start, self.dispatched)
             out.append(self._take_block(dispatched=False))
         return out
 
@@ -158,12 +215,12 @@ class SseDecoder:
             line_end = self._offset + len(self._pending) + len(match[1])
             self._read_lines([match[1]], len(terminator), out)
             if terminator == b"\r\n":
-                self._note("sse.crlf", line_end)
+                self._note(CRLF, line_end)
             elif terminator == b"\r":
                 if position == len(data):
                     self._after_cr = True
                 else:
-                    self._note("sse.bare-cr", line_end)
+                    self._note(BARE_CR, line_end)
         self._keep(data[position:])
 
     def _read_lines(self, lines: list[bytes], end_bytes: int, out: list[WireMessage], *, last: bool = False) -> None:
@@ -179,7 +236,7 @@ class SseDecoder:
             if lines[0].startswith(BOM) and len(lines[0]) <= max_line_bytes:
                 lines[0] = lines[0][3:]
                 self._offset = 3
-                self._note("sse.bom", 0)
+                self._note(BYTE_ORDER_MARK, 0)
         for line in lines:
             size = len(line)
             if not size:
@@ -198,7 +255,7 @@ class SseDecoder:
                 else:
                     value = line[5:]
                     if value and "sse.no-space" not in self._noted:
-                        self._note("sse.no-space", self._offset, self.dispatched)
+                        self._note(NO_SPACE, self._offset, self.dispatched)
                 self._event_bytes += size
                 if self._event_bytes > max_event_bytes:
                     raise OversizeError("an event", max_event_bytes, offset=self._block_start)
@@ -250,14 +307,14 @@ class SseDecoder:
     def _end_block(self, out: list[WireMessage]) -> None:
         if self._data is not None:
             if self._more_data:
-                self._note("sse.multi-line-data", self._block_start, self.dispatched)
+                self._note(MULTI_LINE_DATA, self._block_start, self.dispatched)
             out.append(self._take_block(dispatched=True))
             self.dispatched += 1
         elif self._has_fields:
-            self._note("sse.no-data", self._block_start, self.dispatched)
+            self._note(NO_DATA, self._block_start, self.dispatched)
             out.append(self._take_block(dispatched=False))
         elif self._last_event_id and "sse.blank-block-after-id" not in self._noted:
-            self._note("sse.blank-block-after-id", self._offset, self.dispatched)
+            self._note(BLANK_BLOCK_AFTER_ID, self._offset, self.dispatched)
 
     def _take_block(self, *, dispatched: bool) -> WireMessage:
         data = self._data or ""
@@ -285,9 +342,7 @@ class SseDecoder:
                 self._utf8_findings += 1
                 bad = value[error.start : error.end]
                 self.findings.append(
-                    Finding(
-                        Axis.CONTENT,
-                        "sse.invalid-utf8",
+                    INVALID_UTF8.found(
                         f"The bytes {bad.hex(' ')} are not valid UTF-8 ({error.reason}); a client reads U+FFFD there.",
                         event_index=self.dispatched,
                         offset=offset + error.start,
@@ -299,9 +354,9 @@ class SseDecoder:
     def _look_for_foreign_line_ends(self, text: str) -> None:
         found = _FOREIGN_LINE_ENDS.search(text)
         if found is not None:
-            self._note("sse.foreign-line-end", self._offset, self.dispatched, f"U+{ord(found[0]):04X}")
+            self._note(FOREIGN_LINE_END, self._offset, self.dispatched, f"U+{ord(found[0]):04X}")
 
-    def _note(self, rule: str, offset: int | None, event_index: int | None = None, got: str | None = None) -> None:
-        if rule not in self._noted:
-            self._noted.add(rule)
-            self.findings.append(Finding(Axis.INTEROP, rule, _INTEROP[rule], Severity.INFO, event_index, offset, got))
+    def _note(self, rule: Rule, offset: int | None, event_index: int | None = None, got: str | None = None) -> None:
+        if rule.id not in self._noted:
+            self._noted.add(rule.id)
+            self.findings.append(rule.found(_NOTES[rule], event_index=event_index, offset=offset, got=got))

@@ -8,12 +8,25 @@ from typing import Any
 from streambench.dialects.checks.check import CheckFactory, CheckKind, Observed, Parameters, show
 from streambench.findings import Axis, Finding
 from streambench.paths import MISSING, Getter
+from streambench.rules import Rule, declare
+
+_SOURCE = "the dialect's `invariants`"
+NONDECREASING = declare(
+    Rule("PATH.nondecreasing", Axis.TIMING, "A number or time does not go back within a stream.", _SOURCE)
+)
+CONSTANT = declare(Rule("PATH.constant", Axis.GRAMMAR, "A field is the same in every event that has it.", _SOURCE))
+CONTIGUOUS = declare(
+    Rule("PATH.contiguous", Axis.GRAMMAR, "A sequence number grows by one: none is skipped, doubled or moved.", _SOURCE)
+)
+LAST_ONLY = declare(
+    Rule("PATH.last_only", Axis.GRAMMAR, "A flag is set on the last event that carries it, and on no other.", _SOURCE)
+)
 
 
 class Field:
     """What the checks of one field have in common: they see it wherever it is present."""
 
-    rule = ""
+    rule: Rule
 
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
         self.names = names
@@ -30,10 +43,8 @@ class Field:
     def _value(self, value: Any, observed: Observed) -> Finding | None:
         raise NotImplementedError
 
-    def _finding(self, observed: Observed, message: str, value: Any, expected: str, axis: Axis) -> Finding:
-        return Finding(
-            axis,
-            f"{self._label}.{self.rule}",
+    def _finding(self, observed: Observed, message: str, value: Any, expected: str) -> Finding:
+        return self.rule.of(self._label).found(
             message,
             event_index=observed.index,
             offset=observed.offset,
@@ -55,7 +66,7 @@ def field_kind(check: type[Field]) -> CheckKind:
 class Nondecreasing(Field):
     """Numbers, or times in ISO 8601, never go back."""
 
-    rule = "nondecreasing"
+    rule = NONDECREASING
 
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
         super().__init__(names, path, label)
@@ -70,7 +81,6 @@ class Nondecreasing(Field):
             f"`{self._label}` went back, from {show(last)} to {show(value)}.",
             value,
             f">= {show(last)}",
-            Axis.TIMING,
         )
 
 
@@ -89,7 +99,7 @@ def in_order(last: Any, value: Any) -> bool:
 class Constant(Field):
     """The field is the same in every event that has it."""
 
-    rule = "constant"
+    rule = CONSTANT
 
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
         super().__init__(names, path, label)
@@ -113,7 +123,6 @@ class Constant(Field):
             f"`{self._label}` changed within the stream, from {show(first)} to {show(value)}.",
             value,
             show(first),
-            Axis.GRAMMAR,
         )
 
 
@@ -122,7 +131,7 @@ class Contiguous(Field):
     late, after a gap, is not reported again.
     """
 
-    rule = "contiguous"
+    rule = CONTIGUOUS
 
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str, first: int | None = None) -> None:
         super().__init__(names, path, label)
@@ -147,7 +156,6 @@ class Contiguous(Field):
             f"`{self._label}` is {show(value)} where {due} was due: events were lost, doubled or reordered.",
             value,
             str(due),
-            Axis.GRAMMAR,
         )
 
 
@@ -162,7 +170,7 @@ def contiguous(parameters: Parameters) -> CheckFactory:
 class LastOnly(Field):
     """A flag is set on the last event that carries it, and on no other."""
 
-    rule = "last_only"
+    rule = LAST_ONLY
 
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
         super().__init__(names, path, label)
@@ -179,7 +187,6 @@ class LastOnly(Field):
             f"`{self._label}` was already true in event {last[0].index}, so nothing of the kind should follow.",
             value,
             "no further event with it",
-            Axis.GRAMMAR,
         )
 
     def end(self, *, complete: bool) -> Finding | None:
@@ -191,5 +198,4 @@ class LastOnly(Field):
             f"`{self._label}` is true in no event; it should be in this one, the last that carries it.",
             False,
             "true",
-            Axis.GRAMMAR,
         )

@@ -9,6 +9,18 @@ from streambench.dialects.checks.check import MAX_KEYS, CheckFactory, Observed, 
 from streambench.dialects.conditions import read_condition
 from streambench.findings import Axis, Finding
 from streambench.paths import Getter
+from streambench.rules import Rule, declare
+
+_SOURCE = "the dialect's `invariants`"
+CLOSED = declare(
+    Rule(
+        "EVENT.closed",
+        Axis.GRAMMAR,
+        "Every part that is started is ended, and none is ended that was not started.",
+        _SOURCE,
+    )
+)
+PROMISED = declare(Rule("EVENT.promised", Axis.GRAMMAR, "An event that another one announces comes.", _SOURCE))
 
 
 class Closed:
@@ -39,9 +51,7 @@ class Closed:
         key, (index, offset) = next(iter(self._open.items()))
         others = len(self._open) - 1
         more = f", and neither {'is' if others == 1 else 'are'} {others} more" if others else ""
-        return Finding(
-            Axis.GRAMMAR,
-            f"{self._label}.closed",
+        return CLOSED.of(self._label).found(
             f"The part that event {index} started{_named(key)} is never ended{more}.",
             event_index=index,
             offset=offset,
@@ -49,9 +59,7 @@ class Closed:
         )
 
     def _finding(self, observed: Observed, key: Hashable, what: str) -> Finding:
-        return Finding(
-            Axis.GRAMMAR,
-            f"{self._label}.closed",
+        return CLOSED.of(self._label).found(
             f"`{observed.name}`: the part{_named(key)} is {what}.",
             event_index=observed.index,
             offset=observed.offset,
@@ -105,9 +113,7 @@ class Promised:
     def end(self, *, complete: bool) -> Finding | None:
         if not complete or self._kept or self._promise is None:
             return None
-        return Finding(
-            Axis.GRAMMAR,
-            f"{self._label}.promised",
+        return PROMISED.of(self._label).found(
             f"Event {self._promise[0]} announces `{self._label}`, but the stream ended without it.",
             event_index=self._promise[0],
             offset=self._promise[1],

@@ -19,6 +19,22 @@ from streambench.dialects.checks.check import (
 from streambench.dialects.conditions import read_condition
 from streambench.findings import Axis, Finding, Severity
 from streambench.paths import Getter
+from streambench.rules import Rule, declare
+
+_SOURCE = "the dialect's `invariants`"
+CONCAT = declare(
+    Rule("content.concat", Axis.CONTENT, "A field that repeats the text equals what was streamed.", _SOURCE)
+)
+JSON = declare(Rule("PATH.json", Axis.CONTENT, "The joined pieces of a JSON text are JSON.", _SOURCE))
+TOO_LONG = declare(
+    Rule(
+        "content.too-long",
+        Axis.CONTENT,
+        "A text that is compared has at most 8 MiB; a longer one is not compared any further.",
+        "a bound of this tool",
+        Severity.INFO,
+    )
+)
 
 
 class Concat:
@@ -92,21 +108,16 @@ class Concat:
     def _give_up(self, observed: Observed) -> Finding:
         self._given_up = True
         self._texts.clear()
-        return Finding(
-            Axis.CONTENT,
-            "content.too-long",
+        return TOO_LONG.found(
             f"The text is longer than {MAX_TEXT_CHARS:,} characters; from here it is not compared any more.",
-            Severity.INFO,
-            observed.index,
-            observed.offset,
+            event_index=observed.index,
+            offset=observed.offset,
         )
 
 
 def _difference(observed: Observed, text: str, whole: str) -> Finding:
     at = next((i for i, (a, b) in enumerate(zip(text, whole, strict=False)) if a != b), min(len(text), len(whole)))
-    return Finding(
-        Axis.CONTENT,
-        "content.concat",
+    return CONCAT.found(
         f"The text in `{observed.name}` is not what was streamed: they differ from character {at}. Streamed were "
         f"{len(text)} characters, here are {len(whole)}; streamed {show(text[at : at + 30])}, "
         f"here {show(whole[at : at + 30])}.",
@@ -174,9 +185,7 @@ class JsonParses:
             try:
                 json.loads(text)
             except (ValueError, RecursionError) as error:
-                return Finding(
-                    Axis.CONTENT,
-                    f"{self._spec.label}.json",
+                return JSON.of(self._spec.label).found(
                     f"The joined `{self._spec.label}` are not valid JSON ({error}): {show(text)}",
                     event_index=self._where[0],
                     offset=self._where[1],
