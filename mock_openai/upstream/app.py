@@ -18,17 +18,17 @@ from mock_openai.upstream.admin import Admin
 from mock_openai.upstream.chat_completions import ChatCompletions
 from mock_openai.upstream.completions import Completions
 from mock_openai.upstream.embeddings import Embeddings
-from mock_openai.upstream.errors import openai_refusal
+from mock_openai.upstream.errors import openai_refusal, refusal_of
 from mock_openai.upstream.exchange import Api
+from mock_openai.upstream.handler import route_handler
 from mock_openai.upstream.journal import Journal
-from mock_openai.upstream.opening import refusal_of
 from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.plans import Plan, Plans
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, Trace, profile_from
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.recording import Recorder
 from mock_openai.upstream.responses import Responses
-from mock_openai.upstream.service import Service, route_handler
+from mock_openai.upstream.service import Service
 
 log = logging.getLogger(__name__)
 

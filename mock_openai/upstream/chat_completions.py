@@ -13,7 +13,7 @@ from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.reply import Choice
-from mock_openai.upstream.stream import Frame, in_turns
+from mock_openai.upstream.stream import Frame, Part, in_turns
 
 SYSTEM_FINGERPRINT = "fp_mock"
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
@@ -171,11 +171,11 @@ class Completion:
         first_ns, last_ns, left_out = exchange.first_ns, exchange.last_ns, exchange.left_out
         frames = [Frame(first_ns, self._chunk(index, _opening(choice))) for index, choice in enumerate(choices)]
         frames += in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
-        if "missing-finish" not in left_out:
+        if Part.FINISH not in left_out:
             frames += [Frame(last_ns, self._chunk(index, {}, choice.finish)) for index, choice in enumerate(choices)]
-        if exchange.ask.include_usage and "missing-usage" not in left_out:
+        if exchange.ask.include_usage and Part.USAGE not in left_out:
             frames.append(Frame(last_ns, self._event({"choices": [], "usage": self._usage()})))
-        if "missing-done" not in left_out:
+        if Part.DONE not in left_out:
             frames.append(Frame(last_ns, b"data: [DONE]\n\n"))
         return frames
 
@@ -241,7 +241,7 @@ class Completion:
             "service_tier": "default",
             "system_fingerprint": SYSTEM_FINGERPRINT,
         }
-        if "missing-usage" in exchange.left_out:
+        if Part.USAGE in exchange.left_out:
             del whole["usage"]
         return json.dumps(whole, ensure_ascii=False).encode()
 
@@ -253,7 +253,7 @@ class Completion:
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 for call in choice.calls
             ]
-        finish = None if "missing-finish" in self._exchange.left_out else choice.finish
+        finish = None if Part.FINISH in self._exchange.left_out else choice.finish
         return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
 
     def _usage(self) -> dict[str, Any]:

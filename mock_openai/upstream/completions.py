@@ -13,7 +13,7 @@ from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
 from mock_openai.upstream.params import Ask, Refusal, number, optional, stops
 from mock_openai.upstream.reply import Choice
-from mock_openai.upstream.stream import Frame, in_turns
+from mock_openai.upstream.stream import Frame, Part, in_turns
 
 DEFAULT_LIMIT = 16
 
@@ -74,11 +74,11 @@ class TextCompletion:
         last_ns, left_out = exchange.last_ns, exchange.left_out
         choices = exchange.reply.choices
         frames = in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
-        if "missing-finish" not in left_out:
+        if Part.FINISH not in left_out:
             frames += [Frame(last_ns, self._chunk(index, "", choice.finish)) for index, choice in enumerate(choices)]
-        if exchange.ask.include_usage and "missing-usage" not in left_out:
+        if exchange.ask.include_usage and Part.USAGE not in left_out:
             frames.append(Frame(last_ns, self._event({"choices": [], "usage": self._usage()})))
-        if "missing-done" not in left_out:
+        if Part.DONE not in left_out:
             frames.append(Frame(last_ns, b"data: [DONE]\n\n"))
         return frames
 
@@ -109,12 +109,12 @@ class TextCompletion:
 
     def whole(self) -> bytes:
         left_out = self._exchange.left_out
-        usage = {} if "missing-usage" in left_out else {"usage": self._usage()}
+        usage = {} if Part.USAGE in left_out else {"usage": self._usage()}
         choices = [self._whole_choice(index, choice) for index, choice in enumerate(self._exchange.reply.choices)]
         return json.dumps(self._object({"choices": choices, **usage}), ensure_ascii=False).encode()
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        finish = None if "missing-finish" in self._exchange.left_out else choice.finish
+        finish = None if Part.FINISH in self._exchange.left_out else choice.finish
         return {"text": choice.text, "index": index, "logprobs": None, "finish_reason": finish}
 
     def _usage(self) -> dict[str, int]:

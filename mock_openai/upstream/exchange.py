@@ -9,18 +9,18 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from mock_openai.upstream.damage import Shapes
+from mock_openai.upstream.faults.draft import Shapes
 from mock_openai.upstream.params import Ask, Refusal
 from mock_openai.upstream.reply import Reply
-from mock_openai.upstream.stream import Frame
+from mock_openai.upstream.stream import Frame, Part
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request and its reply, for a protocol to speak.
 
-    `due_ns[i]` is when the i-th token of every choice is due, counted from the request's arrival. `left_out`: names of
-    the `missing-*` faults. `obfuscation` draws the padding that hides the length of tokens.
+    `due_ns[i]` is when the i-th token of every choice is due, counted from the request's arrival. `left_out`: the
+    parts that shall be missing. `obfuscation` draws the padding that hides the length of tokens.
     """
 
     number: int
@@ -30,7 +30,7 @@ class Exchange:
     reply: Reply
     due_ns: list[int]
     start_ns: int
-    left_out: frozenset[str]
+    left_out: frozenset[Part]
     obfuscation: Callable[[int], str]
     created: int = field(default_factory=lambda: int(datetime.now(UTC).timestamp()))
 

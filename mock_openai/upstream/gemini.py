@@ -16,7 +16,7 @@ from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import GEMINI_CATALOGUE, known
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.reply import Call, Choice
-from mock_openai.upstream.stream import Frame
+from mock_openai.upstream.stream import Frame, Part
 
 STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -180,7 +180,7 @@ class Generated:
         for sent, (due, _, index, part, offset) in enumerate(parts, start=1):
             data = self._event(self._object([_candidate(index, [part])], sent))
             frames.append(Frame(due, data, sent, offset if index == 0 else None))
-        if not {"missing-finish", "missing-done"} & exchange.left_out:
+        if not {Part.FINISH, Part.DONE} & exchange.left_out:
             ended = [
                 _candidate(index, [{"text": ""}], FINISH_REASONS[choice.finish])
                 for index, choice in enumerate(exchange.reply.choices)
@@ -218,7 +218,7 @@ class Generated:
         }
         return {
             "candidates": candidates,
-            **({} if "missing-usage" in exchange.left_out else {"usageMetadata": usage}),
+            **({} if Part.USAGE in exchange.left_out else {"usageMetadata": usage}),
             "modelVersion": exchange.ask.model,
             "responseId": f"mock{exchange.number:08d}",
         }
@@ -236,7 +236,7 @@ class Generated:
         candidates = []
         for index, choice in enumerate(exchange.reply.choices):
             parts = [_call_part(call) for call in choice.calls] or [{"text": choice.text}]
-            finish = None if "missing-finish" in exchange.left_out else FINISH_REASONS[choice.finish]
+            finish = None if Part.FINISH in exchange.left_out else FINISH_REASONS[choice.finish]
             candidates.append(_candidate(index, parts, finish))
         return json.dumps(self._object(candidates, exchange.reply.tokens), ensure_ascii=False).encode()
 

@@ -1,4 +1,8 @@
-"""One request being answered: let in, composed, damaged as ordered, written, and journalled however it ends."""
+"""One request being answered: let in, composed, damaged as ordered, written, and journalled however it ends.
+
+A route is an `Api`: it reads requests into an `Ask`, and gives replies and errors their form. Everything between, from
+the plan to the socket, is an `Answer`.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,27 @@ import asyncio
 import hashlib
 import string
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream import opening
 from mock_openai.upstream.capacity import Pool
-from mock_openai.upstream.damage import damaged
+from mock_openai.upstream.closing import finish, reset
+from mock_openai.upstream.errors import over_quota, refusal_of
 from mock_openai.upstream.exchange import Api, Exchange, Speaker
-from mock_openai.upstream.faults import Fault, Stage, drawn
+from mock_openai.upstream.faults.before import Before
+from mock_openai.upstream.faults.damage import damaged, drawn, left_out
+from mock_openai.upstream.faults.kind import Fault
 from mock_openai.upstream.journal import Entry
-from mock_openai.upstream.params import Ask, Refusal
+from mock_openai.upstream.params import Ask, Refusal, parse_json
 from mock_openai.upstream.plans import Order, Plan
+from mock_openai.upstream.quotas import Limits, Verdict
 from mock_openai.upstream.reply import compose
+from mock_openai.upstream.service import Service
 from mock_openai.upstream.stream import Ending, Frame, Script
-from mock_openai.upstream.writer import Player, finish, reset
-
-if TYPE_CHECKING:
-    from mock_openai.upstream.service import Service
+from mock_openai.upstream.writer import Player
 
 MAX_REQUEST_KEPT_BYTES = 64 * 1024
 MAX_BYTES_IN_FLIGHT = 1 << 30
@@ -33,8 +39,27 @@ FIN_PATIENCE_S = 1.0
 PADDING = string.ascii_letters + string.digits
 
 
+def route_handler(service: Service, api: Api) -> Callable[[web.Request], Any]:
+    """The aiohttp handler of a route."""
+    return partial(_answer, service, api)
+
+
+async def _answer(service: Service, api: Api, request: web.Request) -> web.StreamResponse:
+    """Serve one request of a route."""
+    arrived_ns = time.monotonic_ns()
+    raw = await request.read()
+    try:
+        body = parse_json(raw)
+        ask = api.read(request, body)
+    except Refusal as refusal:
+        service.metrics.refused(api.route, refusal.status)
+        return api.refuse(refusal)
+    order = service.plans.order_for(ask.texts, request.headers, ask.model)
+    return await Answer(service, api, request, body, ask, order, arrived_ns, len(raw)).run()
+
+
 class Answer:
-    """One request being answered."""
+    """One request being answered; faults before the stream act on it as their `Opening`."""
 
     def __init__(
         self,
@@ -74,6 +99,8 @@ class Answer:
             request_bytes=min(size, MAX_REQUEST_KEPT_BYTES),
         )
         self.limits_headers: Mapping[str, str] = {}
+        self.content_type: str | None = None  # a fault's, instead of the protocol's
+        self._shift_ns = 0  # of the whole reply, by faults that delay it
         # The client has left, and the entry is closed by the player that goes on.
         self.unheard = False
         # Of a reply in one body, before any damage.
@@ -85,7 +112,7 @@ class Answer:
         service = self.service
         service.journal.open(self.entry)
         service.metrics.opened(self.api.route)
-        service.answers.add(self)
+        service.open_requests.add(self)
         try:
             return await self._answered()
         except asyncio.CancelledError:
@@ -109,30 +136,27 @@ class Answer:
             service.metrics.closed(self.api.route, self.entry)
             service.bytes_in_flight -= self._bytes
             self._bytes = 0
-            service.answers.discard(self)
+            service.open_requests.discard(self)
 
     async def _answered(self) -> web.StreamResponse:
         key = self.request.headers.get("authorization", "")
         verdict = self.service.admit(f"key {key}", self.service.limits, self.ask)
         self.limits_headers = verdict.headers
         if verdict.retry_ns:
-            return self.refuse(opening.over_quota(verdict), "quota")
+            return self.refuse(over_quota(verdict), "quota")
         if not self.ask.stream:
             for fault in self.faults:
-                if fault.name == "error":
-                    return self.refuse(opening.told_at_once(fault), fault.name)
+                if fault.kind.instead_of_whole is not None:
+                    return self.refuse(fault.kind.instead_of_whole(fault), fault.name)
             self.faults = tuple(fault for fault in self.faults if not fault.kind.stream_only)
-        shift_ns = 0
         for fault in self.faults:
-            if fault.kind.stage is Stage.BEFORE:
-                response = await opening.OPENINGS[fault.name](self, fault)
+            if isinstance(fault.kind, Before):
+                response = await fault.kind.act(self, fault)
                 if response is not None:
                     return response
-                if fault.name == "slow-headers":
-                    shift_ns += fault.ms_ns() or 0
         capacity = self.plan.profile.capacity
         if capacity is None:
-            return await self._replied(shift_ns, None)
+            return await self._replied(self._shift_ns, None)
         pool = self.service.pools.of(capacity)
         await pool.take(capacity.slots)
         try:
@@ -143,13 +167,13 @@ class Answer:
     async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
         await self.service.turns.take()
         if self.service.bytes_in_flight > MAX_BYTES_IN_FLIGHT:
-            return self.refuse(opening.refusal_of(503), "overloaded")
+            return self.refuse(refusal_of(503), "overloaded")
         script, speaker = self.prepare(shift_ns, pool.active if pool else 1)
         if self.ask.stream:
-            return await self.play(script, {"content-type": speaker.content_type})
+            return await self.play(script, speaker.content_type)
         # A reply in one piece has its headers when it is ready.
         await self.service.wait_until(self.entry.arrived_ns + (script.writes[0].due_ns if script.writes else 0))
-        return await self.play(script, {"content-type": "application/json"}, self._length(script))
+        return await self.play(script, "application/json", self._length(script))
 
     def _length(self, script: Script) -> int:
         """What `content-length` promises: what is written, unless the connection is to be cut before that."""
@@ -159,7 +183,7 @@ class Answer:
     def prepare(self, shift_ns: int, active: int) -> tuple[Script, Speaker]:
         """Compose the reply, give it its form, and damage it as ordered."""
         plan, ask, entry = self.plan, self.ask, self.entry
-        wide = any(fault.name == "split-utf8" for fault in self.faults)
+        wide = any(fault.kind.wide_text for fault in self.faults)
         reply = compose(plan, ask, plan.draw(self.key, self.attempt, "text"), wide=wide)
         pace = plan.draw(self.key, self.attempt, "pace")
         due_ns = plan.profile.schedule_ns(max(1, reply.longest), pace, prompt_tokens=ask.prompt_tokens, active=active)
@@ -167,7 +191,6 @@ class Answer:
             due_ns = [due + shift_ns for due in due_ns]
         entry.text = reply.text
         entry.finish = reply.choices[0].finish
-        left_out = frozenset(fault.name for fault in self.faults if fault.kind.stage is Stage.CONTENT)
         padding = plan.draw(self.key, self.attempt, "obfuscation")
         exchange = Exchange(
             entry.seq,
@@ -177,7 +200,7 @@ class Answer:
             reply,
             due_ns,
             shift_ns,
-            left_out,
+            left_out(self.faults),
             lambda length: "".join(padding.choices(PADDING, k=length)),
         )
         speaker = self.api.speak(exchange)
@@ -193,10 +216,10 @@ class Answer:
         self.service.bytes_in_flight += self._bytes
         return script, speaker
 
-    async def play(self, script: Script, headers: Mapping[str, str], length: int | None = None) -> web.StreamResponse:
+    async def play(self, script: Script, content_type: str, length: int | None = None) -> web.StreamResponse:
         """Send headers, then the script. `length`: of the body where it is known, else the body is chunked."""
         entry, request = self.entry, self.request
-        response = web.StreamResponse(headers={"cache-control": "no-cache", **self.headers(), **headers})
+        response = self._response(content_type)
         if script.gzip:
             response.headers["content-encoding"] = "gzip"
         chunked = length is None and request.version >= (1, 1)
@@ -246,6 +269,44 @@ class Answer:
             await asyncio.get_running_loop().create_future()
         else:
             await self.service.wait_until(time.monotonic_ns() + hold_ns)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's connection; None once it is gone."""
+        return self.request.transport
+
+    def shut_down(self) -> None:
+        """End at once: the server goes away."""
+        self.close("shutdown")
+        if self.transport is not None:
+            self.transport.close()
+
+    def count_in_plan(self, limits: Limits) -> Verdict:
+        """Count the request against limits of its plan; the response's headers tell of them."""
+        verdict = self.service.admit(f"plan {self.plan.id}", limits, self.ask)
+        self.limits_headers = verdict.headers
+        return verdict
+
+    def refuse_connections(self, ns: int) -> None:
+        """Let nobody connect for a while."""
+        if self.service.listener is not None:
+            self.service.listener.close_for(ns)
+
+    async def delay(self, ns: int) -> None:
+        """Wait until `ns` after the request came; the whole reply counts from then."""
+        self._shift_ns += ns
+        await self.service.wait_until(self.entry.arrived_ns + ns)
+
+    async def send_headers(self, content_type: str) -> None:
+        """The response's headers, and nothing after them yet."""
+        response = self._response(content_type)
+        response.enable_chunked_encoding()
+        await response.prepare(self.request)
+        self.entry.headers_ns = time.monotonic_ns()
+
+    def _response(self, content_type: str) -> web.StreamResponse:
+        headers = {"content-type": self.content_type or content_type, "cache-control": "no-cache", **self.headers()}
+        return web.StreamResponse(headers=headers)
 
     def refuse(self, refusal: Refusal, fault: str) -> web.Response:
         """Answer with an error, and journal the fault that caused it."""

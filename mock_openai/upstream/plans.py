@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mock_openai.upstream.faults import Fault, FaultError, parse_faults
+from mock_openai.upstream.faults.catalogue import FaultError, parse_faults
+from mock_openai.upstream.faults.kind import Fault
 from mock_openai.upstream.profiles import Profile, Trace, profile_from
 
 MARK = re.compile(r"\[\[sb:([A-Za-z0-9_-]+)(?:\.([A-Za-z0-9_-]+))?\]\]")

@@ -14,7 +14,7 @@ from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.reply import Call
-from mock_openai.upstream.stream import Frame
+from mock_openai.upstream.stream import Frame, Part
 
 LOWEST_LIMIT = 16
 
@@ -139,7 +139,7 @@ class Response:
         frames += self._call_frames() if self._choice.calls else self._text_frames()
         for position, frame in enumerate((frame for frame in frames if frame.number), start=1):
             frame.number = position
-        if "missing-done" not in exchange.left_out:
+        if Part.DONE not in exchange.left_out:
             status = self._final_status
             frames.append(Frame(last_ns, self._event(f"response.{status}", {"response": self._response(status)})))
         return frames
@@ -164,7 +164,7 @@ class Response:
             if exchange.ask.obfuscate:
                 delta["obfuscation"] = exchange.obfuscation(-len(token) % OBFUSCATED_LENGTH)
             frames.append(Frame(due, self._event("response.output_text.delta", delta), 1, offset))
-        if "missing-finish" not in exchange.left_out:
+        if Part.FINISH not in exchange.left_out:
             text = self._choice.text
             item = self._message(self._final_status, text)
             frames += [
@@ -187,7 +187,7 @@ class Response:
                     frames.append(Frame(at_ns, self._event("response.output_item.added", opened)))
                 delta = self._event("response.function_call_arguments.delta", {**place, "delta": piece})
                 frames.append(Frame(at_ns, delta, 1))
-            if "missing-finish" not in self._exchange.left_out:
+            if Part.FINISH not in self._exchange.left_out:
                 ended = {**place, "arguments": call.arguments, "name": call.name}
                 item = {"output_index": index, "item": _call_item(call, "completed")}
                 frames += [
@@ -240,7 +240,7 @@ class Response:
             "top_logprobs": 0,
             "top_p": body.get("top_p", 1.0),
             "truncation": body.get("truncation", "disabled"),
-            "usage": self._usage() if ended and "missing-usage" not in exchange.left_out else None,
+            "usage": self._usage() if ended and Part.USAGE not in exchange.left_out else None,
             "user": body.get("user"),
             "metadata": body.get("metadata") or {},
         }

@@ -1,35 +1,32 @@
-"""What a running server keeps, and what all routes share.
-
-A route is an `Api`: it reads requests into an `Ask`, and gives replies and errors their form. Everything between, from
-the plan to the socket, is an `Answer`.
-"""
+"""What a running server keeps, and what all of its routes share."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
-
-from aiohttp import web
+from typing import Protocol
 
 from mock_openai.upstream.capacity import Pools
-from mock_openai.upstream.exchange import Api
-from mock_openai.upstream.handler import Answer
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.pacing import Pacer, Turns
-from mock_openai.upstream.params import Ask, Refusal, parse_json
+from mock_openai.upstream.params import Ask
 from mock_openai.upstream.plans import Plans
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
 
 
+class OpenRequest(Protocol):
+    """A request that is being answered."""
+
+    def shut_down(self) -> None:
+        """End it at once: the server goes away."""
+
+
 @dataclass(slots=True)
 class Service:
-    """What a running server keeps."""
+    """What a running server keeps. `bytes_in_flight`: of replies that are composed and not yet written."""
 
     plans: Plans
     journal: Journal
@@ -40,21 +37,8 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     listener: Listener | None = None
-    answers: set[Answer] = field(default_factory=set)
+    open_requests: set[OpenRequest] = field(default_factory=set)
     bytes_in_flight: int = 0
-
-    async def answer(self, api: Api, request: web.Request) -> web.StreamResponse:
-        """Serve one request of a route."""
-        arrived_ns = time.monotonic_ns()
-        raw = await request.read()
-        try:
-            body = parse_json(raw)
-            ask = api.read(request, body)
-        except Refusal as refusal:
-            self.metrics.refused(api.route, refusal.status)
-            return api.refuse(refusal)
-        order = self.plans.order_for(ask.texts, request.headers, ask.model)
-        return await Answer(self, api, request, body, ask, order, arrived_ns, len(raw)).run()
 
     def admit(self, key: str, limits: Limits, ask: Ask) -> Verdict:
         """Count a request of `key` against its limits."""
@@ -63,10 +47,8 @@ class Service:
 
     def shut_down(self) -> None:
         """End the open streams at once, and say so in the journal."""
-        for answer in list(self.answers):
-            answer.close("shutdown")
-            if answer.request.transport is not None:
-                answer.request.transport.close()
+        for request in list(self.open_requests):
+            request.shut_down()
         self.journal.end()
 
     async def wait_until(self, due_ns: int) -> None:
@@ -79,8 +61,3 @@ class Service:
 
         self.pacer.start(due_ns, step)
         await done
-
-
-def route_handler(service: Service, api: Api) -> Callable[[web.Request], Any]:
-    """The aiohttp handler of a route."""
-    return partial(service.answer, api)

@@ -45,6 +45,14 @@ class Write:
     notes: tuple[Note, ...] = ()
 
 
+class Part(Enum):
+    """A part of a reply that its protocol writes unless it is told not to."""
+
+    FINISH = "finish"
+    USAGE = "usage"
+    DONE = "done"  # the terminal event
+
+
 class Ending(Enum):
     """What happens at the socket when the last write is out."""
 

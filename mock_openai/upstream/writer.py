@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
 from array import array
 from collections.abc import Callable
@@ -172,19 +170,3 @@ def _chunk(data: bytes) -> bytes:
 def journalled(note: Note, now_ns: int) -> dict[str, Any]:
     """A fault as the journal shows it."""
     return {"fault": note.fault, "at": note.at, "applied_ns": now_ns}
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Close the connection with RST: what is still buffered is thrown away."""
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def finish(transport: asyncio.Transport) -> None:
-    """Close our side with FIN after everything buffered is out; the client reads an end of file."""
-    if transport.is_closing():
-        return
-    # shutdown() rather than close(): closing with unread bytes of the client in the buffer would send RST instead.
-    transport.write_eof()

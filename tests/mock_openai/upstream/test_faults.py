@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from mock_openai.upstream.faults import KINDS
+from mock_openai.upstream.faults.catalogue import KINDS
 
 TEXT = "One two three four five six."
 FAST: dict[str, Any] = {"name": "fixed", "ttft_ms": 0, "gap_ms": 1}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mock_openai.upstream.damage import damaged
-from mock_openai.upstream.faults import FaultError, drawn, parse_fault, parse_faults
+from mock_openai.upstream.faults.catalogue import FaultError, parse_fault, parse_faults
+from mock_openai.upstream.faults.damage import damaged, drawn
 from mock_openai.upstream.stream import Ending, Frame, Script
 
 MS = 1_000_000
