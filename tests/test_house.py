@@ -13,7 +13,6 @@ FILES = module_files()
 
 ALLOWED_CIRCLES = [
     {"mock_openai.chat.reply", "mock_openai.chat.server"},
-    {"mock_openai.upstream.handler", "mock_openai.upstream.opening", "mock_openai.upstream.service"},
     {"streambench.dialects.checks", "streambench.dialects.invariants"},
     {"streambench.dialects.dialect", "streambench.dialects.stream"},
     {"streambench.drivers.http_client", "streambench.drivers.session", "streambench.drivers.socketio"},

@@ -1,4 +1,4 @@
-"""Where in a reply a fault acts: by content chunk, byte, time or probability. Pure."""
+"""Where in a reply a fault acts: by content chunk, byte, time or probability."""
 
 from __future__ import annotations
 
