@@ -67,6 +67,12 @@ class Alignment:
         """What the system between added to each chunk."""
         return [arrived - written for arrived, written in zip(self.arrived_ns, self.written_ns, strict=True)]
 
+    @property
+    def reached_client(self) -> bool:
+        """At least the upstream's first write arrived whole."""
+        first = self.upstream.offset[0] - 1
+        return any(end >= first for end in self.ends)
+
     def deliveries(self) -> list[tuple[int, int]]:
         """Each write of the upstream with the moment when the client had all of its text; a write that never reached
         the client whole is left out.

@@ -8,11 +8,13 @@ the upstream's. *Slope*: how fast text arrived against how fast it was written.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
+from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -156,30 +158,62 @@ def guess_stream(record: StreamRecord) -> StreamAuthenticity:
     return StreamAuthenticity(Verdict.LIKELY_STREAMED)
 
 
-def judge(streams: Sequence[StreamAuthenticity]) -> Authenticity:
+NUMBERS = ("overlap", "granularity", "slope", "lag_ms", "period_ms")
+_VERDICTS = tuple(Verdict)
+
+
+class AuthenticityColumns:
+    """The verdicts on many streams and their numbers, as columns; a number that could not be computed is NaN."""
+
+    def __init__(self, streams: Iterable[StreamAuthenticity] = ()) -> None:
+        self.verdict = array("b")
+        self.numbers = {name: array("d") for name in NUMBERS}
+        for stream in streams:
+            self.add(stream)
+
+    def __len__(self) -> int:
+        return len(self.verdict)
+
+    def add(self, stream: StreamAuthenticity) -> None:
+        """The verdict on one more stream."""
+        self.verdict.append(_VERDICTS.index(stream.verdict))
+        for name, column in self.numbers.items():
+            value = getattr(stream, name)
+            column.append(math.nan if value is None else value)
+
+    def counts(self) -> Counter[Verdict]:
+        """How many streams have each verdict."""
+        return Counter({_VERDICTS[index]: count for index, count in Counter(self.verdict).items()})
+
+    def median(self, name: str, verdict: Verdict | None) -> float | None:
+        """The median of a number over the streams with a verdict, or over all that were decided; None without any."""
+        index = None if verdict is None else _VERDICTS.index(verdict)
+        unknown = _VERDICTS.index(Verdict.UNKNOWN)
+        known = [
+            value
+            for of, value in zip(self.verdict, self.numbers[name], strict=True)
+            if (of == index or (index is None and of != unknown)) and not math.isnan(value)
+        ]
+        return statistics.median(known) if known else None
+
+
+def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity]) -> Authenticity:
     """The verdict on a target from the verdicts on its streams."""
-    decided = [stream for stream in streams if stream.verdict is not Verdict.UNKNOWN]
+    columns = streams if isinstance(streams, AuthenticityColumns) else AuthenticityColumns(streams)
+    counts = columns.counts()
+    undecided = counts.pop(Verdict.UNKNOWN, 0)
+    decided = counts.total()
     if not decided:
-        why = "no stream could be judged" if streams else "there was no complete stream"
+        why = "no stream could be judged" if undecided else "there was no complete stream"
         return Authenticity(Verdict.UNKNOWN, f"{why}: the upstream wrote the reply at once, or was not seen")
-    counts = Counter(stream.verdict for stream in decided)
-    shares = {str(verdict): count / len(decided) for verdict, count in counts.most_common()}
+    shares = {str(verdict): count / decided for verdict, count in counts.most_common()}
     verdict, count = counts.most_common(1)[0]
-    if count / len(decided) < AGREEMENT:
+    if count / decided < AGREEMENT:
         verdict = Verdict.MIXED
-    agreeing = decided if verdict is Verdict.MIXED else [stream for stream in decided if stream.verdict is verdict]
-    numbers = {
-        name: _median([getattr(stream, name) for stream in agreeing])
-        for name in ("overlap", "granularity", "slope", "lag_ms", "period_ms")
-    }
-    found = Authenticity(verdict, "", **numbers, shares=shares, streams=len(decided))
-    return Authenticity(
-        verdict,
-        _evidence(found),
-        **numbers,
-        shares=shares,
-        streams=len(decided),
-    )
+    agreeing = None if verdict is Verdict.MIXED else verdict
+    numbers = {name: columns.median(name, agreeing) for name in NUMBERS}
+    found = Authenticity(verdict, "", **numbers, shares=shares, streams=decided)
+    return replace(found, evidence=_evidence(found))
 
 
 def _evidence(found: Authenticity) -> str:
@@ -239,8 +273,3 @@ def robust_slope(x: Sequence[int], y: Sequence[int]) -> float | None:
     dy = points[second, 1] - points[first, 1]
     apart = dx > 0
     return float(np.median(dy[apart] / dx[apart])) if apart.any() else None
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streambench.analysis.alignment import Alignment
 from streambench.analysis.authenticity import Verdict, bursts
 from streambench.analysis.qoe import finished_reading_ns
-from streambench.analysis.summary import AnalysedStream, Summary, TargetSummary
+from streambench.analysis.stream import AnalysedStream
+from streambench.analysis.summary import Summary, TargetSummary
 from streambench.units import NS_PER_MS
 
 
@@ -47,58 +49,80 @@ def claim_tables(summary: Summary) -> list[ClaimTable]:
         at_ns, chars = [events.at_ns[i] for i in rows], [events.chars[i] for i in rows]
         return (finished_reading_ns(at_ns, chars, wpm) - stream.record.intended_ns) / NS_PER_MS
 
-    return [
-        _table(
+    claims: list[tuple[str, str, dict[str, Figure]]] = [
+        (
             "chat-stream",
             "Simulated streaming adds about 50 ms to every word; real streaming has the upstream's own cadence.",
-            judged,
             {
                 "client burst gap p50 (ms)": lambda s: _burst_gap_ms(s.alignment, client=True),
                 "upstream burst gap p50 (ms)": lambda s: _burst_gap_ms(s.alignment, client=False),
             },
         ),
-        _table(
+        (
             "assistant-ws",
-            "The first words come after 2 to 5 s when simulated, and within 100 ms of the upstream's first token when "
-            "real; the server holds the whole reply in memory, or only a chunk.",
-            judged,
+            (
+                "The first words come after 2 to 5 s when simulated, and within 100 ms of the upstream's first token "
+                "when real; the server holds the whole reply in memory, or only a chunk."
+            ),
             {
-                "TTFC p50 (ms)": lambda s: s.figures.stream.get("ttfc"),
+                "TTFC p50 (ms)": _ttfc_ms,
                 "behind the upstream's first token p50 (ms)": _first_lag_ms,
                 "most text held back p50 (characters)": _held_back,
             },
         ),
-        _table(
+        (
             "conversation-stream",
-            "Real streaming shows the first token five to six times sooner, and the reader is done earlier by most of "
-            "the time that the reply takes to write.",
-            judged,
+            (
+                "Real streaming shows the first token five to six times sooner, and the reader is done earlier by most "
+                "of the time that the reply takes to write."
+            ),
             {
-                "TTFC p50 (ms)": lambda s: s.figures.stream.get("ttfc"),
+                "TTFC p50 (ms)": _ttfc_ms,
                 "reply written after p50 (ms)": _written_ms,
                 f"done reading p50 at {wpm:g} words/min (ms)": read_ms,
             },
         ),
+    ]
+    figures = [figure for _, _, of_claim in claims for figure in of_claim.values()]
+    cells = {target.name: iter(_cells(summary, target, figures)) for target in judged}
+    return [
+        ClaimTable(
+            system,
+            claim,
+            ("verdict", *of_claim),
+            tuple(
+                (target.name, (str(target.authenticity.verdict), *(next(cells[target.name]) for _ in of_claim)))
+                for target in judged
+            ),
+        )
+        for system, claim, of_claim in claims
     ]
 
 
 Figure = Callable[[AnalysedStream], float | None]
 
 
-def _table(system: str, claim: str, targets: Sequence[TargetSummary], figures: dict[str, Figure]) -> ClaimTable:
-    rows = []
-    for target in targets:
-        completed = [stream for stream in target.streams if stream.alignment is not None]
-        cells = [_median_text([figure(stream) for stream in completed]) for figure in figures.values()]
-        rows.append((target.name, (str(target.authenticity.verdict), *cells)))
-    return ClaimTable(system, claim, ("verdict", *figures), tuple(rows))
+def _cells(summary: Summary, target: TargetSummary, figures: Sequence[Figure]) -> list[str]:
+    """The median of each figure over the streams of a target, as text; its records are gone through once."""
+    values: list[array[float]] = [array("d") for _ in figures]
+    for stream in summary.streams_of(target):
+        if stream.alignment is None:
+            continue
+        for column, figure in zip(values, figures, strict=True):
+            value = figure(stream)
+            if value is not None:
+                column.append(value)
+    return [_median_text(column) for column in values]
 
 
-def _median_text(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
+def _ttfc_ms(stream: AnalysedStream) -> float | None:
+    return stream.figures.stream.get("ttfc")
+
+
+def _median_text(values: Sequence[float]) -> str:
+    if not values:
         return "–"
-    middle = statistics.median(known)
+    middle = statistics.median(values)
     return f"{middle:,.0f}" if abs(middle) >= 100 else f"{middle:,.1f}"
 
 

@@ -97,12 +97,12 @@ class Distribution:
     values: Floats
     streams: int
     failures: int = 0
-    clusters: npt.NDArray[np.int64] | None = None
+    clusters: npt.NDArray[np.int32] | None = None
     # What `_resampled` has drawn, by quantile: the gates and every report ask for the same intervals.
     _draws: dict[float, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of_streams(cls, unit: str, values: Sequence[float], failures: int) -> Distribution:
+    def of_streams(cls, unit: str, values: Sequence[float] | Floats, failures: int) -> Distribution:
         import numpy as np
 
         return cls(unit, np.sort(np.asarray(values, dtype=np.float64)), len(values), failures)
@@ -114,11 +114,20 @@ class Distribution:
 
         given = [values for values in per_stream if len(values)]
         if not given:
-            return cls(unit, np.empty(0), 0, failures, np.empty(0, dtype=np.int64))
+            return cls(unit, np.empty(0), 0, failures, np.empty(0, dtype=np.int32))
         values = np.concatenate([np.asarray(values, dtype=np.float64) for values in given])
-        clusters = np.repeat(np.arange(len(given)), [len(values) for values in given])
-        order = np.argsort(values, kind="stable")
-        return cls(unit, values[order], len(given), failures, clusters[order])
+        clusters = np.repeat(np.arange(len(given), dtype=np.int32), [len(values) for values in given])
+        return cls.pooled(unit, values, clusters, len(given), failures)
+
+    @classmethod
+    def pooled(
+        cls, unit: str, values: Floats, clusters: npt.NDArray[np.int32], streams: int, failures: int
+    ) -> Distribution:
+        """Of the chunks of all streams in any order; `clusters` is the number of each chunk's stream, from 0."""
+        import numpy as np
+
+        order = np.argsort(values)
+        return cls(unit, values[order], streams, failures, clusters[order])
 
     def __len__(self) -> int:
         return len(self.values)

@@ -8,12 +8,12 @@ Nothing here is measured; all of it is recomputed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streambench.analysis.alignment import Alignment, align
-from streambench.analysis.authenticity import Authenticity, StreamAuthenticity, guess_stream, judge, judge_stream
+from streambench.analysis.authenticity import Authenticity, judge
+from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import (
     Gate,
     GateError,
@@ -24,12 +24,14 @@ from streambench.analysis.gates import (
     implied_gates,
     parse_gate,
 )
-from streambench.analysis.metrics import METRICS, Settings, StreamFigures, measure
+from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.quantiles import Distribution
+from streambench.analysis.stream import AnalysedStream, analyse
+from streambench.analysis.tally import RuleCount, Tally
 from streambench.endings import ErrorClass
 from streambench.errors import ExitCode
-from streambench.findings import Finding, Severity
-from streambench.record.journal import RunData
+from streambench.findings import Severity
+from streambench.record.journal import Run
 from streambench.record.model import Outcome, StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -38,48 +40,21 @@ UNREACHABLE_ERRORS = {ErrorClass.CONNECT, ErrorClass.TLS, ErrorClass.TIMEOUT_CON
 
 
 @dataclass(slots=True)
-class AnalysedStream:
-    """A record with what was computed of it."""
-
-    record: StreamRecord
-    alignment: Alignment | None
-    figures: StreamFigures
-    authenticity: StreamAuthenticity | None
-    findings: list[Finding]
-
-    @property
-    def violations(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.severity is Severity.VIOLATION]
-
-
-@dataclass(slots=True)
-class RuleCount:
-    """How often a rule was broken, and where to look."""
-
-    rule: str
-    axis: str
-    severity: Severity
-    count: int
-    streams: int
-    example_stream: str
-    example: Finding
-
-
-@dataclass(slots=True)
 class TargetSummary:
-    """What is said of one target. `streams` are the judged ones: without the warm-up, in the order of their start."""
+    """What is said of one target. `streams` are the judged ones, without the warm-up, as columns."""
 
     name: str
     dialect: str
     transport: str
     url: str
     two_sided: bool
-    streams: list[AnalysedStream]
+    streams: StreamColumns
     counts: dict[str, int]
     errors: dict[str, int]
     distributions: dict[str, Distribution]
     authenticity: Authenticity
     rules: list[RuleCount]
+    broken_streams: int = 0
     error_examples: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -115,7 +90,7 @@ class TargetSummary:
             },
             "violations": {
                 "count": self.violations,
-                "streams": sum(bool(stream.violations) for stream in self.streams),
+                "streams": self.broken_streams,
                 "axes": dict(_by_axis(broken)),
                 "rules": [
                     {
@@ -135,13 +110,14 @@ class TargetSummary:
 
 @dataclass(slots=True)
 class Summary:
-    """What is said of a run."""
+    """What is said of a run. `last_end_ns` is when its last stream ended."""
 
-    run: RunData
+    run: Run
     targets: dict[str, TargetSummary]
     gates: list[GateResult]
     generator: dict[str, Any]
     settings: Settings
+    last_end_ns: int | None = None
 
     @property
     def header(self) -> dict[str, Any]:
@@ -178,8 +154,16 @@ class Summary:
         start_ns = self.header["start_ns"]
         if self.run.end is not None:
             return float(self.run.end["at_ns"] - start_ns) / NS_PER_S
-        ends = [record.end_ns for record in self.run.records if record.end_ns is not None]
-        return float(max(ends, default=start_ns) - start_ns) / NS_PER_S
+        return float((self.last_end_ns or start_ns) - start_ns) / NS_PER_S
+
+    def stream(self, place: int) -> AnalysedStream:
+        """One stream again, by its place among the records of the run."""
+        return analyse(self.run.records[place], self.settings)
+
+    def streams_of(self, target: TargetSummary) -> Iterator[AnalysedStream]:
+        """The judged streams of a target in the order in which they were due, each read from the records anew."""
+        for row in target.streams.rows():
+            yield self.stream(target.streams.place[row])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -197,17 +181,24 @@ class Summary:
         }
 
 
-def summarize(run: RunData) -> Summary:
-    """Everything that is said of a run, from its records and the gates in their header."""
+def summarize(run: Run) -> Summary:
+    """Everything that is said of a run, from its records and the gates in their header.
+
+    The records are gone through once; of each stream a row of numbers is kept.
+    """
     header = run.header
     settings = Settings(
         stall_after_ns=round(header["settings"]["stall_after_ms"] * NS_PER_MS),
         reading_wpm=header["settings"]["reading_wpm"],
     )
-    targets = {
-        name: _summarize_target(name, facts, [record for record in run.records if record.target == name], settings)
-        for name, facts in header["targets"].items()
-    }
+    tallies = {name: Tally() for name in header["targets"]}
+    whole = _Whole()
+    for place, record in enumerate(run.records):
+        whole.add(record)
+        tally = tallies.get(record.target)
+        if tally is not None and not record.warmup:
+            tally.add(place, analyse(record, settings))
+    targets = {name: _summarize_target(name, facts, tallies[name]) for name, facts in header["targets"].items()}
     gates = _gates_of(header)
     results = [
         result
@@ -215,7 +206,22 @@ def summarize(run: RunData) -> Summary:
         for name, target in targets.items()
         if gate.target in (None, name) and (result := evaluate(gate, name, _observations(target))) is not None
     ]
-    return Summary(run, targets, results, _generator(run), settings)
+    return Summary(run, targets, results, _generator(run, whole), settings, whole.last_end_ns)
+
+
+@dataclass(slots=True)
+class _Whole:
+    """What is said of all records together, those of the warm-up included."""
+
+    last_end_ns: int | None = None
+    stamps: str = "user"
+    coalesced_reads: int = 0
+
+    def add(self, record: StreamRecord) -> None:
+        if record.end_ns is not None:
+            self.last_end_ns = record.end_ns if self.last_end_ns is None else max(self.last_end_ns, record.end_ns)
+        self.stamps = record.stamps
+        self.coalesced_reads += record.coalesced_reads
 
 
 def _gates_of(header: dict[str, Any]) -> list[Gate]:
@@ -229,82 +235,51 @@ def _gates_of(header: dict[str, Any]) -> list[Gate]:
     return gates
 
 
-def _summarize_target(
-    name: str, facts: dict[str, Any], records: Sequence[StreamRecord], settings: Settings
-) -> TargetSummary:
-    judged = sorted((record for record in records if not record.warmup), key=lambda record: record.intended_ns)
-    streams = [analyse(record, settings) for record in judged]
-    counts = Counter(record.outcome for record in judged)
-    failed = [record for record in judged if record.outcome is Outcome.FAILED]
-    completed = [stream for stream in streams if stream.record.outcome is Outcome.COMPLETED]
-    examples: dict[str, str] = {}
-    for record in failed:
-        examples.setdefault(record.error or "?", record.error_message or "")
-    # Cancelled streams are not completed ones, yet what the upstream saw of the cancel is a fact.
-    cancelled = [stream for stream in streams if stream.record.outcome is Outcome.CENSORED]
+def _summarize_target(name: str, facts: dict[str, Any], tally: Tally) -> TargetSummary:
+    columns = tally.columns
+    counts = Counter({outcome: len(columns.rows([outcome])) for outcome in Outcome})
     return TargetSummary(
         name=name,
         dialect=facts["dialect"],
         transport=facts["transport"],
         url=facts["url"],
         two_sided=bool(facts["two_sided"]),
-        streams=streams,
+        streams=columns,
         counts={
-            "started": len(judged) - counts[Outcome.DROPPED],
+            "started": len(columns) - counts[Outcome.DROPPED],
             "completed": counts[Outcome.COMPLETED],
             "failed": counts[Outcome.FAILED],
             "dropped": counts[Outcome.DROPPED],
             "censored": counts[Outcome.CENSORED],
         },
-        errors=dict(Counter(record.error or "?" for record in failed).most_common()),
-        distributions=_distributions(completed, cancelled, len(failed)),
-        authenticity=judge([s.authenticity for s in completed if s.authenticity is not None]),
-        rules=_rules(streams),
-        error_examples=examples,
+        errors=tally.errors(),
+        distributions=_distributions(columns, counts[Outcome.FAILED]),
+        authenticity=judge(columns.authenticity),
+        rules=tally.rules(),
+        broken_streams=tally.broken_streams,
+        error_examples=tally.error_examples(),
     )
 
 
-def analyse(record: StreamRecord, settings: Settings) -> AnalysedStream:
-    """Everything that is said of one stream by itself."""
-    alignment = align(record)
-    found = None
-    if record.outcome is Outcome.COMPLETED:
-        found = judge_stream(alignment) if alignment is not None else guess_stream(record)
-    extra = list(alignment.findings) if alignment is not None else []
-    return AnalysedStream(record, alignment, measure(record, alignment, settings), found, [*record.findings, *extra])
+def _distributions(columns: StreamColumns, failures: int) -> dict[str, Distribution]:
+    import numpy as np
 
-
-def _distributions(
-    completed: Sequence[AnalysedStream], cancelled: Sequence[AnalysedStream], failures: int
-) -> dict[str, Distribution]:
+    completed = columns.rows([Outcome.COMPLETED])
+    # Cancelled streams are not completed ones, yet what the upstream saw of the cancel is a fact.
+    cancelled = columns.rows([Outcome.CENSORED])
     out: dict[str, Distribution] = {}
     for name, metric in METRICS.items():
         if metric.per == "chunk":
-            chunks = [stream.figures.chunk[name] for stream in completed if name in stream.figures.chunk]
-            out[name] = Distribution.of_chunks(metric.unit, chunks, failures)
+            # The column is not needed again, and it is by far the largest.
+            out[name] = Distribution.pooled(metric.unit, *columns.chunks.pop(name).pooled(columns.order), failures)
             continue
         of_cancel = name in ("cancel_lag", "wasted_tokens")
-        source = cancelled if of_cancel else completed
-        values = [stream.figures.stream[name] for stream in source if name in stream.figures.stream]
+        values = columns.values(name, cancelled if of_cancel else completed)
         # A failed stream has never got there; but its start was the generator's affair.
         endless = metric.unit == "ms" and metric.lower_is_better and name != "start_delay"
         counted = failures if endless and not of_cancel else 0
-        out[name] = Distribution.of_streams(metric.unit, values, counted)
+        out[name] = Distribution.of_streams(metric.unit, values[~np.isnan(values)], counted)
     return out
-
-
-def _rules(streams: Sequence[AnalysedStream]) -> list[RuleCount]:
-    found: dict[tuple[str, str], RuleCount] = {}
-    for stream in streams:
-        seen: set[tuple[str, str]] = set()
-        for finding in stream.findings:
-            key = (finding.rule, finding.severity)
-            if key not in found:
-                found[key] = RuleCount(finding.rule, finding.axis, finding.severity, 0, 0, stream.record.id, finding)
-            found[key].count += 1
-            found[key].streams += key not in seen
-            seen.add(key)
-    return sorted(found.values(), key=lambda rule: (rule.severity is not Severity.VIOLATION, -rule.count))
 
 
 def _by_axis(rules: Sequence[RuleCount]) -> Counter[str]:
@@ -319,7 +294,7 @@ def _observations(target: TargetSummary) -> Observations:
     return Observations(target.counts, _by_axis(broken), target.distributions, target.authenticity, target.two_sided)
 
 
-def _generator(run: RunData) -> dict[str, Any]:
+def _generator(run: Run, whole: _Whole) -> dict[str, Any]:
     """The generator's own verdict on itself; of a killed run, what its last line said."""
     if run.end is not None:
         return dict(run.end["generator"])
@@ -334,6 +309,6 @@ def _generator(run: RunData) -> dict[str, Any]:
         "upstream_late_p95_ms": None,
         "server_wait": {},
         "cpu": last.get("cpu"),
-        "stamps": run.records[-1].stamps if run.records else "user",
-        "coalesced_reads": sum(record.coalesced_reads for record in run.records),
+        "stamps": whole.stamps,
+        "coalesced_reads": whole.coalesced_reads,
     }

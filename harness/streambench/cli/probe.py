@@ -16,7 +16,7 @@ from streambench.cli.waterfall import waterfall
 from streambench.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
-    from streambench.analysis.summary import AnalysedStream
+    from streambench.analysis.stream import AnalysedStream
     from streambench.load.scenario import Scenario
     from streambench.record.model import StreamRecord
 
@@ -125,7 +125,7 @@ def _header(text: str) -> tuple[str, str]:
 async def _probe(scenario: Scenario, count: int, *, as_json: bool) -> tuple[list[AnalysedStream], bool]:
     """Stream one after the other; returns what was seen, and whether Ctrl-C ended it."""
     from streambench.analysis.metrics import Settings
-    from streambench.analysis.summary import analyse
+    from streambench.analysis.stream import analyse
     from streambench.load.run import open_probe
 
     settings = Settings(scenario.stall_after_ns, scenario.reading_wpm)

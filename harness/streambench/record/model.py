@@ -7,6 +7,8 @@ the unit in which the upstream's journal counts as well.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -24,48 +26,74 @@ class Outcome(StrEnum):
     DROPPED = "dropped"  # its turn came, but it was never started
 
 
-@dataclass(slots=True)
 class EventColumns:
     """The events of a stream as parallel columns; row i is event i.
 
-    `at_ns` arrival stamps, `name` the dialect's event names, `chars` how many characters of content the event added,
-    `read` which read of the socket brought it (events of one read share a stamp).
+    `at_ns` arrival stamps, `chars` how many characters of content the event added, `read` which read of the socket
+    brought it (events of one read share a stamp): arrays of 64-bit integers. Of the dialect's event names each row
+    holds an index; `name` gives them as text.
     """
 
-    at_ns: list[int] = field(default_factory=list)
-    name: list[str] = field(default_factory=list)
-    chars: list[int] = field(default_factory=list)
-    read: list[int] = field(default_factory=list)
+    __slots__ = ("_index", "_name", "at_ns", "chars", "read")
+
+    def __init__(
+        self, at_ns: Iterable[int] = (), name: Iterable[str] = (), chars: Iterable[int] = (), read: Iterable[int] = ()
+    ) -> None:
+        self.at_ns = array("q", at_ns)
+        self.chars = array("q", chars)
+        self.read = array("q", read)
+        self._index: dict[str, int] = {}
+        self._name = array("L", [self._index.setdefault(text, len(self._index)) for text in name])
+
+    @property
+    def name(self) -> list[str]:
+        """The dialect's name of each event."""
+        names = list(self._index)
+        return [names[index] for index in self._name]
 
     def __len__(self) -> int:
         return len(self.at_ns)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EventColumns):
+            return NotImplemented
+        ours, theirs = (self.at_ns, self.chars, self.read), (other.at_ns, other.chars, other.read)
+        return ours == theirs and self.name == other.name
+
+    __hash__ = None  # type: ignore[assignment]
+
     def append(self, at_ns: int, name: str, chars: int, read: int) -> None:
+        """Add one event."""
+        try:
+            self._name.append(self._index[name])
+        except KeyError:
+            self._name.append(self._index.setdefault(name, len(self._index)))
         self.at_ns.append(at_ns)
-        self.name.append(name)
         self.chars.append(chars)
         self.read.append(read)
 
     def to_json(self, start_ns: int) -> dict[str, Any]:
-        names = sorted(set(self.name))
-        index = {name: i for i, name in enumerate(names)}
+        """The columns as lists, stamps relative to `start_ns`; the names once, in the order of the alphabet."""
+        names = sorted(self._index)
+        place = {name: i for i, name in enumerate(names)}
+        places = [place[name] for name in self._index]
         return {
             "names": names,
-            "name": [index[name] for name in self.name],
+            "name": [places[index] for index in self._name],
             "at": [at_ns - start_ns for at_ns in self.at_ns],
-            "chars": self.chars,
-            "read": self.read,
+            "chars": self.chars.tolist(),
+            "read": self.read.tolist(),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any], start_ns: int) -> EventColumns:
-        names = data["names"]
-        return cls(
-            at_ns=[at + start_ns for at in data["at"]],
-            name=[names[i] for i in data["name"]],
-            chars=list(data["chars"]),
-            read=list(data["read"]),
-        )
+        """Read back what `to_json` wrote. Raises ValueError, KeyError or TypeError where it is something else."""
+        columns = cls([at + start_ns for at in data["at"]], (), data["chars"], data["read"])
+        columns._index = {name: i for i, name in enumerate(data["names"])}
+        columns._name = array("L", data["name"])
+        if columns._name and max(columns._name) >= len(columns._index):
+            raise ValueError("an event has a name that is not in the list")
+        return columns
 
 
 @dataclass(slots=True)

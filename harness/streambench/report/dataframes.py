@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ def stream_frame(summary: Summary) -> DataFrame:
 
     rows: list[dict[str, Any]] = []
     for target in summary.targets.values():
-        for stream in target.streams:
+        for stream in summary.streams_of(target):
             record = stream.record
             row: dict[str, Any] = {
                 "stream": record.id,
@@ -41,28 +43,36 @@ def chunk_frame(summary: Summary) -> DataFrame:
     """One row a chunk with content: when it arrived and, seen from both sides, when the upstream had written it."""
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
+    streams: list[str] = []
+    targets: list[str] = []
+    numbers = {name: array("q") for name in ("event", "chars", "read")}
+    moments = {name: array("d") for name in ("arrived_ms", "written_ms")}
     for target in summary.targets.values():
-        for stream in target.streams:
+        for stream in summary.streams_of(target):
             record, alignment = stream.record, stream.alignment
             written: dict[int, int] = {}
             if alignment is not None:
                 written = dict(zip(alignment.rows, alignment.written_ns, strict=True))
-            for row in record.content_rows():
-                at_ns = record.events.at_ns[row]
+            rows = record.content_rows()
+            streams += [record.id] * len(rows)
+            targets += [target.name] * len(rows)
+            numbers["event"].extend(rows)
+            for row in rows:
                 wrote_ns = written.get(row)
-                rows.append(
-                    {
-                        "stream": record.id,
-                        "target": target.name,
-                        "event": row,
-                        "arrived_ms": (at_ns - record.start_ns) / NS_PER_MS,
-                        "written_ms": None if wrote_ns is None else (wrote_ns - record.start_ns) / NS_PER_MS,
-                        "chars": record.events.chars[row],
-                        "read": record.events.read[row],
-                    }
-                )
-    return pd.DataFrame(rows)
+                numbers["chars"].append(record.events.chars[row])
+                numbers["read"].append(record.events.read[row])
+                moments["arrived_ms"].append((record.events.at_ns[row] - record.start_ns) / NS_PER_MS)
+                moments["written_ms"].append(math.nan if wrote_ns is None else (wrote_ns - record.start_ns) / NS_PER_MS)
+    return pd.DataFrame(
+        {
+            "stream": streams,
+            "target": targets,
+            "event": numbers["event"],
+            **moments,
+            "chars": numbers["chars"],
+            "read": numbers["read"],
+        }
+    )
 
 
 def write_csv(summary: Summary, folder: Path) -> list[Path]:

@@ -17,7 +17,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from streambench.analysis.qoe import reading_speed
-from streambench.analysis.summary import AnalysedStream, Summary, TargetSummary
+from streambench.analysis.stream import AnalysedStream
+from streambench.analysis.summary import Summary, TargetSummary
 from streambench.record.model import Outcome
 from streambench.report.style import DASHES, GRID, INK, MUTED, SERIES, css_variables, with_css_colours
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -25,6 +26,8 @@ from streambench.units import NS_PER_MS, NS_PER_S
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from streambench.analysis.columns import Floats, Integers
 
 MAX_STREAMS = 15  # drawn faintly behind the typical one
 MAX_POINTS = 1500
@@ -125,16 +128,18 @@ def _only(shown: Sequence[Any]) -> str:
     return f" The first {len(SERIES)} of {len(shown)} targets." if len(shown) > len(SERIES) else ""
 
 
-def _completed(target: TargetSummary) -> list[AnalysedStream]:
-    return [stream for stream in target.streams if stream.record.outcome is Outcome.COMPLETED]
+def _completed(target: TargetSummary, having: Floats) -> Integers:
+    """The rows of the completed streams that have a value, in the order in which they were due."""
+    rows = target.streams.rows([Outcome.COMPLETED])
+    return rows[~np.isnan(having[rows])]
 
 
-def _typical(streams: Sequence[AnalysedStream], size: Callable[[AnalysedStream], float]) -> AnalysedStream:
-    """The stream whose size is the median of all."""
-    return sorted(streams, key=size)[(len(streams) - 1) // 2]
+def _typical(rows: Integers, size: Floats) -> int:
+    """The row of the stream whose size is the median of all."""
+    return int(rows[np.argsort(size[rows], kind="stable")[(len(rows) - 1) // 2]])
 
 
-def _sample(items: Sequence[Any], most: int) -> list[Any]:
+def _sample(items: Sequence[Any] | Integers, most: int) -> list[Any]:
     """Evenly spread items, at most so many."""
     if len(items) <= most:
         return list(items)
@@ -146,9 +151,9 @@ def _sample(items: Sequence[Any], most: int) -> list[Any]:
 
 def _both_sides(summary: Summary) -> Plot | None:
     shown = [
-        (target, streams)
+        (target, written)
         for target in summary.targets.values()
-        if (streams := [s for s in _completed(target) if s.alignment is not None and s.alignment.deliveries()])
+        if len(written := _completed(target, np.array(target.streams.written_span_ns)))
     ][:MAX_PANELS]
     if not shown:
         return None
@@ -156,13 +161,13 @@ def _both_sides(summary: Summary) -> Plot | None:
     rows = math.ceil(len(shown) / columns)
     figure = _figure(9.6, 3.4 * rows if columns <= 2 else 2.5 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for index, (target, streams) in enumerate(shown):
+    for index, (target, chosen) in enumerate(shown):
         axis = axes[index // columns][index % columns]
-        typical = _typical(streams, _written_span)
-        for stream in _sample(streams, MAX_STREAMS):
-            x, y = _time_lines(stream)
+        spans = np.array(target.streams.written_span_ns)
+        for row in _sample(chosen, MAX_STREAMS):
+            x, y = _time_lines(_stream(summary, target, row))
             axis.plot(x, y, color=_colour(index), linewidth=0.8, alpha=0.25)
-        x, y = _time_lines(typical)
+        x, y = _time_lines(_stream(summary, target, _typical(chosen, spans)))
         axis.plot(x, y, color=_colour(index), linewidth=1.4, marker="o", markersize=2.6)
         reach = max(x[-1], 1.0)
         axis.plot([0, reach], [0, reach], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
@@ -214,31 +219,31 @@ def _time_lines(stream: AnalysedStream) -> tuple[list[float], list[float]]:
     )
 
 
-def _written_span(stream: AnalysedStream) -> float:
-    assert stream.alignment is not None
-    written = stream.alignment.upstream.written_ns
-    return float(written[-1] - written[0])
+def _stream(summary: Summary, target: TargetSummary, row: int) -> AnalysedStream:
+    return summary.stream(target.streams.place[row])
 
 
 # How a reply grows
 
 
 def _growth(summary: Summary) -> Plot | None:
-    shown = [(target, streams) for target in summary.targets.values() if (streams := _with_text(target))]
+    shown = [
+        (target, _arrivals(_stream(summary, target, _typical(rows, np.array(target.streams.figures["e2e"])))))
+        for target in summary.targets.values()
+        if len(rows := _with_text(target))
+    ]
     if not shown:
         return None
     figure = _figure(9.6, 3.9)
     axis = figure.subplots()
     longest = 0
-    for index, (target, streams) in enumerate(shown[: len(SERIES)]):
-        typical = _typical(streams, _duration)
-        x, y = _arrivals(typical)
+    for index, (target, (x, y)) in enumerate(shown[: len(SERIES)]):
         longest = max(longest, y[-1])
         axis.step(
             x, y, where="post", color=_colour(index), dashes=DASHES[index] or (), linewidth=1.8, label=target.name
         )
-    first_s = min(_arrivals(_typical(streams, _duration))[0][1] for _, streams in shown)
-    last_s = max(_arrivals(_typical(streams, _duration))[0][-1] for _, streams in shown)
+    first_s = min(x[1] for _, (x, _) in shown)
+    last_s = max(x[-1] for _, (x, _) in shown)
     read_s = longest / (reading_speed(summary.settings.reading_wpm) * NS_PER_S)
     axis.plot(
         [first_s, first_s + read_s],
@@ -262,12 +267,8 @@ def _growth(summary: Summary) -> Plot | None:
     )
 
 
-def _duration(stream: AnalysedStream) -> float:
-    return stream.figures.stream["e2e"]
-
-
-def _with_text(target: TargetSummary) -> list[AnalysedStream]:
-    return [stream for stream in _completed(target) if "ttfc" in stream.figures.stream]
+def _with_text(target: TargetSummary) -> Integers:
+    return _completed(target, np.array(target.streams.figures["ttfc"]))
 
 
 def _arrivals(stream: AnalysedStream) -> tuple[list[float], list[int]]:
@@ -346,17 +347,17 @@ def _distribution(
 
 def _over_time(summary: Summary) -> Plot | None:
     start_ns = summary.header["start_ns"]
-    shown = [(target, streams) for target in summary.targets.values() if len(streams := _with_text(target)) > 1]
+    shown = [(target, rows) for target in summary.targets.values() if len(rows := _with_text(target)) > 1]
     if not shown:
         return None
     figure = _figure(9.6, 3.4)
     axis = figure.subplots()
     markers = "osD^vPX*"
-    for index, (target, streams) in enumerate(shown[: len(SERIES)]):
-        picked = _sample(streams, MAX_POINTS // len(shown))
+    for index, (target, rows) in enumerate(shown[: len(SERIES)]):
+        picked = _sample(rows, MAX_POINTS // len(shown))
         axis.plot(
-            [(stream.record.intended_ns - start_ns) / NS_PER_S for stream in picked],
-            [stream.figures.stream["ttfc"] for stream in picked],
+            [(target.streams.intended_ns[row] - start_ns) / NS_PER_S for row in picked],
+            [target.streams.figures["ttfc"][row] for row in picked],
             linestyle="none",
             marker=markers[index],
             markersize=3,
@@ -366,10 +367,9 @@ def _over_time(summary: Summary) -> Plot | None:
             label=target.name,
         )
     failed = [
-        (stream.record.intended_ns - start_ns) / NS_PER_S
+        (target.streams.intended_ns[row] - start_ns) / NS_PER_S
         for target in summary.targets.values()
-        for stream in target.streams
-        if stream.record.outcome is Outcome.FAILED
+        for row in target.streams.rows([Outcome.FAILED])
     ]
     if failed:
         axis.plot(_sample(failed, MAX_POINTS), [0] * min(len(failed), MAX_POINTS), "x", color=INK, label="failed")
@@ -378,7 +378,7 @@ def _over_time(summary: Summary) -> Plot | None:
     axis.set_xlabel("time in the run (s)")
     axis.set_ylabel("time to first chunk (ms)")
     _legend(axis)
-    middle = statistics.median(stream.figures.stream["ttfc"] for _, streams in shown for stream in streams)
+    middle = statistics.median(np.concatenate([target.streams.values("ttfc", rows) for target, rows in shown]))
     return _plot(
         "over-time",
         "Whether the wait for the first text changed during the run",

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from streambench.analysis.authenticity import Verdict
 from streambench.analysis.gates import GateResult, Result
 from streambench.analysis.metrics import METRICS
-from streambench.analysis.summary import RuleCount, Summary, TargetSummary
+from streambench.analysis.summary import Summary, TargetSummary
+from streambench.analysis.tally import RuleCount
 from streambench.findings import Severity
 
 # Of each target, what is shown first.

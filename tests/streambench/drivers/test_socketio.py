@@ -226,7 +226,7 @@ async def test_replies_come_in_sequence(transport: str, serve: Serving, spec: Ta
         assert record.reused_connection
         assert record.events.name == ["delta"] * (len(record.events) - 1) + ["done"]
         assert record.start_ns <= record.sent_ns <= record.events.at_ns[0] <= record.events.at_ns[-1] == record.end_ns
-        assert record.events.at_ns == sorted(record.events.at_ns)
+        assert list(record.events.at_ns) == sorted(record.events.at_ns)
         assert record.wire_bytes > 0
 
 

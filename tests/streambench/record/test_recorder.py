@@ -61,10 +61,10 @@ def test_a_stream_whose_terminal_event_came_is_complete_however_it_ends(recorder
     assert (record.ending, record.end_ns) == (ending, 30)
     assert record.text == "Hello wörld"
     assert record.violations == []
-    assert record.events.at_ns == [10, 11, 20]
+    assert list(record.events.at_ns) == [10, 11, 20]
     assert record.events.name == ["content", "content", "done"]
-    assert record.events.chars == [5, 6, 0]
-    assert record.events.read == [0, 1, 2]
+    assert list(record.events.chars) == [5, 6, 0]
+    assert list(record.events.read) == [0, 1, 2]
     assert (record.reads, record.wire_bytes, record.stamps) == (3, 30, "kernel")
 
 
@@ -262,7 +262,7 @@ def test_text_is_kept_only_where_it_is_asked_for(recorder: MakeRecorder) -> None
     say(user, HELLO, DONE)
     user.end(Ending.RESPONSE_END, 30)
     assert user.record.text is None
-    assert user.record.events.chars == [5, 0]
+    assert list(user.record.events.chars) == [5, 0]
 
 
 def test_whether_content_has_come(recorder: MakeRecorder) -> None:

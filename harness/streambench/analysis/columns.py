@@ -1,0 +1,123 @@
+"""What is kept of the streams of a target when their records have been gone through: one row of numbers each.
+
+A run may have a million streams. What is said of all of them needs a few numbers of each, in typed arrays; the few
+streams that are shown one by one are read again from the records by their `place`.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from streambench.analysis.authenticity import AuthenticityColumns
+from streambench.analysis.metrics import METRICS
+from streambench.analysis.stream import AnalysedStream
+from streambench.record.model import Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
+
+OUTCOMES = tuple(Outcome)
+PER_STREAM = tuple(name for name, metric in METRICS.items() if metric.per == "stream")
+PER_CHUNK = tuple(name for name, metric in METRICS.items() if metric.per == "chunk")
+
+
+class ChunkColumn:
+    """One metric of chunks: the values of all completed streams one after the other, and how many each stream has."""
+
+    __slots__ = ("counts", "values")
+
+    def __init__(self) -> None:
+        self.values = array("d")
+        self.counts = array("q")
+
+    def add(self, values: Sequence[float]) -> None:
+        """The values of the next stream; none for a stream that is not completed."""
+        self.values.extend(values)
+        self.counts.append(len(values))
+
+    def pooled(self, order: Integers) -> tuple[Floats, npt.NDArray[np.int32], int]:
+        """The values, the number of the stream of each (streams in `order`, without those that have no value), and how
+        many streams there are.
+        """
+        import numpy as np
+
+        counts = np.frombuffer(self.counts, dtype=np.int64) if self.counts else np.empty(0, dtype=np.int64)
+        in_order = order[counts[order] > 0]
+        numbers = np.full(len(counts), -1, dtype=np.int32)
+        numbers[in_order] = np.arange(len(in_order), dtype=np.int32)
+        values = np.frombuffer(self.values, dtype=np.float64) if self.values else np.empty(0)
+        return values, np.repeat(numbers, counts), len(in_order)
+
+
+class StreamColumns:
+    """The judged streams of a target, one row each, in the order in which they were added.
+
+    `place` is that of the record in the run, `intended_ns` when the stream was due, `written_span_ns` how long the
+    upstream wrote (NaN where its side is missing or nothing of it arrived). `figures` are the metrics with one value a
+    stream in their units, NaN where there is none. `authenticity` has a row for every completed stream.
+    """
+
+    def __init__(self) -> None:
+        self.place = array("q")
+        self.intended_ns = array("q")
+        self.outcome = array("b")
+        self.written_span_ns = array("d")
+        self.figures = {name: array("d") for name in PER_STREAM}
+        self.chunks = {name: ChunkColumn() for name in PER_CHUNK}
+        self.authenticity = AuthenticityColumns()
+        self._order: Integers | None = None
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def add(self, place: int, stream: AnalysedStream) -> None:
+        """Keep what is needed of a stream."""
+        record, alignment = stream.record, stream.alignment
+        completed = record.outcome is Outcome.COMPLETED
+        self.place.append(place)
+        self.intended_ns.append(record.intended_ns)
+        self.outcome.append(OUTCOMES.index(record.outcome))
+        span_ns = math.nan
+        if alignment is not None and alignment.reached_client:
+            written = alignment.upstream.written_ns
+            span_ns = written[-1] - written[0]
+        self.written_span_ns.append(span_ns)
+        figures = stream.figures.stream
+        for name, column in self.figures.items():
+            column.append(figures.get(name, math.nan))
+        given = stream.figures.chunk if completed else {}
+        for name, chunks in self.chunks.items():
+            chunks.add(given.get(name, ()))
+        if completed and stream.authenticity is not None:
+            self.authenticity.add(stream.authenticity)
+
+    @property
+    def order(self) -> Integers:
+        """The rows in the order in which the streams were due."""
+        import numpy as np
+
+        if self._order is None or len(self._order) != len(self):
+            self._order = np.argsort(np.array(self.intended_ns, dtype=np.int64), kind="stable")
+        return self._order
+
+    def rows(self, outcomes: Iterable[Outcome] | None = None) -> Integers:
+        """The rows of the streams with one of these outcomes, or of all, in the order in which they were due."""
+        import numpy as np
+
+        if outcomes is None:
+            return self.order
+        wanted = [OUTCOMES.index(outcome) for outcome in outcomes]
+        return self.order[np.isin(np.array(self.outcome)[self.order], wanted)]
+
+    def values(self, name: str, rows: Integers) -> Floats:
+        """A metric of some rows; NaN where a stream has none."""
+        import numpy as np
+
+        return np.array(self.figures[name], dtype=np.float64)[rows]

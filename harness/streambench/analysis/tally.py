@@ -1,0 +1,99 @@
+"""Counts of what went wrong with the streams of a target, gathered in any order and told in the order of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streambench.analysis.columns import StreamColumns
+from streambench.analysis.stream import AnalysedStream
+from streambench.findings import Finding, Severity
+from streambench.record.model import Outcome
+
+# When it came for the first time: when its stream was due, the stream's place, and its number within the stream.
+_Moment = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class RuleCount:
+    """How often a rule was broken, and where to look."""
+
+    rule: str
+    axis: str
+    severity: Severity
+    count: int
+    streams: int
+    example_stream: str
+    example: Finding
+
+
+@dataclass(slots=True)
+class _Error:
+    count: int
+    first: _Moment
+    example: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is kept of the judged streams of a target: their columns, and what went wrong. `add` each of them once."""
+
+    columns: StreamColumns = field(default_factory=StreamColumns)
+    broken_streams: int = 0
+    _errors: dict[str, _Error] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], RuleCount] = field(default_factory=dict)
+    _first: dict[tuple[str, str], _Moment] = field(default_factory=dict)
+
+    def add(self, place: int, stream: AnalysedStream) -> None:
+        """Count one stream; `place` is that of its record in the run."""
+        record = stream.record
+        self.columns.add(place, stream)
+        if record.outcome is Outcome.FAILED:
+            self._add_error(record.error or "?", record.error_message or "", (record.intended_ns, place, 0))
+        if stream.findings:
+            self._add_findings(stream, place)
+
+    def errors(self) -> dict[str, int]:
+        """How many streams failed with each error, the most frequent first."""
+        found = sorted(self._errors.items(), key=lambda item: (-item[1].count, item[1].first))
+        return {name: error.count for name, error in found}
+
+    def error_examples(self) -> dict[str, str]:
+        """The message of the first stream that failed with each error."""
+        found = sorted(self._errors.items(), key=lambda item: item[1].first)
+        return {name: error.example for name, error in found}
+
+    def rules(self) -> list[RuleCount]:
+        """What was found, violations first, then by how often it came."""
+        return [
+            rule
+            for key, rule in sorted(
+                self._rules.items(),
+                key=lambda item: (item[1].severity is not Severity.VIOLATION, -item[1].count, self._first[item[0]]),
+            )
+        ]
+
+    def _add_error(self, name: str, message: str, moment: _Moment) -> None:
+        error = self._errors.get(name)
+        if error is None:
+            self._errors[name] = _Error(1, moment, message)
+            return
+        error.count += 1
+        if moment < error.first:
+            error.first, error.example = moment, message
+
+    def _add_findings(self, stream: AnalysedStream, place: int) -> None:
+        seen: set[tuple[str, str]] = set()
+        for number, finding in enumerate(stream.findings):
+            key = (finding.rule, finding.severity)
+            moment = (stream.record.intended_ns, place, number)
+            rule = self._rules.get(key)
+            if rule is None:
+                rule = RuleCount(finding.rule, finding.axis, finding.severity, 0, 0, stream.record.id, finding)
+                self._rules[key], self._first[key] = rule, moment
+            elif moment < self._first[key]:
+                rule.axis, rule.example_stream, rule.example = finding.axis, stream.record.id, finding
+                self._first[key] = moment
+            rule.count += 1
+            rule.streams += key not in seen
+            seen.add(key)
+        self.broken_streams += any(severity == Severity.VIOLATION for _, severity in seen)
