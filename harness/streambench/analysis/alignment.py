@@ -100,18 +100,21 @@ def align(record: StreamRecord) -> Alignment | None:
     chars: list[int] = []
     ends: list[int] = []
     rows: list[int] = []
+    at_ns, offset, written_ns = record.events.at_ns, upstream.offset, upstream.written_ns
+    whole = blocks[0][2] if len(blocks) == 1 and blocks[0][:2] == (0, 0) else 0  # so far the texts are the same
     position = 0
-    for row in record.content_rows():
-        count = record.events.chars[row]
+    for row, count in enumerate(record.events.chars):
+        if count <= 0:
+            continue
         position += count
-        origin = _origin(blocks, position - 1)
+        origin = position - 1 if position <= whole else _origin(blocks, position - 1)
         if origin is None:
             continue
-        write = bisect_left(upstream.offset, origin + 1)
-        if write >= len(upstream.written_ns):
+        write = bisect_left(offset, origin + 1)
+        if write >= len(written_ns):
             continue
-        arrived.append(record.events.at_ns[row])
-        written.append(upstream.written_ns[write])
+        arrived.append(at_ns[row])
+        written.append(written_ns[write])
         chars.append(count)
         ends.append(origin)
         rows.append(row)

@@ -16,11 +16,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from streambench.analysis.alignment import Alignment
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Integers = npt.NDArray[np.int64]
 
 BURST_NS = 2 * NS_PER_MS  # arrivals closer than this are one burst
 OVERLAP_NONE = 0.1
@@ -265,11 +272,25 @@ def robust_slope(x: Sequence[int], y: Sequence[int]) -> float | None:
     """The median slope between any two points (Theil and Sen); None where x does not change."""
     import numpy as np
 
-    points = np.unique(np.column_stack([x, y]).astype(np.float64), axis=0)
+    points = sorted(set(zip(x, y, strict=True)))
     if len(points) > MAX_SLOPE_POINTS:
-        points = points[np.linspace(0, len(points) - 1, MAX_SLOPE_POINTS).round().astype(int)]
-    first, second = np.triu_indices(len(points), k=1)
-    dx = points[second, 0] - points[first, 0]
-    dy = points[second, 1] - points[first, 1]
+        points = [points[i] for i in np.linspace(0, len(points) - 1, MAX_SLOPE_POINTS).round().astype(int)]
+    if points[0][0] == points[-1][0]:
+        return None
+    columns = np.array(points, dtype=np.float64)
+    first, second = _pairs(len(points))
+    difference = columns[second] - columns[first]
+    dx, dy = difference[:, 0], difference[:, 1]
     apart = dx > 0
-    return float(np.median(dy[apart] / dx[apart])) if apart.any() else None
+    slopes = np.sort(dy[apart] / dx[apart])
+    middle = len(slopes) // 2
+    return float(slopes[middle] if len(slopes) % 2 else (slopes[middle - 1] + slopes[middle]) / 2)
+
+
+@cache
+def _pairs(count: int) -> tuple[Integers, Integers]:
+    """The indices of every pair of so many points, at most MAX_SLOPE_POINTS."""
+    import numpy as np
+
+    first, second = np.triu_indices(count, k=1)
+    return first, second

@@ -60,8 +60,8 @@ class StreamColumns:
     """The judged streams of a target, one row each, in the order in which they were added.
 
     `place` is that of the record in the run, `intended_ns` when the stream was due, `written_span_ns` how long the
-    upstream wrote (NaN where its side is missing or nothing of it arrived). `figures` are the metrics with one value a
-    stream in their units, NaN where there is none. `authenticity` has a row for every completed stream.
+    upstream wrote (NaN where its side is missing or nothing of it arrived). `figure` gives the metrics with one value a
+    stream. `authenticity` has a row for every completed stream.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class StreamColumns:
         self.intended_ns = array("q")
         self.outcome = array("b")
         self.written_span_ns = array("d")
-        self.figures = {name: array("d") for name in PER_STREAM}
+        self._figures = array("d")  # row by row, a value for each metric of PER_STREAM
         self.chunks = {name: ChunkColumn() for name in PER_CHUNK}
         self.authenticity = AuthenticityColumns()
         self._order: Integers | None = None
@@ -89,9 +89,8 @@ class StreamColumns:
             written = alignment.upstream.written_ns
             span_ns = written[-1] - written[0]
         self.written_span_ns.append(span_ns)
-        figures = stream.figures.stream
-        for name, column in self.figures.items():
-            column.append(figures.get(name, math.nan))
+        figure = stream.figures.stream.get
+        self._figures.extend([figure(name, math.nan) for name in PER_STREAM])
         given = stream.figures.chunk if completed else {}
         for name, chunks in self.chunks.items():
             chunks.add(given.get(name, ()))
@@ -116,8 +115,8 @@ class StreamColumns:
         wanted = [OUTCOMES.index(outcome) for outcome in outcomes]
         return self.order[np.isin(np.array(self.outcome)[self.order], wanted)]
 
-    def values(self, name: str, rows: Integers) -> Floats:
-        """A metric of some rows; NaN where a stream has none."""
+    def figure(self, name: str) -> Floats:
+        """A metric with one value a stream, by row, in its unit; NaN where a stream has none."""
         import numpy as np
 
-        return np.array(self.figures[name], dtype=np.float64)[rows]
+        return np.array(self._figures, dtype=np.float64).reshape(-1, len(PER_STREAM))[:, PER_STREAM.index(name)]

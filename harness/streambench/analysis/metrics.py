@@ -6,6 +6,7 @@ Definitions in words: docs/reference/metrics.md.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def measure(record: StreamRecord, alignment: Alignment | None, settings: Setting
     rows = record.content_rows()
     if rows:
         _measure_content(record, rows, settings, out)
-    if alignment is not None and len(alignment.lag_ns):
+    if alignment is not None and alignment.rows:
         out.chunk["forward_lag"] = [lag / NS_PER_MS for lag in alignment.lag_ns]
     for exchange in record.upstream:
         if exchange.cancelled_ns is not None and end_ns is not None:
@@ -138,8 +139,8 @@ def _measure_content(record: StreamRecord, rows: list[int], settings: Settings, 
             # The first chunk came at the beginning of the span; its share of the tokens is that of its characters.
             put["tokens_per_s"] = record.tokens * sum(chars[1:]) / sum(chars) * NS_PER_S / span_ns
     middle = statistics.median(gaps_ns)
-    put["jitter"] = statistics.median(abs(gap - middle) for gap in gaps_ns) / NS_PER_MS
-    mean = statistics.fmean(gaps_ns)
-    spread = statistics.pstdev(gaps_ns, mean)
+    put["jitter"] = statistics.median([abs(gap - middle) for gap in gaps_ns]) / NS_PER_MS
+    mean = sum(gaps_ns) / len(gaps_ns)
+    spread = math.sqrt(sum([(gap - mean) ** 2 for gap in gaps_ns]) / len(gaps_ns))
     if mean + spread > 0:
         put["burstiness"] = (spread - mean) / (spread + mean)

@@ -49,13 +49,13 @@ def quality_of_experience(asked_ns: int, at_ns: Sequence[int], chars: Sequence[i
     """
     speed = reading_speed(words_per_minute)
     read_until = float(at_ns[0])
-    read_areas: list[tuple[float, float]] = []  # (characters, the middle of their reading)
+    middles: list[float] = []  # when half of each arrival has been read
     for arrived, count in zip(at_ns, chars, strict=True):
-        begin = max(read_until, float(arrived))
+        begin = read_until if read_until > arrived else float(arrived)
         read_until = begin + count / speed
-        read_areas.append((count, (begin + read_until) / 2))
+        middles.append((begin + read_until) / 2)
     end = read_until
-    area = sum(count * (end - middle) for count, middle in read_areas)
+    area = sum([count * (end - middle) for count, middle in zip(chars, middles, strict=True)])
     total = sum(chars)
     ideal_begin = asked_ns + IDEAL_FIRST_CONTENT_NS
     ideal_end = ideal_begin + total / speed

@@ -274,7 +274,7 @@ def _distributions(columns: StreamColumns, failures: int) -> dict[str, Distribut
             out[name] = Distribution.pooled(metric.unit, *columns.chunks.pop(name).pooled(columns.order), failures)
             continue
         of_cancel = name in ("cancel_lag", "wasted_tokens")
-        values = columns.values(name, cancelled if of_cancel else completed)
+        values = columns.figure(name)[cancelled if of_cancel else completed]
         # A failed stream has never got there; but its start was the generator's affair.
         endless = metric.unit == "ms" and metric.lower_is_better and name != "start_delay"
         counted = failures if endless and not of_cancel else 0

@@ -228,7 +228,7 @@ def _stream(summary: Summary, target: TargetSummary, row: int) -> AnalysedStream
 
 def _growth(summary: Summary) -> Plot | None:
     shown = [
-        (target, _arrivals(_stream(summary, target, _typical(rows, np.array(target.streams.figures["e2e"])))))
+        (target, _arrivals(_stream(summary, target, _typical(rows, target.streams.figure("e2e")))))
         for target in summary.targets.values()
         if len(rows := _with_text(target))
     ]
@@ -268,7 +268,7 @@ def _growth(summary: Summary) -> Plot | None:
 
 
 def _with_text(target: TargetSummary) -> Integers:
-    return _completed(target, np.array(target.streams.figures["ttfc"]))
+    return _completed(target, target.streams.figure("ttfc"))
 
 
 def _arrivals(stream: AnalysedStream) -> tuple[list[float], list[int]]:
@@ -357,7 +357,7 @@ def _over_time(summary: Summary) -> Plot | None:
         picked = _sample(rows, MAX_POINTS // len(shown))
         axis.plot(
             [(target.streams.intended_ns[row] - start_ns) / NS_PER_S for row in picked],
-            [target.streams.figures["ttfc"][row] for row in picked],
+            target.streams.figure("ttfc")[picked],
             linestyle="none",
             marker=markers[index],
             markersize=3,
@@ -378,7 +378,7 @@ def _over_time(summary: Summary) -> Plot | None:
     axis.set_xlabel("time in the run (s)")
     axis.set_ylabel("time to first chunk (ms)")
     _legend(axis)
-    middle = statistics.median(np.concatenate([target.streams.values("ttfc", rows) for target, rows in shown]))
+    middle = statistics.median(np.concatenate([target.streams.figure("ttfc")[rows] for target, rows in shown]))
     return _plot(
         "over-time",
         "Whether the wait for the first text changed during the run",
