@@ -20,6 +20,9 @@ INSTALL_LINES = {
     "openssl": "apt-get install openssl",
     "curl": "apt-get install curl",
     "nginx": "apt-get install nginx-light",
+    "haproxy": "apt-get install haproxy",
+    "apache2": "apt-get install apache2-bin",
+    "varnishd": "apt-get install varnish",
 }
 
 
