@@ -12,7 +12,6 @@ from tools.modules import objection
 FILES = module_files()
 
 ALLOWED_CIRCLES = [
-    {"mock_openai.chat.reply", "mock_openai.chat.server"},
     {"streambench.dialects.checks", "streambench.dialects.invariants"},
     {"streambench.dialects.dialect", "streambench.dialects.stream"},
     {"streambench.drivers.http_client", "streambench.drivers.session", "streambench.drivers.socketio"},

@@ -26,6 +26,7 @@ SHUTDOWN_S = 0.5  # what is still streaming then is cut off
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options of `python -m mock_openai.chat`."""
     out = argparse.ArgumentParser(prog="python -m mock_openai.chat", description="Start the reference chat server.")
     out.add_argument(
         "--upstream",

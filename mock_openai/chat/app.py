@@ -56,9 +56,9 @@ def create_app(settings: ChatSettings) -> web.Application:
             {
                 "status": "ok",
                 "upstream": assistant.upstream,
-                "streams": server.streams,
+                "streams": server.figures.streams,
                 "connections": assistant.connections + rooms.connections,
-                "counters": dict(server.counters),
+                "counters": dict(server.figures.counters),
             }
         )
 

@@ -70,17 +70,22 @@ class DefectiveServer(ChatServer):
         super().__init__(settings)
         if "no-auth" in self._defects:
             self.users = OpenDoor(users)
+        if "double-text-on-fallback" in self._defects:
+            self.reply_type = RepeatingReply
 
     def open_store(self) -> Store:
+        """Raises StoreError."""
         return SharedStore(self.settings.db) if "writes-to-others" in self._defects else super().open_store()
 
     def history(self, owner: str, conversation_id: str) -> list[dict[str, str]]:
+        """With `first-ten-history` the first messages instead of the last."""
         if "first-ten-history" not in self._defects:
             return super().history(owner, conversation_id)
         first = self.store.messages(owner, conversation_id)[:HISTORY_MESSAGES]
         return [{"role": message.role, "content": message.content} for message in first]
 
     def survive(self, action: Callable[[], T]) -> T | None:
+        """With `store-failure-ends-stream` it raises StoreError."""
         return action() if "store-failure-ends-stream" in self._defects else super().survive(action)
 
     def reply(
@@ -90,19 +95,22 @@ class DefectiveServer(ChatServer):
         providers: Sequence[Provider] | None = None,
         on_tool_calls: ToolCallsSeen | None = None,
     ) -> Reply:
+        """A reply from spoilt providers."""
         spoilt = [SpoiltProvider(provider, self._defects) for provider in providers or (self.openai,)]
-        return DefectiveReply(self, question, spoilt, on_tool_calls)
+        return super().reply(question, providers=spoilt, on_tool_calls=on_tool_calls)
+
+    def keep(self, question: Question, text: str, *, interrupted: bool) -> Message | None:
+        """With `forgets-partial-replies` a reply that was cut short is not stored."""
+        if interrupted and "forgets-partial-replies" in self._defects:
+            return None
+        return super().keep(question, text, interrupted=interrupted)
 
 
-class DefectiveReply(Reply):
-    """A reply that starts over, or is forgotten."""
+class RepeatingReply(Reply):
+    """A reply that starts over with the next provider, whatever the user has already."""
 
     def _may_ask_another(self) -> bool:
-        return "double-text-on-fallback" in self._server.settings.defects or super()._may_ask_another()
-
-    def _store(self, *, interrupted: bool) -> None:
-        if not (interrupted and "forgets-partial-replies" in self._server.settings.defects):
-            super()._store(interrupted=interrupted)
+        return True
 
 
 class SpoiltProvider:
@@ -113,6 +121,7 @@ class SpoiltProvider:
         self._defects = defects
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The reply, lost, doubled, garbled or cut in silence as the defects say."""
         defects, count = self._defects, 0
         chunks = self._provider.stream(prompt)
         try:
@@ -130,9 +139,11 @@ class SpoiltProvider:
                 raise
 
     async def complete(self, prompt: Prompt) -> str:
+        """The whole reply, unspoilt."""
         return await self._provider.complete(prompt)
 
     async def close(self) -> None:
+        """Close the provider behind."""
         await self._provider.close()
 
 
@@ -164,6 +175,7 @@ class OpenDoor(Users):
     """Users of whom nobody is turned away."""
 
     def of_token(self, token: str) -> str | None:
+        """The token's user, or else the first user."""
         return super().of_token(token) or next(iter(SEEDED_USERS))
 
 
@@ -171,12 +183,15 @@ class SharedStore(Store):
     """A store that does not ask whose a conversation is."""
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation | None:
+        """The conversation, whoever's it is."""
         return super().conversation(self._real_owner(owner, conversation_id), conversation_id)
 
     def messages(self, owner: str, conversation_id: str) -> list[Message]:
+        """Its messages, whoever's it is."""
         return super().messages(self._real_owner(owner, conversation_id), conversation_id)
 
     def last_messages(self, owner: str, conversation_id: str, count: int) -> list[Message]:
+        """Its newest messages, whoever's it is."""
         return super().last_messages(self._real_owner(owner, conversation_id), conversation_id, count)
 
     def add_message(
@@ -189,6 +204,7 @@ class SharedStore(Store):
         interrupted: bool = False,
         message_id: str | None = None,
     ) -> Message | None:
+        """Append a message, whoever's conversation it is."""
         real = self._real_owner(owner, conversation_id)
         return super().add_message(real, conversation_id, role, content, interrupted=interrupted, message_id=message_id)
 

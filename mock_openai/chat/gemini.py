@@ -25,6 +25,7 @@ class GeminiProvider:
         self._client: Client | None = None
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The reply as it comes. Raises what the SDK raises, and UpstreamCut where the stream ends unfinished."""
         client = await self._connect()
         finished = False
         chunks: Any = await client.aio.models.generate_content_stream(**self._arguments(prompt))
@@ -39,10 +40,12 @@ class GeminiProvider:
             raise UpstreamCut
 
     async def complete(self, prompt: Prompt) -> str:
+        """The whole reply, by a request that does not stream. Raises what the SDK raises."""
         client = await self._connect()
         return (await client.aio.models.generate_content(**self._arguments(prompt))).text or ""
 
     async def close(self) -> None:
+        """Close the connections, where there are any."""
         if self._client is not None:
             await self._client.aio.aclose()
 

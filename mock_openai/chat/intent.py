@@ -41,6 +41,7 @@ class Context:
         return Context(self.intent if intent == "other" else intent, entities, self.turns + 1)
 
     def to_json(self) -> dict[str, Any]:
+        """As the `context` event and the store have it."""
         return {"intent": self.intent, "entities": list(self.entities), "turns": self.turns}
 
     def instructions(self) -> str:

@@ -20,14 +20,17 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def routes() -> list[web.RouteDef]:
+    """The routes, for aiohttp."""
     return [web.get("/", index), web.get("/page/{name}", file)]
 
 
 async def index(_: web.Request) -> web.Response:
+    """The page."""
     return _send(FOLDER / "index.html")
 
 
 async def file(request: web.Request) -> web.Response:
+    """One of its scripts and styles; 404 for anything else."""
     names = {path.name: path for path in FOLDER.iterdir()}
     path = names.get(request.match_info["name"])
     return _send(path) if path is not None else error(404, "No such file.")

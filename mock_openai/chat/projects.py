@@ -33,6 +33,7 @@ class Projects:
         return self.is_member(user, project_id)
 
     def is_member(self, user: str, project_id: str) -> bool:
+        """Whether the user owns the project or was let in."""
         rows = self._store.run(
             "SELECT 1 FROM projects WHERE id = ? AND owner = ?"
             " UNION SELECT 1 FROM members WHERE project_id = ? AND user = ?",

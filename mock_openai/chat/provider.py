@@ -49,7 +49,8 @@ class Provider(Protocol):
         """The whole reply, by a request that does not stream."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connections."""
 
 
 class OpenAIProvider:
@@ -90,6 +91,7 @@ class OpenAIProvider:
             raise UpstreamCut
 
     async def complete(self, prompt: Prompt) -> str:
+        """The whole reply, by a request that does not stream. Raises what the SDK raises."""
         completion = await self._client.chat.completions.create(**self._arguments(prompt))
         return completion.choices[0].message.content or ""
 
@@ -109,6 +111,7 @@ class OpenAIProvider:
         return {**arguments, "tools": list(prompt.tools)} if prompt.tools else arguments
 
     async def close(self) -> None:
+        """Close the connection pool."""
         await self._client.close()
 
 
@@ -119,9 +122,11 @@ class InOnePiece:
         self._provider = provider
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The whole reply as one chunk."""
         yield Delta(await self._provider.complete(prompt))
 
     async def complete(self, prompt: Prompt) -> str:
+        """The whole reply."""
         return await self._provider.complete(prompt)
 
     async def close(self) -> None:

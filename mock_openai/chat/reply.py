@@ -7,16 +7,14 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from mock_openai.chat.limits import CapReached, within_caps
+from mock_openai.chat.figures import Figures
+from mock_openai.chat.limits import CapReached, Caps, within_caps
 from mock_openai.chat.modes import MODES
 from mock_openai.chat.provider import INTERRUPTED, Delta, Prompt, Provider, explain
 from mock_openai.chat.sentences import cut_sentences, first_sentences
 from mock_openai.chat.store import Message
-
-if TYPE_CHECKING:
-    from mock_openai.chat.server import ChatServer
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +44,31 @@ class ReplyFailed(Exception):
         self.code = code
 
 
+class Keep(Protocol):
+    """Stores what was replied to a question, and returns it; None where nothing was stored."""
+
+    def __call__(self, question: Question, text: str, *, interrupted: bool) -> Message | None:
+        """`interrupted`: the reply was cut short."""
+
+
 class Reply:
     """The reply to one question. `text` is what was handed out so far, `message` what was stored at the end."""
 
     def __init__(
         self,
-        server: ChatServer,
         question: Question,
         providers: Sequence[Provider],
+        *,
+        caps: Caps,
+        figures: Figures,
+        keep: Keep,
         on_tool_calls: ToolCallsSeen | None = None,
     ) -> None:
-        self._server = server
         self._question = question
         self._providers = providers
+        self._caps = caps
+        self._figures = figures
+        self._keep = keep
         self._on_tool_calls = on_tool_calls
         self._begun = False  # whether the last provider has sent any text
         self.text = ""
@@ -69,8 +79,8 @@ class Reply:
 
         Raises ReplyFailed. The reply is stored before the last piece's consumer goes on; a partial one is marked.
         """
-        counters, how = self._server.counters, "abandoned"
-        self._server.streams += 1
+        figures, how = self._figures, "abandoned"
+        figures.streams += 1
         try:
             async with aclosing(self._first_that_answers()) as pieces:
                 async for piece in pieces:
@@ -85,18 +95,18 @@ class Reply:
             log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
             raise ReplyFailed(INTERRUPTED if self._begun else explain(failure)) from failure
         finally:
-            self._server.streams -= 1
-            counters[f"replies_{how}"] += 1
-            self._store(interrupted=how != "complete")
+            figures.streams -= 1
+            figures.counters[f"replies_{how}"] += 1
+            self.message = self._keep(self._question, self.text, interrupted=how != "complete")
 
     async def whole(self) -> str:
         """The reply by requests that do not stream. Raises ReplyFailed."""
         for provider in self._providers:
             try:
-                async with asyncio.timeout(self._server.settings.caps.duration_s):
+                async with asyncio.timeout(self._caps.duration_s):
                     text = await provider.complete(self._question.prompt)
             except Exception as failure:
-                self._server.counters["upstream_failures"] += 1
+                self._figures.counters["upstream_failures"] += 1
                 log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
                 if provider is self._providers[-1]:
                     raise ReplyFailed(explain(failure)) from failure
@@ -104,7 +114,7 @@ class Reply:
             limit = self._question.max_sentences
             self.text = text if limit is None else cut_sentences(text, limit)
             break
-        self._store(interrupted=False)
+        self.message = self._keep(self._question, self.text, interrupted=False)
         return self.text
 
     async def _first_that_answers(self) -> AsyncGenerator[str, None]:
@@ -119,7 +129,7 @@ class Reply:
             except CapReached:
                 raise
             except Exception as failure:
-                self._server.counters["upstream_failures"] += 1
+                self._figures.counters["upstream_failures"] += 1
                 if provider is self._providers[-1] or not self._may_ask_another():
                     raise
                 log.warning("trying the next provider: %s: %s", type(failure).__name__, failure)
@@ -133,7 +143,7 @@ class Reply:
         question = self._question
         async with (
             aclosing(provider.stream(question.prompt)) as chunks,
-            aclosing(within_caps(chunks, self._server.settings.caps)) as capped,
+            aclosing(within_caps(chunks, self._caps)) as capped,
             aclosing(self._texts(capped)) as texts,
             aclosing(first_sentences(texts, question.max_sentences) if question.max_sentences else texts) as limited,
             aclosing(MODES[question.mode](limited)) as pieces,
@@ -148,18 +158,3 @@ class Reply:
             if delta.text:
                 self._begun = True
                 yield delta.text
-
-    def _store(self, *, interrupted: bool) -> None:
-        if self._question.conversation is None or not self.text:
-            return
-        owner, conversation_id = self._question.conversation
-        self.message = self._server.survive(
-            lambda: self._server.store.add_message(
-                owner,
-                conversation_id,
-                "assistant",
-                self.text,
-                interrupted=interrupted,
-                message_id=self._question.message_id,
-            )
-        )

@@ -43,6 +43,7 @@ class Passage:
 
 
 def may_read(clearance: str, document: Document) -> bool:
+    """Whether somebody with a clearance may know of a document."""
     return CLEARANCES.index(document.clearance) <= CLEARANCES.index(clearance)
 
 

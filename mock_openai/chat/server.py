@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from mock_openai.chat.auth import SEEDED_USERS, Users
+from mock_openai.chat.figures import Figures
 from mock_openai.chat.gemini import GeminiProvider
 from mock_openai.chat.limits import HISTORY_MESSAGES, Caps, RateLimit, error
 from mock_openai.chat.livekit import LiveKit
@@ -52,7 +52,7 @@ class ChatSettings:
 
 
 class ChatServer:
-    """The shared parts of one running server. `streams` counts the replies that are on their way now."""
+    """The shared parts of one running server."""
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings = settings
@@ -61,8 +61,8 @@ class ChatServer:
         self.openai = OpenAIProvider(f"{settings.upstream.rstrip('/')}/v1", settings.api_key, settings.model)
         self.gemini = GeminiProvider(settings.gemini_upstream or settings.upstream, settings.gemini_api_key)
         self.rate_limit = RateLimit(settings.rate_limit_per_s)
-        self.counters: Counter[str] = Counter()
-        self.streams = 0
+        self.figures = Figures()
+        self.reply_type = Reply
 
     def open_store(self) -> Store:
         """Raises StoreError."""
@@ -103,7 +103,30 @@ class ChatServer:
         on_tool_calls: ToolCallsSeen | None = None,
     ) -> Reply:
         """A reply that has not begun yet, from OpenAI unless `providers` are given."""
-        return Reply(self, question, providers or (self.openai,), on_tool_calls)
+        return self.reply_type(
+            question,
+            providers or (self.openai,),
+            caps=self.settings.caps,
+            figures=self.figures,
+            keep=self.keep,
+            on_tool_calls=on_tool_calls,
+        )
+
+    def keep(self, question: Question, text: str, *, interrupted: bool) -> Message | None:
+        """Store what was replied; None where nothing is to be stored, or the store failed."""
+        if question.conversation is None or not text:
+            return None
+        owner, conversation_id = question.conversation
+        return self.survive(
+            lambda: self.store.add_message(
+                owner,
+                conversation_id,
+                "assistant",
+                text,
+                interrupted=interrupted,
+                message_id=question.message_id,
+            )
+        )
 
     def history(self, owner: str, conversation_id: str) -> list[dict[str, str]]:
         """The last messages of a conversation, oldest first, as the upstream wants them."""
@@ -123,11 +146,12 @@ class ChatServer:
         try:
             return action()
         except StoreError as failure:
-            self.counters["store_failures"] += 1
+            self.figures.counters["store_failures"] += 1
             log.warning("the store failed, the stream goes on: %s", failure)
             return None
 
     async def close(self) -> None:
+        """Close the connections to the providers, and the store."""
         await self.openai.close()
         await self.gemini.close()
         self.store.close()

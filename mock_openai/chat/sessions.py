@@ -20,6 +20,7 @@ class Sessions:
         store.create_tables(_SCHEMA)
 
     def context(self, session_id: str) -> Context:
+        """What is known of a session; an empty context of a new one."""
         rows = self._store.run("SELECT context FROM sessions WHERE id = ?", (session_id,))
         if not rows:
             return Context()
@@ -27,4 +28,5 @@ class Sessions:
         return Context(data["intent"], tuple(data["entities"]), data["turns"])
 
     def set_context(self, session_id: str, context: Context) -> None:
+        """Keep the context for the next message."""
         self._store.run("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (session_id, json.dumps(context.to_json())))

@@ -28,6 +28,7 @@ class EventStream:
 
     @classmethod
     async def start(cls, request: web.Request) -> EventStream:
+        """Send the headers. Raises ConnectionResetError when the client is gone."""
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         request[STARTED] = True
@@ -45,5 +46,6 @@ class EventStream:
             raise ConnectionResetError("the client does not read") from None
 
     async def end(self) -> web.StreamResponse:
+        """End the body; returns the response, for the route to return."""
         await self._response.write_eof()
         return self._response

@@ -40,16 +40,20 @@ class Message:
     created_at: str
 
     def to_json(self) -> dict[str, Any]:
+        """As the routes show it."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
+    """One conversation; `created_at` is ISO 8601 in UTC."""
+
     id: str
     title: str
     created_at: str
 
     def to_json(self) -> dict[str, Any]:
+        """As the routes show it."""
         return asdict(self)
 
 
@@ -73,9 +77,11 @@ class Store:
             raise StoreError(str(error)) from error
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def create_conversation(self, owner: str, title: str) -> Conversation:
+        """A new conversation of `owner`. Raises StoreError."""
         conversation = Conversation(uuid.uuid4().hex, title, now_iso())
         self.run(
             "INSERT INTO conversations VALUES (?, ?, ?, ?)",

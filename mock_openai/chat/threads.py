@@ -32,6 +32,7 @@ class Thread:
 
     @property
     def id(self) -> str:
+        """The conversation's."""
         return self.conversation.id
 
     @property
@@ -40,6 +41,7 @@ class Thread:
         return self.steps[self.position] if self.position < len(self.steps) else None
 
     def to_json(self) -> dict[str, Any]:
+        """As the routes show it."""
         return {
             **self.conversation.to_json(),
             "steps": [step.to_json() for step in self.steps],
@@ -55,6 +57,7 @@ class Threads:
         store.create_tables(_SCHEMA)
 
     def create(self, owner: str, title: str, steps: tuple[Step, ...]) -> Thread:
+        """A new thread, before its first step."""
         conversation = self._store.create_conversation(owner, title)
         data = json.dumps([step.to_json() for step in steps])
         self._store.run("INSERT INTO threads (id, steps) VALUES (?, ?)", (conversation.id, data))
@@ -77,6 +80,7 @@ class Threads:
         return Thread(thread.conversation, thread.steps, thread.position + 1)
 
     def add_document(self, thread: Thread, title: str, content: str, clearance: str) -> Document:
+        """Store a document with a thread."""
         document = Document(uuid.uuid4().hex, title, content, clearance, now_iso())
         self._store.run(
             "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
@@ -85,6 +89,7 @@ class Threads:
         return document
 
     def documents(self, thread: Thread) -> list[Document]:
+        """The documents of a thread, oldest first, whoever may read them."""
         rows = self._store.run(
             "SELECT id, title, content, clearance, created_at FROM documents WHERE thread_id = ? ORDER BY rowid",
             (thread.id,),
@@ -92,8 +97,10 @@ class Threads:
         return [Document(*row) for row in rows]
 
     def preferences(self, user: str) -> dict[str, str]:
+        """What a user prefers."""
         rows = self._store.run("SELECT data FROM preferences WHERE user = ?", (user,))
         return dict(json.loads(rows[0][0])) if rows else {}
 
     def set_preferences(self, user: str, preferences: dict[str, str]) -> None:
+        """Replace what a user prefers."""
         self._store.run("INSERT OR REPLACE INTO preferences VALUES (?, ?)", (user, json.dumps(preferences)))

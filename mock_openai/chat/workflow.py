@@ -23,9 +23,11 @@ class Step:
 
     @property
     def max_sentences(self) -> int | None:
+        """How long a reply to it may be; None: as long as its tokens last."""
         return CHAT_SENTENCES if self.kind == "chat" else None
 
     def to_json(self) -> dict[str, Any]:
+        """As the store and the routes have it."""
         return asdict(self)
 
 

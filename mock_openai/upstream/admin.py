@@ -39,6 +39,7 @@ class Admin:
         self._boot_id = boot_id.read_text().strip() if boot_id.exists() else None
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [
             web.post("/_mock/plans", self.put_plans),
             web.get("/_mock/plans", self.list_plans),
@@ -70,6 +71,7 @@ class Admin:
             return False
 
     async def put_plans(self, request: web.Request) -> web.Response:
+        """Store a plan or a list of them: 201, or 400 and 422 with what is wrong."""
         try:
             data = loads(await request.read())
         except ValueError as error:
@@ -81,12 +83,15 @@ class Admin:
         return web.json_response({"plans": stored}, status=201)
 
     async def list_plans(self, request: web.Request) -> web.Response:
+        """The ids of the stored plans."""
         return web.json_response({"plans": self._plans.ids()})
 
     async def delete_plans(self, request: web.Request) -> web.Response:
+        """Forget the plan `?id=`, or all."""
         return web.json_response({"deleted": self._plans.delete(request.query.get("id"))})
 
     async def read_journal(self, request: web.Request) -> web.Response:
+        """The entries after `?since=` of `?id=` or `?plan=`, oldest first, at most `?limit=` (1000)."""
         try:
             since, limit = int(request.query.get("since", 0)), int(request.query.get("limit", 1000))
         except ValueError:
@@ -103,10 +108,12 @@ class Admin:
         )
 
     async def clear_journal(self, request: web.Request) -> web.Response:
+        """Forget the entries and attempts of `?plan=`, or all."""
         self._journal.clear(request.query.get("plan"))
         return web.json_response({"deleted": True})
 
     async def follow_journal(self, request: web.Request) -> web.StreamResponse:
+        """The journal live as lines of JSON: what is there, then what changes, and a ping every 5 s."""
         response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
         await response.prepare(request)
         follower = self._journal.follow(request.query.get("plan"))
@@ -127,6 +134,7 @@ class Admin:
             follower.stop()
 
     async def health(self, request: web.Request) -> web.Response:
+        """That the server runs, and its clock."""
         return web.json_response(
             {
                 "status": "ok",
@@ -138,6 +146,7 @@ class Admin:
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
+        """The metrics in the text format of Prometheus."""
         gauges = {
             "plans": ("Plans that are stored.", len(self._plans)),
             "journal_entries": ("Entries of the journal.", len(self._journal)),
@@ -149,6 +158,7 @@ class Admin:
         )
 
     async def list_traces(self, request: web.Request) -> web.Response:
+        """The traces that a profile can name."""
         traces = self._plans.traces
         return web.json_response(
             {"traces": [{"name": name, "chunks": len(trace.chunks)} for name, trace in sorted(traces.items())]}

@@ -44,6 +44,7 @@ class Pool:
 
     @property
     def idle(self) -> bool:
+        """Nobody has a slot or waits for one."""
         return self.active == 0 and not self._waiting
 
 
@@ -54,6 +55,7 @@ class Pools:
         self._pools: dict[str, Pool] = {}
 
     def of(self, capacity: Capacity) -> Pool:
+        """The pool that a capacity names; a new one where there is none."""
         pool = self._pools.get(capacity.pool)
         if pool is None:
             if len(self._pools) >= MAX_POOLS:

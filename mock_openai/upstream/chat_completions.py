@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.reply import Choice
 from mock_openai.upstream.stream import Frame, Part, in_turns
@@ -22,13 +21,14 @@ OBFUSCATED_LENGTH = 16
 """Text and padding of a chunk together are as long as the next multiple of this."""
 
 
-class ChatCompletions:
+class ChatCompletions(OpenAIApi):
     """The route."""
 
     route = "/v1/chat/completions"
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
+        """What a request asks for. Raises Refusal."""
         model = known_model(request, body)
         messages = required(body, "messages", "an array")
         if not messages:
@@ -71,13 +71,8 @@ class ChatCompletions:
         )
 
     def speak(self, exchange: Exchange) -> Completion:
+        """The reply in this API's form."""
         return Completion(exchange)
-
-    def refuse(self, refusal: Refusal) -> web.Response:
-        return openai_refusal(refusal)
-
-    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
-        return openai_headers(request_id, elapsed_ms, limits)
 
 
 def _check_message(message: Any, where: str) -> None:
@@ -230,6 +225,7 @@ class Completion:
         return b"data: " + json.dumps(chunk, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
 
     def whole(self) -> bytes:
+        """The reply in one body of JSON."""
         exchange = self._exchange
         whole: dict[str, Any] = {
             "id": self._id,
@@ -272,12 +268,15 @@ class Completion:
         }
 
     def surplus(self, text: str) -> bytes:
+        """A content frame with `text` that was not planned."""
         return self._chunk(0, {"content": text})
 
     def empty(self) -> bytes:
+        """A frame that is valid and carries no choice."""
         return self._event({"choices": [], **self._usage_null})
 
     def error(self, message: str, type_: str, code: str | None) -> bytes:
+        """An error told in the middle of a stream."""
         body = {"error": {"message": message, "type": type_, "param": None, "code": code}}
         return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 

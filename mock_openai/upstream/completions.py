@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, number, optional, stops
 from mock_openai.upstream.reply import Choice
 from mock_openai.upstream.stream import Frame, Part, in_turns
@@ -18,13 +17,14 @@ from mock_openai.upstream.stream import Frame, Part, in_turns
 DEFAULT_LIMIT = 16
 
 
-class Completions:
+class Completions(OpenAIApi):
     """The route."""
 
     route = "/v1/completions"
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
+        """What a request asks for. Raises Refusal."""
         model = known_model(request, body)
         prompt = body.get("prompt", "<|endoftext|>")
         texts = [prompt] if isinstance(prompt, str) else prompt
@@ -50,13 +50,8 @@ class Completions:
         )
 
     def speak(self, exchange: Exchange) -> TextCompletion:
+        """The reply in this API's form."""
         return TextCompletion(exchange)
-
-    def refuse(self, refusal: Refusal) -> web.Response:
-        return openai_refusal(refusal)
-
-    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
-        return openai_headers(request_id, elapsed_ms, limits)
 
 
 class TextCompletion:
@@ -108,6 +103,7 @@ class TextCompletion:
         return f"data: {encoded}\n\n".encode()
 
     def whole(self) -> bytes:
+        """The reply in one body of JSON."""
         left_out = self._exchange.left_out
         usage = {} if Part.USAGE in left_out else {"usage": self._usage()}
         choices = [self._whole_choice(index, choice) for index, choice in enumerate(self._exchange.reply.choices)]
@@ -122,11 +118,14 @@ class TextCompletion:
         return {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
 
     def surplus(self, text: str) -> bytes:
+        """A content frame with `text` that was not planned."""
         return self._chunk(0, text)
 
     def empty(self) -> bytes:
+        """A frame that is valid and carries no choice."""
         return self._event({"choices": [], **self._usage_null})
 
     def error(self, message: str, type_: str, code: str | None) -> bytes:
+        """An error told in the middle of a stream."""
         body = {"error": {"message": message, "type": type_, "param": None, "code": code}}
         return f"data: {json.dumps(body)}\n\n".encode()

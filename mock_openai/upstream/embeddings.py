@@ -7,14 +7,13 @@ import json
 import math
 import random
 import struct
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, number
 from mock_openai.upstream.stream import Frame
 
@@ -23,13 +22,14 @@ DEFAULT_DIMENSIONS = 1536
 MAX_INPUTS = 2048
 
 
-class Embeddings:
+class Embeddings(OpenAIApi):
     """The route."""
 
     route = "/v1/embeddings"
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
+        """What a request asks for. Raises Refusal."""
         model = known_model(request, body)
         encoding = body.get("encoding_format", "float")
         if encoding not in ("float", "base64"):
@@ -42,13 +42,8 @@ class Embeddings:
         return Ask(model, _inputs(body.get("input")), limit=0)
 
     def speak(self, exchange: Exchange) -> EmbeddingList:
+        """The reply in this API's form."""
         return EmbeddingList(exchange)
-
-    def refuse(self, refusal: Refusal) -> web.Response:
-        return openai_refusal(refusal)
-
-    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
-        return openai_headers(request_id, elapsed_ms, limits)
 
 
 def _inputs(value: Any) -> list[str]:
@@ -72,6 +67,7 @@ class EmbeddingList:
         self._exchange = exchange
 
     def whole(self) -> bytes:
+        """The reply in one body of JSON."""
         ask, body = self._exchange.ask, self._exchange.body
         size = body.get("dimensions") or DIMENSIONS.get(ask.model, DEFAULT_DIMENSIONS)
         vectors = [vector(f"{ask.model}\0{text}", size) for text in ask.texts]
@@ -84,15 +80,19 @@ class EmbeddingList:
         return json.dumps({"object": "list", "data": data, "model": ask.model, "usage": usage}).encode()
 
     def frames(self) -> list[Frame]:
+        """Nothing: vectors are never streamed."""
         return []  # never streamed
 
     def surplus(self, text: str) -> bytes:
+        """Nothing."""
         return b""
 
     def empty(self) -> bytes:
+        """Nothing."""
         return b""
 
     def error(self, message: str, type_: str, code: str | None) -> bytes:
+        """Nothing."""
         return b""
 
 

@@ -36,10 +36,12 @@ class Exchange:
 
     @property
     def first_ns(self) -> int:
+        """When the first token is due, counted from the arrival."""
         return self.due_ns[0] if self.due_ns else self.start_ns
 
     @property
     def last_ns(self) -> int:
+        """When the last token is due, counted from the arrival."""
         return self.due_ns[-1] if self.due_ns else self.start_ns
 
 
@@ -59,7 +61,8 @@ class Api(Protocol):
     """One route of the service. `route` is how metrics call it."""
 
     @property
-    def route(self) -> str: ...
+    def route(self) -> str:
+        """How metrics call it."""
 
     @property
     def routes(self) -> tuple[str, ...]:

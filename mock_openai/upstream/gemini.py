@@ -43,6 +43,7 @@ def gemini_refusal(refusal: Refusal) -> web.Response:
 
 
 def error_body(status: int, message: str, reason: str | None = None) -> dict[str, Any]:
+    """An error as an object of this API; `reason` is its machine-readable cause."""
     error: dict[str, Any] = {"code": status, "message": message, "status": STATUSES.get(status, "UNKNOWN")}
     if reason is not None:
         info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason.upper()}
@@ -58,14 +59,17 @@ class GenerateContent:
 
     @property
     def routes(self) -> tuple[str, ...]:
+        """The paths, as patterns of aiohttp."""
         vertex = "projects/{project}/locations/{location}/publishers/google/"
         return tuple(f"/{{version:{VERSIONS}}}/{prefix}models/{{model:[^/]+}}:{self.method}" for prefix in ("", vertex))
 
     @property
     def route(self) -> str:
+        """How metrics call it."""
         return f"/{{version}}/models/{{model}}:{self.method}"
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
+        """What a request asks for. Raises Refusal."""
         model = request.match_info["model"]
         if not known(request, model):
             version = request.match_info["version"]
@@ -90,12 +94,15 @@ class GenerateContent:
         )
 
     def speak(self, exchange: Exchange) -> Generated:
+        """The reply in this API's form."""
         return Generated(exchange, sse=exchange.query.get("alt") == "sse")
 
     def refuse(self, refusal: Refusal) -> web.Response:
+        """An error in this API's form."""
         return gemini_refusal(refusal)
 
     def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
+        """What the real service adds to every reply."""
         return {"server-timing": f"gfet4t7; dur={elapsed_ms}", "x-content-type-options": "nosniff"}
 
 
@@ -232,6 +239,7 @@ class Generated:
         return opening + encoded
 
     def whole(self) -> bytes:
+        """The reply in one body of JSON."""
         exchange = self._exchange
         candidates = []
         for index, choice in enumerate(exchange.reply.choices):
@@ -241,13 +249,16 @@ class Generated:
         return json.dumps(self._object(candidates, exchange.reply.tokens), ensure_ascii=False).encode()
 
     def surplus(self, text: str) -> bytes:
+        """A content frame with `text` that was not planned."""
         tokens = self._exchange.reply.tokens
         return self._event(self._object([_candidate(0, [{"text": text}])], tokens))
 
     def empty(self) -> bytes:
+        """A frame that is valid and carries no choice."""
         return self._event(self._object([], 0))
 
     def error(self, message: str, type_: str, code: str | None) -> bytes:
+        """An error told in the middle of a stream."""
         return self._event(error_body(500, message, code))
 
 
@@ -279,10 +290,12 @@ def model_object(name: str) -> dict[str, Any]:
 
 
 async def list_models(request: web.Request) -> web.Response:
+    """`GET /v1beta/models`."""
     return web.json_response({"models": [model_object(name) for name in GEMINI_CATALOGUE]})
 
 
 async def one_model(request: web.Request) -> web.Response:
+    """`GET /v1beta/models/{model}`; 404 for an unknown one."""
     name = request.match_info["model"]
     if not known(request, name):
         return gemini_refusal(Refusal(f"Model is not found: models/{name[:200]}", status=404))

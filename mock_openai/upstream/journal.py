@@ -106,6 +106,7 @@ class Journal:
         return self._attempts[key]
 
     def open(self, entry: Entry) -> None:
+        """Add a request that has come, under the next number."""
         entry.seq = self._next_seq
         self._next_seq += 1
         self._entries.append(entry)
@@ -162,6 +163,7 @@ class Journal:
         return follower
 
     def forget(self, follower: Follower) -> None:
+        """A follower reads no more."""
         self._followers.discard(follower)
 
     def end(self) -> None:
@@ -188,6 +190,7 @@ class Follower:
         self.lost = 0
 
     def take(self, event: str, entry: Entry) -> None:
+        """Keep a change for its reader."""
         if self._plan not in (None, entry.plan):
             return
         if event == "opened":
@@ -201,6 +204,7 @@ class Follower:
         self._wake.set()
 
     def wake(self) -> None:
+        """There is something new, or nothing more will come."""
         self._wake.set()
 
     async def wait(self, timeout_s: float) -> None:
@@ -212,6 +216,7 @@ class Follower:
             return
 
     def read(self) -> Iterator[dict[str, Any]]:
+        """The changes since the last call, oldest first."""
         self._wake.clear()
         while self._changes:
             weight, change = self._changes.popleft()
@@ -222,4 +227,5 @@ class Follower:
                 yield {"event": "opened", "entry": change}
 
     def stop(self) -> None:
+        """Read no more."""
         self._journal.forget(self)

@@ -52,5 +52,6 @@ class Listener:
 
     @property
     def url(self) -> str:
+        """The address as a URL."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"

@@ -25,6 +25,7 @@ class Metrics:
         self._open: Counter[str] = Counter()
 
     def opened(self, route: str) -> None:
+        """Count a request that has come."""
         self._open[route] += 1
 
     def closed(self, route: str, entry: Entry) -> None:

@@ -63,6 +63,7 @@ def known_model(request: web.Request, body: Mapping[str, Any]) -> str:
 
 
 def unknown_model(model: str) -> Refusal:
+    """The real service's 404."""
     return Refusal(
         f"The model `{model[:200]}` does not exist or you do not have access to it.",
         status=404,
@@ -76,10 +77,12 @@ def model_object(name: str) -> dict[str, Any]:
 
 
 async def list_models(request: web.Request) -> web.Response:
+    """`GET /v1/models`."""
     return web.json_response({"object": "list", "data": [model_object(name) for name in CATALOGUE]})
 
 
 async def one_model(request: web.Request) -> web.Response:
+    """`GET /v1/models/{model}`; 404 for an unknown one."""
     name = request.match_info["model"]
     if not known(request, name):
         return openai_refusal(

@@ -100,6 +100,7 @@ class Plans:
         return len(self._plans)
 
     def ids(self) -> list[str]:
+        """The ids of the stored plans."""
         return list(self._plans)
 
     def put(self, data: Any) -> list[str]:

@@ -83,15 +83,18 @@ def _traced_ns(trace: Trace, tokens: int) -> list[int]:
 
 
 def constant(ms: float) -> Draw:
+    """Always `ms`."""
     return lambda draw: ms
 
 
 def lognormal(shift_ms: float, median_ms: float, sigma: float) -> Draw:
+    """`shift_ms` and a lognormal draw of this median on top."""
     mu = math.log(median_ms)
     return lambda draw: shift_ms + draw.lognormvariate(mu, sigma)
 
 
 def normal_floored(mean_ms: float, sigma_ms: float, floor_ms: float) -> Draw:
+    """A normal draw, but never less than `floor_ms`."""
     return lambda draw: max(floor_ms, draw.normalvariate(mean_ms, sigma_ms))
 
 
@@ -101,10 +104,12 @@ def sometimes(usual: Draw, probability: float, extra: Draw) -> Draw:
 
 
 def uniform(low_ms: float, high_ms: float) -> Draw:
+    """Anything between the two."""
     return lambda draw: draw.uniform(low_ms, high_ms)
 
 
 def exponential(mean_ms: float) -> Draw:
+    """An exponential draw of this mean."""
     return lambda draw: draw.expovariate(1 / mean_ms)
 
 

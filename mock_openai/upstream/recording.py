@@ -107,6 +107,7 @@ class Recorder:
         self._recorded = 0
 
     async def close(self) -> None:
+        """Close the connections to the recorded service."""
         if self._session is not None:
             await self._session.close()
 

@@ -30,6 +30,7 @@ class Call:
 
     @property
     def arguments(self) -> str:
+        """The arguments as JSON."""
         return "".join(self.pieces)
 
 
@@ -43,10 +44,12 @@ class Choice:
 
     @property
     def text(self) -> str:
+        """The text of the choice; empty for tool calls."""
         return "".join(self.pieces)
 
     @property
     def tokens(self) -> int:
+        """How many tokens it has, of text or of arguments."""
         return len(self.pieces) + sum(len(call.pieces) for call in self.calls)
 
 
@@ -63,10 +66,12 @@ class Reply:
 
     @property
     def tokens(self) -> int:
+        """How many tokens all choices have together, as `usage` tells."""
         return sum(choice.tokens for choice in self.choices)
 
     @property
     def longest(self) -> int:
+        """How many tokens the longest choice has: that long the reply takes."""
         return max(choice.tokens for choice in self.choices)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from mock_openai.upstream.chat_completions import OBFUSCATED_LENGTH
-from mock_openai.upstream.errors import openai_headers, openai_refusal
 from mock_openai.upstream.exchange import Exchange
 from mock_openai.upstream.models import known_model
+from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.reply import Call
 from mock_openai.upstream.stream import Frame, Part
@@ -19,13 +18,14 @@ from mock_openai.upstream.stream import Frame, Part
 LOWEST_LIMIT = 16
 
 
-class Responses:
+class Responses(OpenAIApi):
     """The route."""
 
     route = "/v1/responses"
     routes = (route,)
 
     def read(self, request: web.Request, body: dict[str, Any]) -> Ask:
+        """What a request asks for. Raises Refusal."""
         model = known_model(request, body)
         items = body.get("input")
         if items is None:
@@ -58,13 +58,8 @@ class Responses:
         )
 
     def speak(self, exchange: Exchange) -> Response:
+        """The reply in this API's form."""
         return Response(exchange)
-
-    def refuse(self, refusal: Refusal) -> web.Response:
-        return openai_refusal(refusal)
-
-    def headers(self, request_id: str, elapsed_ms: int, limits: Mapping[str, str]) -> dict[str, str]:
-        return openai_headers(request_id, elapsed_ms, limits)
 
 
 def _type_of(item: Any) -> Any:
@@ -256,16 +251,20 @@ class Response:
         }
 
     def whole(self) -> bytes:
+        """The reply in one body of JSON."""
         return json.dumps(self._response(self._final_status), ensure_ascii=False).encode()
 
     def surplus(self, text: str) -> bytes:
+        """A content frame with `text` that was not planned."""
         place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
         return self._event("response.output_text.delta", {**place, "delta": text, "logprobs": []})
 
     def empty(self) -> bytes:
+        """A frame that is valid and carries no choice."""
         return self.surplus("")
 
     def error(self, message: str, type_: str, code: str | None) -> bytes:
+        """An error told in the middle of a stream."""
         error = {"type": type_, "code": code, "message": message, "param": None}
         failed = {"code": code or "server_error", "message": message}
         return self._event("error", {"error": error}) + self._event(

@@ -50,9 +50,11 @@ class AssistantWs:
 
     @property
     def connections(self) -> int:
+        """How many sockets are open."""
         return sum(len(group) for group in self._connections.values())
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [
             web.get("/ws/chat", self.connect),
             web.post("/api/projects/{project}/members", self.add_member),
@@ -87,6 +89,7 @@ class AssistantWs:
         return web.json_response({"user": data["user"]}, status=201) if added else error(404, "No such project.")
 
     async def read_conversation(self, request: web.Request) -> web.Response:
+        """A conversation of a project with its messages, for the project's members."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user
@@ -102,6 +105,7 @@ class AssistantWs:
         return web.json_response({**conversation.to_json(), "messages": [item.to_json() for item in messages]})
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
+        """Sign a socket in to a project, and serve it until its client leaves."""
         user = self._server.users.of_handshake(request)
         if user is None:
             return error(401, "Sign in first.", **{"www-authenticate": "Bearer"})

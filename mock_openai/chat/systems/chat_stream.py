@@ -26,6 +26,7 @@ class ChatStream:
         self._server = server
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [
             web.post("/api/chat/stream", self.stream),
             web.post("/api/chat/conversations", self.create_conversation),
@@ -33,6 +34,7 @@ class ChatStream:
         ]
 
     async def create_conversation(self, request: web.Request) -> web.Response:
+        """A new conversation, `{title?}` → `{id, title, created_at}`."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user
@@ -49,6 +51,7 @@ class ChatStream:
         return web.json_response(conversation.to_json(), status=201)
 
     async def read_conversation(self, request: web.Request) -> web.Response:
+        """One of the user's conversations with its messages."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user
@@ -62,6 +65,7 @@ class ChatStream:
         return web.json_response({**conversation.to_json(), "messages": [item.to_json() for item in messages]})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The reply to `{message, conversationId?, model?}` as events."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user

@@ -45,12 +45,14 @@ class ConversationStream:
         self._sessions = Sessions(server.store)
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [
             web.post("/api/conversation-stream/{user_id}", self.stream),
             web.post("/api/conversation/{user_id}", self.answer),
         ]
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The reply to `{message, session_id?, model?}` as events."""
         turn = await self._turn(request)
         if isinstance(turn, web.Response):
             return turn

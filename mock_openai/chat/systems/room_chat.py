@@ -88,9 +88,11 @@ class RoomChat:
 
     @property
     def connections(self) -> int:
+        """How many clients are connected."""
         return len(self._clients)
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [web.route(method, "/socket.io/", self.engine) for method in ("GET", "POST", "OPTIONS")]
 
     async def engine(self, request: web.Request) -> web.StreamResponse:
@@ -195,6 +197,7 @@ class RoomChat:
         )
 
     async def leave_room(self, client: Client, data: Any) -> dict[str, Any]:
+        """Leave the room that the client is in; the others are told."""
         problem = _room_problem(data)
         if problem is not None or client.room != data["roomName"]:
             return await self._refuse(client, problem or "You are not in this room.")

@@ -36,6 +36,7 @@ class RoomChatRest:
         self._sessions: OrderedDict[tuple[str, str], Question] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [
             web.post("/openai/chatCompletion", self.complete),
             web.post("/openai/chatCompletion/stream/start", self.start),
@@ -44,6 +45,7 @@ class RoomChatRest:
         ]
 
     async def complete(self, request: web.Request) -> web.Response:
+        """The reply to `{messages, model?}` in one piece."""
         asked = await self._asked(request)
         if isinstance(asked, web.Response):
             return asked
@@ -77,6 +79,7 @@ class RoomChatRest:
         )
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The reply to what `start` has kept, as events; it can be read once."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user

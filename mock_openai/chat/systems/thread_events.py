@@ -45,6 +45,7 @@ class ThreadEvents:
         self._threads = Threads(server.store)
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes, for aiohttp."""
         return [
             web.post("/chat/threads", self.create),
             web.get("/chat/threads/{id}/messages", self.read_messages),
@@ -80,6 +81,7 @@ class ThreadEvents:
         return web.json_response({"thread": thread.to_json()}, status=201)
 
     async def read_messages(self, request: web.Request) -> web.Response:
+        """The messages of a thread, oldest first."""
         known = self._known(request)
         if isinstance(known, web.Response):
             return known
@@ -91,6 +93,7 @@ class ThreadEvents:
         return web.json_response({"messages": [message.to_json() for message in messages]})
 
     async def read_documents(self, request: web.Request) -> web.Response:
+        """The documents of a thread that the user may know of, without their text."""
         known = self._known(request)
         if isinstance(known, web.Response):
             return known
@@ -103,6 +106,7 @@ class ThreadEvents:
         return web.json_response({"documents": [item.to_json() for item in documents if may_read(clearance, item)]})
 
     async def add_document(self, request: web.Request) -> web.Response:
+        """Store `{content, title?, clearance?}` with a thread."""
         known = self._known(request)
         if isinstance(known, web.Response):
             return known
@@ -128,6 +132,7 @@ class ThreadEvents:
         return web.json_response({"document": document.to_json()}, status=201)
 
     async def read_preferences(self, request: web.Request) -> web.Response:
+        """What the user prefers."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user
@@ -137,6 +142,7 @@ class ThreadEvents:
             return error(503, "The preferences could not be read.")
 
     async def set_preferences(self, request: web.Request) -> web.Response:
+        """Replace what the user prefers; a preference that is left out is forgotten."""
         user = self._server.admit(request)
         if isinstance(user, web.Response):
             return user
@@ -171,6 +177,7 @@ class ThreadEvents:
         return web.json_response({"response": text})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The reply to `{content}` as events."""
         mode = self._server.mode_of(request)
         if isinstance(mode, web.Response):
             return mode

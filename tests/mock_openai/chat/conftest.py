@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -16,6 +16,7 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 
 from mock_openai.chat.app import SERVER, create_app
+from mock_openai.chat.limits import Caps
 from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.upstream.app import UpstreamSettings
 from mock_openai.upstream.app import create_app as create_upstream
@@ -77,6 +78,10 @@ class Servers:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         async with self.http.request(method, self.url + path, json=data, headers=headers, **more) as response:
             return response.status, await response.json()
+
+    def cap(self, caps: Caps) -> None:
+        """End replies that begin from now on by these caps."""
+        self.server.settings = replace(self.server.settings, caps=caps)
 
     async def user(self, system: str, token: str = "alice-token", **options: Any) -> Any:
         """A client of a system, ready to ask."""

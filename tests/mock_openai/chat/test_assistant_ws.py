@@ -249,4 +249,4 @@ async def test_an_upstream_that_cannot_be_used_is_reported_at_the_start(caplog: 
                 await asyncio.sleep(0.01)
     assert health["upstream"] == "The model could not be reached."
     assert "http://127.0.0.1:9 cannot be used" in caplog.text
-    assert app[SERVER].streams == 0
+    assert app[SERVER].figures.streams == 0

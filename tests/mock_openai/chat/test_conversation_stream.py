@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from mock_openai.chat.limits import Caps
+from mock_openai.chat.provider import Delta, Prompt
 
 Serve = Callable[..., Awaitable[Any]]
 
@@ -126,9 +128,40 @@ async def test_the_reply_in_one_piece_falls_back_too(serve: Serve) -> None:
     assert data["error"]
 
 
+class Silent:
+    """A provider that never answers. `asked` and `left` count its requests and those that were given up."""
+
+    def __init__(self) -> None:
+        self.asked = self.left = 0
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        raise NotImplementedError
+
+    async def complete(self, prompt: Prompt) -> str:
+        self.asked += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left += 1
+        return ""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 async def test_a_reply_in_one_piece_is_not_awaited_for_ever(serve: Serve) -> None:
-    servers = await serve(caps=Caps(duration_s=0.2))
-    mark = await servers.plan("never", faults=["silent-headers"])
-    status, data = await servers.call("POST", "/api/conversation/alice", {"message": f"go {mark}"})
+    servers = await serve(caps=Caps(duration_s=0.05))
+    providers = servers.server.openai, servers.server.gemini = Silent(), Silent()
+    status, data = await servers.call("POST", "/api/conversation/alice", {"message": "go"})
     assert (status, data["error"]) == (502, "The model took too long.")
-    assert [entry["ended"] for entry in await servers.ended("never", 2)] == ["cancelled", "cancelled"]
+    assert [(provider.asked, provider.left) for provider in providers] == [(1, 1), (1, 1)]
+
+
+async def test_who_gives_up_on_a_reply_in_one_piece_cancels_it(serve: Serve) -> None:
+    servers = await serve()
+    mark = await servers.plan("never", faults=["silent-headers"])
+    asking = asyncio.create_task(servers.call("POST", "/api/conversation/alice", {"message": f"go {mark}"}))
+    while not await servers.entries("never"):
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    assert [entry["ended"] for entry in await servers.ended("never")] == ["cancelled"]

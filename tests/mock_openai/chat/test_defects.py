@@ -102,7 +102,7 @@ async def forgets_partial_replies(servers: Any, _: Path) -> bool:
 async def store_failure_ends_stream(servers: Any, folder: Path) -> bool:
     user = await servers.user("chat-stream")
     asking = asyncio.create_task(user.ask(f"go {await servers.plan('slow', profile=SLOW, tokens=10)}"))
-    while servers.server.streams == 0:
+    while servers.server.figures.streams == 0:
         await asyncio.sleep(0.005)
     locker = sqlite3.connect(folder / "chat.db", isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
