@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+MAX_NAME_CHARS = 200
+
 
 class ExitCode(IntEnum):
     """What the process tells the shell. Documented in docs/reference/exit-codes.md."""
@@ -94,6 +96,8 @@ class TargetUnreachable(StreambenchError):
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name that `name` was probably meant to be, or None when nothing is close."""
+    if len(name) > MAX_NAME_CHARS:  # the search costs the square of the length
+        return None
     matches = difflib.get_close_matches(name, list(valid), n=5, cutoff=0.6)
     # Letters in the wrong order are the commonest mistake of all, and difflib thinks little of them.
     swapped = [match for match in matches if sorted(match) == sorted(name)]

@@ -15,6 +15,9 @@ from streambench.errors import ConfigurationError, nearest
 MAX_NODES = 20_000
 MAX_DEPTH = 40
 
+MAX_DIGITS = 300  # of a number; what has more is a mistake, and Python refuses to print it
+SHOWN_CHARS = 60  # of a text in a message
+
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 
 
@@ -77,7 +80,7 @@ class Located:
             for key in self.value:
                 if key not in allowed:
                     hint = "" if nearest(key, allowed) else f"; {what} takes {', '.join(allowed)}"
-                    raise self.key_error(key, f"{what} has no key {key!r}{hint}.", valid=allowed)
+                    raise self.key_error(key, f"{what} has no key {_shown(key)}{hint}.", valid=allowed)
         return self.value
 
     def sequence(self, what: str) -> list[Located]:
@@ -97,7 +100,9 @@ class Located:
         allowed = tuple(valid)
         text = self.string(what)
         if text not in allowed:
-            raise self.error(f"{what} must be one of {', '.join(allowed)}, not {text!r}.", text=text, valid=allowed)
+            raise self.error(
+                f"{what} must be one of {', '.join(allowed)}, not {_shown(text)}.", text=text, valid=allowed
+            )
         return text
 
 
@@ -130,14 +135,28 @@ def describe(value: Any) -> str:
         case list():
             return "a list"
         case str():
-            return f"the text {value!r}"
+            return f"the text {value!r}" if len(value) <= SHOWN_CHARS else f"a text of {len(value):,} characters"
     return f"the number {value}"
+
+
+def read_document(text: str, path: str, what: str) -> Located:
+    """The mapping that is `what`, such as `a dialect`.
+
+    Raises ConfigurationError, which quotes nothing of what is no mapping: the path may be that of any other file.
+    """
+    root = read_yaml(text, path)
+    if not isinstance(root.value, dict):
+        found = "a list" if isinstance(root.value, list) else "one value"
+        reason = f"{what} must be a mapping, not {found}"
+        raise ConfigurationError(reason, path=path, line=root.line, column=root.column)
+    return root
 
 
 def read_yaml(text: str, path: str) -> Located:
     """The document in `text`, located in `path`. Raises ConfigurationError."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     try:
         node = YAML(typ="safe", pure=True).compose(text)
@@ -147,11 +166,24 @@ def read_yaml(text: str, path: str) -> Located:
         raise ConfigurationError(
             f"not valid YAML: {error.problem or error.context}", path=path, line=line, column=column
         ) from None
-    except (YAMLError, RecursionError, ValueError) as error:
-        raise ConfigurationError(f"not valid YAML: {error}", path=path) from None
+    except ReaderError as error:
+        line, column = _place(text, error.position)
+        raise ConfigurationError(f"not valid YAML: {error.reason}", path=path, line=line, column=column) from None
+    except RecursionError:
+        raise ConfigurationError("not valid YAML: too deep", path=path) from None
+    except (YAMLError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"not valid YAML: {type(error).__name__}", path=path) from None
     if node is None:
         raise ConfigurationError("the file is empty", path=path, line=1, column=1)
     return _Reader(path, text.splitlines()).read(node, 0)
+
+
+def _place(text: str, position: object) -> tuple[int | None, int | None]:
+    """Line and column of a position in a text, both from 1."""
+    if not isinstance(position, int):
+        return None, None
+    line_start = text.rfind("\n", 0, position) + 1
+    return text.count("\n", 0, position) + 1, position - line_start + 1
 
 
 class _Reader:
@@ -186,10 +218,10 @@ class _Reader:
             if str(key_node.tag).endswith(":merge"):
                 continue
             key_line, key_column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
-            key = str(key_node.value)
+            key = self._whole_characters(str(key_node.value), key_line, key_column)
             if key in values:
                 raise ConfigurationError(
-                    f"the key {key!r} is there twice; it was first given in line {places[key][0]}",
+                    f"the key {_shown(key)} is there twice; it was first given in line {places[key][0]}",
                     path=self._path,
                     line=key_line,
                     column=key_column,
@@ -225,6 +257,10 @@ class _Reader:
                 return None
             case "bool":
                 return text.lower() == "true"
+            case "int" | "float" if len(text) > MAX_DIGITS:
+                raise ConfigurationError(
+                    f"a number of {len(text):,} characters is too long", path=self._path, line=line, column=column
+                )
             case "int" if _INTEGER.fullmatch(text):
                 return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
             case "float":
@@ -233,11 +269,31 @@ class _Reader:
                 except ValueError:
                     return text
             case "str" | "timestamp" | "int":
-                return text
+                return self._whole_characters(text, line, column)
         raise ConfigurationError(
-            f"the tag {node.tag} is not allowed here: write plain values",
+            f"the tag {str(node.tag)[:SHOWN_CHARS]} is not allowed here: write plain values",
             path=self._path,
             line=line,
             column=column,
             text=text,
         )
+
+    def _whole_characters(self, text: str, line: int, column: int) -> str:
+        r"""`text` with the halves of a character joined, as JSON writes them (`\ud83d\ude00`).
+
+        A half that stays alone cannot be sent or written; it is an error.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            try:
+                return text.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                reason = "the text holds half a character (a UTF-16 surrogate without its other half)"
+                raise ConfigurationError(reason, path=self._path, line=line, column=column) from None
+        return text
+
+
+def _shown(key: str) -> str:
+    """A key in a message."""
+    return repr(key if len(key) <= SHOWN_CHARS else f"{key[:SHOWN_CHARS]}…")

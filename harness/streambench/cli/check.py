@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from streambench.errors import ConfigurationError, ExitCode
+from streambench.files import read_all
 from streambench.findings import Axis, Finding, Severity
 from streambench.rules import declare_note
 
@@ -158,9 +159,7 @@ def check_har(file: IO[bytes], *, dialect_name: str | None, wire: str | None, sh
     from streambench.cli.har import MAX_FILE_BYTES, read_har
 
     dialect, chosen_wire = _protocol(dialect_name, wire)
-    data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"the HAR file is larger than {MAX_FILE_BYTES:,} bytes", path=file.name)
+    data = read_all(file, MAX_FILE_BYTES)
     return [
         _check_har_stream(stream, _Check(dialect, dialect_name, chosen_wire, show_events=show_events))
         for stream in read_har(data, file.name, chosen_wire)

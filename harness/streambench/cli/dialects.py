@@ -7,6 +7,9 @@ from typing import IO
 import click
 
 from streambench.errors import ConfigurationError
+from streambench.files import read_all
+
+MAX_CAPTURE_BYTES = 16 << 20  # of what a dialect is drafted from
 
 
 class _NameOrCommand(click.Group):
@@ -93,7 +96,7 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
 
     decoder = capture_decoder(wire)
     try:
-        messages = [*decoder.feed(capture.read()), *decoder.finish()]
+        messages = [*decoder.feed(read_all(capture, MAX_CAPTURE_BYTES)), *decoder.finish()]
     except WireError as error:
         raise ConfigurationError(f"the capture cannot be read as {wire}: {error}", path=capture.name) from None
     if not messages:

@@ -9,7 +9,6 @@ responses, one after the other.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from streambench.errors import ConfigurationError
 
 MAX_FILE_BYTES = 512 << 20
+MAX_NUMBER = 1e15
 MIME_TYPES = {
     "sse": ("text/event-stream",),
     "ndjson": ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"),
@@ -86,7 +86,7 @@ def _response(entry: Mapping[str, Any], url: str) -> HarStream:
     elif _at(entry, "response", "content", "encoding") == "base64":
         try:
             body = base64.b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:  # not of that alphabet, or not even ASCII
             problem = "its body is not the base64 that it is said to be"
     else:
         body = text.encode("utf-8", "surrogatepass")
@@ -113,7 +113,10 @@ def _polled(entries: list[Mapping[str, Any]]) -> list[HarStream]:
     """Connections that never left polling, each by its session id."""
     pieces: dict[tuple[str, str], list[Piece]] = {}
     for entry in entries:
-        url = urlsplit(str(_at(entry, "request", "url") or ""))
+        try:
+            url = urlsplit(str(_at(entry, "request", "url") or ""))
+        except ValueError:
+            continue
         query = dict(parse_qsl(url.query))
         text = _at(entry, "response", "content", "text")
         if query.get("transport") != "polling" or "sid" not in query:
@@ -146,7 +149,10 @@ def _at(value: Any, *keys: str) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A number that a time can be; a whole number may have more digits than fit, and Python's JSON knows infinity."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < MAX_NUMBER:
+        return None
+    return float(value)
 
 
 def _mappings(entries: Any) -> list[Mapping[str, Any]]:

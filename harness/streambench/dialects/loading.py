@@ -26,11 +26,12 @@ from streambench.dialects.requests import (
 )
 from streambench.dialects.templates import RequestTemplate, SetupStep, placeholders
 from streambench.errors import ConfigurationError
+from streambench.files import read_text
 from streambench.grammar import Automaton, GrammarError
 from streambench.grammar.automaton import compile_parsed
 from streambench.grammar.expression import Algebra
 from streambench.grammar.notation import is_event_name, parse_grammar
-from streambench.located import Located, read_yaml
+from streambench.located import Located, read_document
 from streambench.paths import compile_path
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -106,17 +107,14 @@ def _nearest(name: str, valid: Iterable[str]) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigurationError(f"larger than {MAX_FILE_BYTES:,} bytes: is it a dialect file?", path=str(path))
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"the dialect file cannot be read: {error.strerror}", path=str(path)) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError("the dialect file is not UTF-8 text", path=str(path)) from None
+        return read_text(path, MAX_FILE_BYTES)
+    except ConfigurationError as error:
+        error.reason = f"the dialect file {error.reason}"
+        raise
 
 
 def _load(path: Path, text: str) -> Dialect:
-    return _Loader(read_yaml(text, str(path)), path).load()
+    return _Loader(read_document(text, str(path), "a dialect"), path).load()
 
 
 class _Loader:

@@ -161,3 +161,27 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["streams"][0]["axes"] == {"content": 0, "grammar": 0, "termination": 1, "timing": 0}
     assert run_command(["check", str(path), "--har", "-d", "chat-stream"]) == 3
     assert "FAILED  http://x/a breaks chat-stream in 1 place (termination 1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"time": 10**400},
+        {"time": float("inf")},
+        {"timings": {"wait": 10**400}},
+        {"timings": {"wait": float("nan")}},
+        {"request": {"url": "http://[x/?transport=polling&sid=1"}},
+        {"request": {"url": 7}},
+        {"response": {"content": {"mimeType": "text/event-stream", "text": "ä", "encoding": "base64"}}},
+        {"response": []},
+        {"_webSocketMessages": [{"type": "receive", "opcode": 1, "data": "\ud83d", "time": -(10**400)}]},
+    ],
+)
+@pytest.mark.parametrize("dialect", ["chat-stream", "assistant-ws", "room-chat"])
+def test_an_entry_of_any_form_is_read_or_left_out(broken: dict[str, Any], dialect: str) -> None:
+    file = har({**entry("http://x/", "text/event-stream", "data: {}\n\n"), **broken})
+    try:
+        for result in check(file, dialect):
+            json.dumps(result.to_json(), allow_nan=False)
+    except ConfigurationError as error:
+        assert "no entry of this HAR file" in str(error)  # noqa: PT017
