@@ -126,7 +126,7 @@ async def _probe(scenario: Scenario, count: int, *, as_json: bool) -> tuple[list
     """Stream one after the other; returns what was seen, and whether Ctrl-C ended it."""
     from streambench.analysis.metrics import Settings
     from streambench.analysis.stream import analyse
-    from streambench.load.run import open_probe
+    from streambench.load.probe import open_probe
 
     settings = Settings(scenario.stall_after_ns, scenario.reading_wpm)
     streams: list[AnalysedStream] = []

@@ -7,38 +7,35 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from streambench.analysis.gates import Gate, GateError, parse_gate
 from streambench.drivers.target import Timeouts
 from streambench.errors import ConfigurationError, nearest
-from streambench.load.scenario import SERVED, Scenario, Serve, Target
-from streambench.load.targets import SUFFIXES, TargetReader
+from streambench.load.prompts import Prompts, read_prompts
+from streambench.load.scenario import (
+    GATES,
+    LOAD,
+    NAME,
+    NAME_PATTERN,
+    PROMPTS,
+    READING_WPM,
+    SECTION,
+    SEED,
+    SERVE,
+    STALL_AFTER,
+    TARGET,
+    TARGETS,
+    TIMEOUTS,
+    VERSION,
+    VERSION_NUMBER,
+    Scenario,
+    read_timeouts,
+)
+from streambench.load.targets import SUFFIXES, Target, TargetReader
 from streambench.load.values import Values
-from streambench.load.workload import LoadReader, PromptReader
 from streambench.located import Located, read_yaml
-from streambench.units import NS_PER_S
 
 MAX_FILE_BYTES = 1 << 20
-TOP_KEYS = (
-    "version",
-    "name",
-    "serve",
-    "target",
-    "targets",
-    "prompts",
-    "load",
-    "timeouts",
-    "gates",
-    "seed",
-    "stall_after",
-    "reading_wpm",
-)
-TIMEOUT_KEYS = ("connect", "first_chunk", "idle", "total")
-OPENAI_KEYS = ("profile", "seed", "tokens")
-CHAT_KEYS = ("streaming", "db", "users", "rate_limit")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def bundled_scenarios() -> dict[str, Path]:
@@ -132,109 +129,60 @@ class _Loader:
     """Reads one document."""
 
     def __init__(self, root: Located, path: Path, environ: Mapping[str, str]) -> None:
-        self._top = root.mapping("a scenario", TOP_KEYS)
-        self._root = root
-        self._path = path
         self._values = Values(path, environ)
+        self._given = SECTION.read(root, self._values)
+        self._path = path
 
     def load(self, digest: str, more_gates: Sequence[str]) -> Scenario:
-        self._check_version()
-        serve = self._serve()
-        timeouts = self._timeouts()
+        """The scenario of the document, with more gates than its own. Raises ConfigurationError."""
+        given = self._given
+        if given[VERSION] != VERSION_NUMBER:
+            raise given.at(VERSION).error(
+                f"this is scenario version {given[VERSION]}; this streambench reads version {VERSION_NUMBER}"
+            )
+        serve = given[SERVE]  # before all that may name a server
+        timeouts = read_timeouts(given[TIMEOUTS])
         targets = self._targets(timeouts)
-        has_upstream = any(target.two_sided for target in targets)
         sides = {target.name: target.two_sided for target in targets}
+        prompts = given[PROMPTS]
         return Scenario(
-            name=self._name(),
+            name=given[NAME] or self._path.stem,
             path=str(self._path),
             content_hash=digest,
             targets=targets,
             serve=serve,
-            prompts=PromptReader(self._values, has_upstream=has_upstream).read(self._top.get("prompts")),
-            load=LoadReader(self._values).read(self._top.get("load")),
+            prompts=Prompts()
+            if prompts is None
+            else read_prompts(prompts, self._values, has_upstream=any(sides.values())),
+            load=given[LOAD],
             timeouts=timeouts,
             gates=(*self._gates(sides), *(_option_gate(text, sides) for text in more_gates)),
-            seed=self._values.integer(self._top.get("seed"), "'seed'", 0, 2**63 - 1, 0),
-            stall_after_ns=self._values.duration(self._top.get("stall_after"), "'stall_after'", NS_PER_S // 2),
-            reading_wpm=self._values.number(self._top.get("reading_wpm"), "'reading_wpm'", 1, 10_000, 250.0),
+            seed=given[SEED],
+            stall_after_ns=given[STALL_AFTER],
+            reading_wpm=given[READING_WPM],
             secrets=self._values.secrets,
-        )
-
-    def _check_version(self) -> None:
-        node = self._top.get("version")
-        if node is not None and node.value != 1:
-            raise node.error(f"this is scenario version {node.value}; this streambench reads version 1")
-
-    def _name(self) -> str:
-        node = self._top.get("name")
-        if node is None:
-            return self._path.stem
-        name = node.string("'name'")
-        if _NAME.fullmatch(name) is None:
-            raise node.error("a name is made of letters, digits, `.`, `_` and `-`: it becomes a folder", text=name)
-        return name
-
-    def _serve(self) -> Serve:
-        node = self._top.get("serve")
-        if node is None:
-            return Serve()
-        keys = node.mapping("'serve'", SERVED)
-        self._values.served = set(keys)
-        options: dict[str, dict[str, Any]] = {}
-        for name, allowed in (("openai", OPENAI_KEYS), ("chat", CHAT_KEYS)):
-            if name in keys:
-                given = keys[name]
-                options[name] = (
-                    {}
-                    if given.value is None
-                    else {key: item.plain() for key, item in given.mapping(f"'serve.{name}'", allowed).items()}
-                )
-        if "chat" in options and "openai" not in options:
-            raise node.key_error("chat", "the chat server needs its upstream: add openai: {} beside it")
-        openai = keys.get("openai")
-        if openai is not None and isinstance(openai.value, dict):
-            for key, low, high in (("seed", 0, 2**63 - 1), ("tokens", 0, 100_000)):
-                self._values.integer(openai.value.get(key), f"'{key}'", low, high, 0)
-        chat = keys.get("chat")
-        if chat is not None and isinstance(chat.value, dict):
-            for key, item in chat.value.items():
-                if key == "users":
-                    for name, token in item.mapping("'users'").items():
-                        self._values.scalar(token, f"the token of {name!r}")
-                else:
-                    self._values.scalar(item, f"'{key}'")
-        return Serve(options.get("openai"), options.get("chat"))
-
-    def _timeouts(self) -> Timeouts:
-        node = self._top.get("timeouts")
-        keys = node.mapping("'timeouts'", TIMEOUT_KEYS) if node is not None else {}
-        default = Timeouts()
-        return Timeouts(
-            connect_ns=self._values.duration(keys.get("connect"), "'connect'", default.connect_ns),
-            first_chunk_ns=self._values.duration(keys.get("first_chunk"), "'first_chunk'", default.first_chunk_ns),
-            idle_ns=self._values.duration(keys.get("idle"), "'idle'", default.idle_ns),
-            total_ns=self._values.duration(keys.get("total"), "'total'", default.total_ns),
         )
 
     def _targets(self, timeouts: Timeouts) -> tuple[Target, ...]:
         reader = TargetReader(self._values, timeouts)
-        one, many = self._top.get("target"), self._top.get("targets")
+        given = self._given
+        one, many = given.get(TARGET), given.get(TARGETS)
         if one is not None and many is not None:
-            raise self._root.key_error("targets", "there is either one 'target', or 'targets' with their names")
+            raise given.node.key_error(TARGETS.name, "there is either one 'target', or 'targets' with their names")
         if one is not None:
             return (reader.read(None, one),)
         if many is None:
-            raise self._root.error("a scenario needs a 'target', or 'targets' with their names")
+            raise given.node.error("a scenario needs a 'target', or 'targets' with their names")
         named = many.mapping("'targets'")
         if not named:
             raise many.error("'targets' names no target")
         for name in named:
-            if _NAME.fullmatch(name) is None:
+            if re.fullmatch(NAME_PATTERN, name) is None:
                 raise many.key_error(name, "a target's name is made of letters, digits, `.`, `_` and `-`")
         return tuple(reader.read(name, node) for name, node in named.items())
 
     def _gates(self, sides: Mapping[str, bool]) -> tuple[Gate, ...]:
-        node = self._top.get("gates")
+        node = self._given.get(GATES)
         if node is None or node.value is None:
             return ()
         gates: list[Gate] = []

@@ -1,134 +1,134 @@
-"""A scenario: what is driven, how hard, and what must hold.
-
-Plain values; `loading` makes them from a file.
-"""
+"""A scenario: what is driven, how hard, and what must hold; and the keys at the top of its file."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streambench.analysis.gates import Gate
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.target import Timeouts
+from streambench.load.fields import Field, Given, Nested, Section
+from streambench.load.gate_pattern import gate_pattern
+from streambench.load.kinds import Duration, Integer, Number, Plain, Schema
+from streambench.load.phases import Load, LoadKind
+from streambench.load.prompts import SECTION as PROMPTS_SECTION
+from streambench.load.prompts import Prompts
 from streambench.load.secrets import Secrets
+from streambench.load.serve import MAX_SEED, Serve, ServeKind
+from streambench.load.targets import Target
+from streambench.load.values import Values
+from streambench.located import Located
 from streambench.units import NS_PER_MS
 
-DEFAULT_PROMPT = "Explain quantum computing in simple terms"
-SERVED = ("openai", "chat")
+VERSION_NUMBER = 1
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+_TIMEOUTS = Timeouts()
+CONNECT = Field("connect", Duration(), "for a connection, TLS included", _TIMEOUTS.connect_ns)
+FIRST_CHUNK = Field("first_chunk", Duration(), "from the request to the first content", _TIMEOUTS.first_chunk_ns)
+IDLE = Field(
+    "idle",
+    Duration(),
+    "after the first content: from one read (on sockets: one message) to the next",
+    _TIMEOUTS.idle_ns,
+)
+TOTAL = Field("total", Duration(), "from the request to the end of the reply", _TIMEOUTS.total_ns)
+TIMEOUTS_SECTION = Section("'timeouts'", CONNECT, FIRST_CHUNK, IDLE, TOTAL)
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a simulated user says. `tokens`: the length of the upstream's reply, None for its default."""
+class Name:
+    """What becomes the name of a folder."""
 
-    text: str = DEFAULT_PROMPT
-    tokens: int | None = None
+    def read(self, node: Located, values: Values, what: str) -> str:
+        """The name. Raises ConfigurationError for what a folder should not be called."""
+        name = node.string(what)
+        if re.fullmatch(NAME_PATTERN, name) is None:
+            raise node.error("a name is made of letters, digits, `.`, `_` and `-`: it becomes a folder", text=name)
+        return name
 
+    def schema(self) -> Schema:
+        """A string of such characters."""
+        return {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """The prompts, used in turn, and how the fake upstream replies to them where there is one.
-
-    `profile` is a latency profile's name or object, `faults` what the upstream gets wrong on purpose; both as the
-    upstream's plans take them.
-    """
-
-    prompts: tuple[Prompt, ...] = (Prompt(),)
-    profile: Any = None
-    faults: tuple[Any, ...] = ()
-
-    def of_stream(self, number: int) -> Prompt:
-        return self.prompts[number % len(self.prompts)]
+    def show(self, value: Any) -> str:
+        """The name."""
+        return f"`{value}`"
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of load on each target.
+VERSION = Field("version", Plain({"const": VERSION_NUMBER}), "version of this format", VERSION_NUMBER)
+NAME: Field[str | None] = Field(
+    "name", Name(), "letters, digits, `.`, `_`, `-`; the folder of its runs", None, shown="the file's name"
+)
+SERVE: Field[Serve] = Field("serve", ServeKind(), "[bundled servers](#serve) to start", Serve(), shown="none")
+TARGET: Field[Any] = Field(
+    "target",
+    Plain({"$ref": "#/$defs/target"}),
+    "the one [system under test](#target-and-targets); its name is that of its dialect",
+    None,
+)
+TARGETS: Field[Any] = Field(
+    "targets",
+    Plain(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
+            "additionalProperties": {"$ref": "#/$defs/target"},
+        }
+    ),
+    "several of them, by name; instead of `target`",
+    None,
+)
+PROMPTS: Field[Given | None] = Field(
+    "prompts",
+    Nested(PROMPTS_SECTION, in_table=False),
+    "[what users say](#prompts), and how the fake upstream replies",
+    None,
+    shown="one prompt",
+)
+LOAD: Field[Load] = Field("load", LoadKind(), "[how hard](#load)", Load(), shown="one user, one stream")
+TIMEOUTS: Field[Given | None] = Field(
+    "timeouts", Nested(TIMEOUTS_SECTION, in_table=False), "[how long to wait](#timeouts)", None
+)
+GATES: Field[Any] = Field(
+    "gates",
+    Plain({"type": ["array", "null"], "items": {"type": "string", "pattern": gate_pattern()}}),
+    "[what must hold](gates.md), a list of texts",
+    None,
+)
+SEED = Field("seed", Integer(0, MAX_SEED), "of arrivals and of the fake upstream's texts and latencies, from 0", 0)
+STALL_AFTER = Field("stall_after", Duration(), "a longer gap is a stall", 500 * NS_PER_MS)
+READING_WPM = Field(
+    "reading_wpm",
+    Number(1, 10_000),
+    "the reader's speed for `qoe` and `reading_stall`, words a minute, 1 to 10,000",
+    250.0,
+)
+SECTION = Section(
+    "a scenario",
+    VERSION,
+    NAME,
+    SERVE,
+    TARGET,
+    TARGETS,
+    PROMPTS,
+    LOAD,
+    TIMEOUTS,
+    GATES,
+    SEED,
+    STALL_AFTER,
+    READING_WPM,
+    rules={"oneOf": [{"required": [TARGET.name]}, {"required": [TARGETS.name]}]},
+)
 
-    Closed model: `users` talk in turn, each with `think_ns` between its streams. Open model: streams start by an
-    arrival process at `rate_from` to `rate_to` per second, or at the offsets of `trace_ns`. The phase ends after
-    `duration_ns`, or after `streams` streams; of the two at least one is given.
-    """
 
-    users: int | None = None
-    rate_from: float | None = None
-    rate_to: float | None = None
-    arrivals: str = "constant"
-    cv: float = 1.0
-    trace_ns: tuple[int, ...] | None = None
-    duration_ns: int | None = None
-    streams: int | None = None
-    think_ns: int = 0
-    max_active: int = 10_000
-
-    @property
-    def is_open(self) -> bool:
-        return self.users is None
-
-    def describe(self) -> str:
-        """The phase in a few words, for reports."""
-        seconds = "" if self.duration_ns is None else f"{self.duration_ns / 1e9:g} s"
-        count = "" if self.streams is None else f"{self.streams} streams"
-        how_long = " or ".join(part for part in (count, seconds) if part)
-        if self.users is not None:
-            think = f", {self.think_ns / 1e9:g} s think time" if self.think_ns else ""
-            return f"{self.users} user{'' if self.users == 1 else 's'}{think}, {how_long}"
-        if self.trace_ns is not None:
-            return f"{len(self.trace_ns)} arrivals of a trace"
-        rate = f"{self.rate_from:g}/s" + ("" if self.rate_from == self.rate_to else f" to {self.rate_to:g}/s")
-        return f"{rate} {self.arrivals} arrivals, {how_long}"
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The phases, one after the other; what starts in the first `warmup_ns` is recorded but not judged."""
-
-    phases: tuple[Phase, ...] = (Phase(users=1, streams=1),)
-    warmup_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Serve:
-    """The bundled servers to start: their options, or None for not starting one."""
-
-    openai: Mapping[str, Any] | None = None
-    chat: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A target as the scenario names it; `${serve.…}` in its texts is filled when the servers run.
-
-    `upstream` is the base URL of the fake upstream behind it, None where it is measured from one side only.
-    """
-
-    spec: TargetSpec
-    upstream: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def two_sided(self) -> bool:
-        return self.upstream is not None
-
-    def served_by(self, urls: Mapping[str, str]) -> Target:
-        """The target with the started servers' URLs in place of `${serve.…}`."""
-
-        def fill(text: str) -> str:
-            for name, url in urls.items():
-                text = text.replace(f"${{serve.{name}}}", url)
-            return text
-
-        spec = replace(
-            self.spec,
-            url=fill(self.spec.url),
-            headers=tuple((name, fill(value)) for name, value in self.spec.headers),
-            variables={name: fill(value) for name, value in self.spec.variables.items()},
-        )
-        return replace(self, spec=spec, upstream=None if self.upstream is None else fill(self.upstream))
+def read_timeouts(given: Given | None) -> Timeouts:
+    """The timeouts of a file; None where it has none."""
+    if given is None:
+        return Timeouts()
+    return Timeouts(given[CONNECT], given[FIRST_CHUNK], given[IDLE], given[TOTAL])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +144,11 @@ class Scenario:
     load: Load = field(default_factory=Load)
     timeouts: Timeouts = field(default_factory=Timeouts)
     gates: tuple[Gate, ...] = ()
-    seed: int = 0
-    stall_after_ns: int = 500 * NS_PER_MS
-    reading_wpm: float = 250.0
+    seed: int = SEED.default
+    stall_after_ns: int = STALL_AFTER.default
+    reading_wpm: float = READING_WPM.default
     secrets: Secrets = field(default_factory=Secrets)
 
     def served_by(self, urls: Mapping[str, str]) -> Scenario:
+        """The scenario with the started servers' URLs in place of `${serve.…}`."""
         return replace(self, targets=tuple(target.served_by(urls) for target in self.targets))

@@ -1,103 +1,83 @@
-"""The bundled servers as child processes on free loopback ports; they end with the run."""
+"""`serve` of a scenario file: the bundled servers that a run starts."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from streambench.errors import ConfigurationError, StreambenchError
-from streambench.load.scenario import Serve
+from streambench.load.fields import Field, Given, Nested, Section
+from streambench.load.kinds import Integer, Plain, Scalar, ScalarMap, Schema
+from streambench.load.prompts import MAX_TOKENS, PROFILE_SCHEMA
+from streambench.load.values import Values
+from streambench.located import Located
 
-READY_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 3.0
-LIMIT_BYTES = 1 << 20
+MAX_SEED = 2**63 - 1
 
+PROFILE = Field(
+    "profile",
+    Plain(PROFILE_SCHEMA),
+    "latency profile: a name, or an object with its parameters (`{name: fixed, ttft_ms: 200, gap_ms: 20}`)",
+    None,
+    shown="`openai-fast`",
+)
+SEED = Field("seed", Integer(0, MAX_SEED), "its own seed, for requests without a mark", 0)
+TOKENS = Field("tokens", Integer(0, MAX_TOKENS), "length of a reply", 80)
+OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS)
 
-class BundledServers:
-    """An async context manager; `urls` and `pids` are those of the started servers, by their name in the scenario."""
+MODES = ("real", "paced", "rapid", "sentence")
+STREAMING = Field("streaming", Scalar(MODES), ", ".join(f"`{mode}`" for mode in MODES), "real")
+DB = Field("db", Scalar(), "its SQLite file, or `:memory:`", ":memory:")
+USERS: Field[Any] = Field("users", ScalarMap("the token of"), "more users: a mapping from name to token", None)
+RATE_LIMIT = Field("rate_limit", Scalar(), "requests of one user, such as `5/s`", None, shown="none")
+CHAT_SECTION = Section("'serve.chat'", STREAMING, DB, USERS, RATE_LIMIT)
 
-    def __init__(self, serve: Serve) -> None:
-        self._serve = serve
-        self._children: list[asyncio.subprocess.Process] = []
-        self._discarding: list[asyncio.Task[None]] = []
-        self.urls: dict[str, str] = {}
-        self.pids: dict[str, int] = {}
-
-    async def __aenter__(self) -> Self:
-        try:
-            if self._serve.openai is not None:
-                seed = str(self._serve.openai.get("seed", 0))
-                ready = await self._start("mock_openai", ["--no-chat", "--seed", seed])
-                self.urls["openai"], self.pids["openai"] = ready["openai"], ready["pid"]
-            if self._serve.chat is not None:
-                arguments = ["--upstream", self.urls["openai"], *chat_arguments(self._serve.chat)]
-                ready = await self._start("mock_openai.chat", arguments)
-                self.urls["chat"], self.pids["chat"] = ready["chat"], ready["pid"]
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for child in reversed(self._children):
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.terminate()
-        for child in self._children:
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await child.wait()
-            except TimeoutError:
-                child.kill()
-                await child.wait()
-
-    async def _start(self, module: str, arguments: Sequence[str]) -> dict[str, Any]:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            "--json",
-            "--port",
-            "0",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LIMIT_BYTES,
-            process_group=0,  # Ctrl-C is for us: the servers are needed until the last stream is recorded
-        )
-        self._children.append(child)
-        assert child.stdout is not None
-        assert child.stderr is not None
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                line = await child.stdout.readline()
-        except TimeoutError:
-            raise StreambenchError(f"the bundled server {module} was not ready within {READY_TIMEOUT_S:g} s") from None
-        if not line:
-            said = (await child.stderr.read(LIMIT_BYTES)).decode("utf-8", "replace").strip().splitlines()
-            raise ConfigurationError(f"the bundled server {module} did not start: {said[-1] if said else 'no reason'}")
-        # Nobody reads what it says later; a full pipe would stop it.
-        self._discarding.append(asyncio.create_task(_discard(child.stderr)))
-        ready: dict[str, Any] = json.loads(line)
-        return ready
+OPENAI: Field[Given | None] = Field(
+    "openai", Nested(OPENAI_SECTION, nullable=True), "the [fake upstream](mock.md)", None, shown="not started"
+)
+CHAT: Field[Given | None] = Field(
+    "chat",
+    Nested(CHAT_SECTION, nullable=True),
+    "the reference chat server, in front of the fake upstream; needs `openai` beside it",
+    None,
+    shown="not started",
+)
+SECTION = Section("'serve'", OPENAI, CHAT, rules={"dependentRequired": {CHAT.name: [OPENAI.name]}})
 
 
-async def _discard(stream: asyncio.StreamReader) -> None:
-    while await stream.read(1 << 16):
-        pass
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """The bundled servers to start: their options, or None for not starting one."""
+
+    openai: Mapping[str, Any] | None = None
+    chat: Mapping[str, Any] | None = None
 
 
-def chat_arguments(options: Mapping[str, Any]) -> list[str]:
-    """The command line of the chat server for the scenario's `serve.chat`."""
-    arguments: list[str] = []
-    for key, option in (("streaming", "--streaming"), ("db", "--db"), ("rate_limit", "--rate-limit")):
-        if key in options:
-            arguments += [option, str(options[key])]
-    for name, token in (options.get("users") or {}).items():
-        arguments += ["--user", f"{name}:{token}"]
-    return arguments
+class ServeKind:
+    """`serve` as a type."""
+
+    def read(self, node: Located, values: Values, what: str) -> Serve:
+        """The servers; from now on `${serve.…}` may name them. Raises ConfigurationError."""
+        given = SECTION.read(node, values)
+        values.served = {field.name for field in SECTION if field in given}
+        if CHAT in given and OPENAI not in given:
+            raise node.key_error(CHAT.name, "the chat server needs its upstream: add openai: {} beside it")
+        return Serve(_options(given, OPENAI, OPENAI_SECTION), _options(given, CHAT, CHAT_SECTION))
+
+    def schema(self) -> Schema:
+        """The section's."""
+        return SECTION.schema()
+
+    def show(self, value: Any) -> str:
+        """What an absent `serve` is."""
+        return "none"
+
+
+def _options(given: Given, server: Field[Given | None], section: Section) -> dict[str, Any] | None:
+    """The options of a server as they are written, each of them checked."""
+    options = given[server]
+    if options is None:
+        return None
+    for field in section:
+        options[field]
+    return {field.name: options.at(field).plain() for field in section if field in options}

@@ -2,42 +2,185 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from streambench.dialects import Dialect, SetupStep, load_dialect
+from streambench.dialects import Dialect, SetupStep, bundled_dialects, load_dialect
 from streambench.dialects.requests import read_setup_step
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.errors import ConfigurationError
-from streambench.load.scenario import Target
+from streambench.load.fields import Field, Given, Nested, Section
+from streambench.load.kinds import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    Choice,
+    Integer,
+    Plain,
+    ScalarMap,
+    Schema,
+    Text,
+    matches,
+    pattern,
+)
 from streambench.load.secrets import SECRET_HEADERS
 from streambench.load.values import Values
 from streambench.located import Located
 
 SUFFIXES = (".yaml", ".yml")
-TARGET_KEYS = (
-    "dialect",
-    "url",
-    "headers",
-    "query",
-    "auth",
-    "variables",
-    "setup",
-    "upstream",
-    "tls",
-    "http",
-    "proxy",
-    "stamps",
-)
-AUTH_KEYS = ("bearer", "cookie")
 SCHEMES = {
     "sse": ("http", "https"),
     "ndjson": ("http", "https"),
     "websocket": ("ws", "wss", "http", "https"),
     "socketio": ("http", "https", "ws", "wss"),
 }
+# Of a URL without a user, whose port is one; the loader's check is more exact, and says what is wrong.
+_AUTHORITY = (
+    r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:\d{0,4}|:[1-5]\d{4}|:6[0-4]\d{3}|:65[0-4]\d\d|:655[0-2]\d|:6553[0-5])?"
+)
+_REST = r"([/?#].*)?"
+
+
+def _url_of(*schemes: str) -> str:
+    return f"({'|'.join(schemes)})://{_AUTHORITY}{_REST}"
+
+
+class DialectName:
+    """The name of a bundled dialect, or that of a file."""
+
+    def read(self, node: Located, values: Values, what: str) -> str:
+        """The name."""
+        return values.text(node, what)
+
+    def schema(self) -> Schema:
+        """A bundled name, which editors complete, or something that looks like a file."""
+        return {"anyOf": [{"enum": list(bundled_dialects())}, {"type": "string", "pattern": r"\.ya?ml$|/|\$\{"}]}
+
+    def show(self, value: Any) -> str:
+        """Never shown: a dialect has no default."""
+        return ""
+
+
+DIALECT: Field[str] = Field(
+    "dialect",
+    DialectName(),
+    "the protocol: a [bundled dialect](dialects/) or a [dialect file](dialect-file.md), looked for beside the scenario "
+    "first",
+    "",
+    required=True,
+)
+URL: Field[str] = Field(
+    "url",
+    Text((_url_of("https?", "wss?"),)),
+    "`http(s)://`, for sockets also `ws(s)://`. The base URL where the dialect knows its path, else the endpoint "
+    "itself. No user or password in it: those belong in `auth` or `headers`",
+    "",
+    required=True,
+)
+HEADERS: Field[dict[str, str]] = Field(
+    "headers", ScalarMap("the header", HEADER_NAME, HEADER_VALUE), "request headers, by name", {}, shown=""
+)
+QUERY: Field[dict[str, str]] = Field(
+    "query", ScalarMap("the query's"), "query parameters, by name; added to the URL", {}, shown=""
+)
+BEARER = Field("bearer", Text((HEADER_VALUE,)), "sent as `Authorization: Bearer TOKEN`", None)
+COOKIE = Field("cookie", Text((HEADER_VALUE,)), "sent as `Cookie: TEXT`", None)
+AUTH_SECTION = Section("'auth'", BEARER, COOKIE)
+AUTH: Field[Given | None] = Field(
+    "auth",
+    Nested(AUTH_SECTION, in_table=False),
+    "`bearer: TOKEN` sends `Authorization: Bearer TOKEN`, `cookie: TEXT` sends `Cookie: TEXT`",
+    None,
+)
+VARIABLES: Field[dict[str, str]] = Field(
+    "variables",
+    ScalarMap("the variable"),
+    "values for the dialect's placeholders, such as `{model: gpt-4o}`; only names that the dialect or the setup uses. "
+    "`{user}` is `user-N`",
+    {},
+    shown="the dialect's",
+)
+SETUP = Field(
+    "setup",
+    Plain({"type": "array", "items": {"$ref": "#/$defs/setup_step"}}),
+    "steps that each user does once before its first prompt, in place of the dialect's own: see [below](#setup)",
+    None,
+    shown="the dialect's",
+)
+UPSTREAM: Field[str | None] = Field(
+    "upstream",
+    Plain({"anyOf": [{"type": "null"}, pattern("none", "https?://.*")]}),
+    "base URL of the fake upstream behind this target, which makes the measurement two-sided; `none` for one side only",
+    None,
+    shown="`${serve.openai}` where that is started, else none",
+)
+VERIFY = Field("verify", Plain({"type": ["boolean", "string"]}), "how certificates are checked", True)
+TLS: Field[Given | None] = Field(
+    "tls",
+    Nested(Section("'tls'", VERIFY), in_table=False),
+    "`verify: true`, `false`, or the path of a CA file",
+    None,
+    shown="`{verify: true}`",
+)
+HTTP = Field(
+    "http",
+    Integer(1, 2),
+    "HTTP version: `1`, or `2`, which is agreed on with TLS (ALPN), and is spoken at once without TLS",
+    1,
+)
+PROXY: Field[str | None] = Field(
+    "proxy",
+    Plain({"anyOf": [{"type": "null"}, pattern(rf"http://([^\s/?#@]*@)?{_AUTHORITY}{_REST}")]}),
+    "URL of an HTTP proxy, `http://[user:password@]host:port`",
+    None,
+    shown="none; the environment's proxy settings are not used",
+)
+STAMPS: Field[Any] = Field(
+    "stamps",
+    Choice(("auto", "kernel", "user")),
+    "who stamps arrivals: `kernel`, `user`, or `auto` (the kernel where it can): [stamps](../explanation/stamps.md)",
+    "auto",
+)
+SECTION = Section("a target", DIALECT, URL, HEADERS, QUERY, AUTH, VARIABLES, SETUP, UPSTREAM, TLS, HTTP, PROXY, STAMPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target as the scenario names it; `${serve.…}` in its texts is filled when the servers run.
+
+    `upstream` is the base URL of the fake upstream behind it, None where it is measured from one side only.
+    """
+
+    spec: TargetSpec
+    upstream: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The target's name in every report."""
+        return self.spec.name
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether its upstream says what it sent."""
+        return self.upstream is not None
+
+    def served_by(self, urls: Mapping[str, str]) -> Target:
+        """The target with the started servers' URLs in place of `${serve.…}`."""
+
+        def fill(text: str) -> str:
+            for name, url in urls.items():
+                text = text.replace(f"${{serve.{name}}}", url)
+            return text
+
+        spec = replace(
+            self.spec,
+            url=fill(self.spec.url),
+            headers=tuple((name, fill(value)) for name, value in self.spec.headers),
+            variables={name: fill(value) for name, value in self.spec.variables.items()},
+        )
+        return replace(self, spec=spec, upstream=None if self.upstream is None else fill(self.upstream))
 
 
 class TargetReader:
@@ -48,33 +191,31 @@ class TargetReader:
         self._timeouts = timeouts
 
     def read(self, name: str | None, node: Located) -> Target:
-        keys = node.mapping("a target", TARGET_KEYS)
-        for needed in ("dialect", "url"):
-            if needed not in keys:
-                raise node.error(f"a target needs {needed!r}")
-        dialect = self._dialect(keys["dialect"])
-        headers = self._headers(keys)
-        setup = self._setup(keys.get("setup"), dialect)
+        """The target that `node` describes; `name` None: that of its dialect. Raises ConfigurationError."""
+        given = SECTION.read(node, self._values)
+        dialect = self._dialect(given)
+        headers = self._headers(given)
+        setup = self._setup(given.get(SETUP), dialect)
         steps = dialect.setup if setup is None else setup
-        variables = self._variables(keys.get("variables"), dialect, steps)
-        self._check_placeholders(keys, dialect, steps, variables)
+        variables = self._variables(given, dialect, steps)
+        self._check_placeholders(given, dialect, steps, variables)
         spec = TargetSpec(
             name=name if name is not None else dialect.name,
             dialect=dialect,
-            url=self._url(keys, dialect),
+            url=self._url(given, dialect),
             headers=tuple(headers.items()),
             variables=variables,
             setup=setup,
-            tls_verify=self._tls(keys.get("tls")),
-            http=self._http(keys.get("http"), dialect),
-            proxy=self._proxy(keys.get("proxy")),
+            tls_verify=self._tls(given),
+            http=self._http(given, dialect),
+            proxy=self._proxy(given.get(PROXY)),
             timeouts=self._timeouts,
-            stamps=keys["stamps"].choice("'stamps'", ("auto", "kernel", "user")) if "stamps" in keys else "auto",  # type: ignore[arg-type]
+            stamps=given[STAMPS],
         )
-        return Target(spec, self._upstream(keys.get("upstream")))
+        return Target(spec, self._upstream(given.get(UPSTREAM)))
 
-    def _dialect(self, node: Located) -> Dialect:
-        name = self._values.text(node, "'dialect'")
+    def _dialect(self, given: Given) -> Dialect:
+        node, name = given.at(DIALECT), given[DIALECT]
         if "/" in name or name.endswith(SUFFIXES):
             beside = self._values.path.parent / name
             return load_dialect(str(beside if beside.is_file() else name))
@@ -92,9 +233,8 @@ class TargetReader:
                 suggestion=error.suggestion,
             ) from None
 
-    def _url(self, keys: Mapping[str, Located], dialect: Dialect) -> str:
-        node = keys["url"]
-        url = self._values.text(node, "'url'")
+    def _url(self, given: Given, dialect: Dialect) -> str:
+        node, url = given.at(URL), given[URL]
         if not url.startswith("${serve."):
             allowed = SCHEMES[dialect.transport]
             try:
@@ -109,60 +249,53 @@ class TargetReader:
                     f"{dialect.name} needs a URL that begins with {' or '.join(f'{one}://' for one in allowed)}, "
                     f"not {self._values.secrets(url)!r}"
                 )
-        query = keys.get("query")
-        if query is None:
+        if QUERY not in given:
             return url
-        pairs = {
-            name: self._values.scalar(item, f"the query's {name!r}") for name, item in query.mapping("'query'").items()
-        }
+        pairs = given[QUERY]
         before, hash_sign, fragment = url.partition("#")
         return f"{before}{'&' if '?' in before else '?'}{urlencode(pairs)}{hash_sign}{fragment}"
 
-    def _headers(self, keys: Mapping[str, Located]) -> dict[str, str]:
+    def _headers(self, given: Given) -> dict[str, str]:
         headers: dict[str, str] = {}
-        node = keys.get("headers")
-        if node is not None:
-            for name, item in node.mapping("'headers'").items():
-                value = self._values.scalar(item, f"the header {name!r}")
-                self._check_header(item, name, value)
-                headers[name] = value
-                if name.lower() in SECRET_HEADERS:
-                    self._values.secrets.add(value.removeprefix("Bearer "))
-        auth = keys.get("auth")
-        if auth is not None:
-            for name, item in auth.mapping("'auth'", AUTH_KEYS).items():
-                value = self._values.text(item, f"'{name}'")
-                self._check_header(item, name, value)
-                self._values.secrets.add(value)
-                headers["Authorization" if name == "bearer" else "Cookie"] = (
-                    f"Bearer {value}" if name == "bearer" else value
-                )
+        for name, value in given[HEADERS].items():
+            self._check_header(given.at(HEADERS).value[name], name, value)
+            headers[name] = value
+            if name.lower() in SECRET_HEADERS:
+                self._values.secrets.add(value.removeprefix("Bearer "))
+        auth = given[AUTH]
+        if auth is None:
+            return headers
+        for field, header, prefix in ((BEARER, "Authorization", "Bearer "), (COOKIE, "Cookie", "")):
+            credential = auth[field]
+            if credential is not None:
+                self._check_header(auth.at(field), field.name, credential)
+                self._values.secrets.add(credential)
+                headers[header] = f"{prefix}{credential}"
         return headers
 
     def _check_header(self, node: Located, name: str, value: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or any(character < " " for character in value):
+        if not (matches(HEADER_NAME, name) and matches(HEADER_VALUE, value)):
             raise node.error(f"{name!r} cannot be sent as a header: it holds a line break or a forbidden character")
 
-    def _variables(self, node: Located | None, dialect: Dialect, setup: Sequence[SetupStep]) -> dict[str, str]:
-        given: dict[str, str] = {}
-        used = set(dialect.variables).union(*(step.request.placeholders() for step in setup))
-        if node is not None:
-            for name, item in node.mapping("'variables'", sorted(used - {"prompt", "user"})).items():
-                given[name] = self._values.scalar(item, f"the variable {name!r}")
-        return given
+    def _variables(self, given: Given, dialect: Dialect, setup: Sequence[SetupStep]) -> dict[str, str]:
+        if VARIABLES in given:
+            used = set(dialect.variables).union(*(step.request.placeholders() for step in setup))
+            given.at(VARIABLES).mapping("'variables'", sorted(used - {"prompt", "user"}))
+        variables: dict[str, str] = given[VARIABLES]
+        return dict(variables)
 
     def _check_placeholders(
-        self, keys: Mapping[str, Located], dialect: Dialect, setup: Sequence[SetupStep], given: Mapping[str, str]
+        self, given: Given, dialect: Dialect, setup: Sequence[SetupStep], variables: Mapping[str, str]
     ) -> None:
         """What the requests need must have come from somewhere by then."""
-        known = {"prompt", *dialect.with_defaults(given)}
+        known = {"prompt", *dialect.with_defaults(variables)}
         missing: set[str] = set()
         for step in setup:
             missing |= step.request.placeholders() - known
             known |= set(step.capture)
         missing |= dialect.request.placeholders() - known
         for name in sorted(missing):
-            place = keys.get("variables") or keys.get("setup") or keys["dialect"]
+            place = given.get(VARIABLES) or given.get(SETUP) or given.at(DIALECT)
             raise place.error(f"{dialect.name} needs a value for {name!r}: give it in variables: {{{name}: …}}")
 
     def _setup(self, node: Located | None, dialect: Dialect) -> tuple[SetupStep, ...] | None:
@@ -180,10 +313,9 @@ class TargetReader:
             raise node.error(f"'upstream' is the fake upstream's base URL, or none; not {self._values.secrets(url)!r}")
         return url.rstrip("/")
 
-    def _tls(self, node: Located | None) -> bool | str:
-        if node is None:
-            return True
-        verify = node.mapping("'tls'", ("verify",)).get("verify")
+    def _tls(self, given: Given) -> bool | str:
+        tls = given[TLS]
+        verify = None if tls is None else tls.get(VERIFY)
         if verify is None:
             return True
         if isinstance(verify.value, bool):
@@ -194,10 +326,10 @@ class TargetReader:
             raise verify.error(f"'verify' is true, false, or a CA file; there is no file {path}")
         return str(found)
 
-    def _http(self, node: Located | None, dialect: Dialect) -> int:
-        version = self._values.integer(node, "'http'", 1, 2, 1)
-        if node is not None and version == 2 and dialect.is_socket:
-            raise node.error(f"'http: 2' is for SSE and NDJSON; {dialect.name} speaks {dialect.transport}")
+    def _http(self, given: Given, dialect: Dialect) -> int:
+        version = given[HTTP]
+        if version == 2 and dialect.is_socket:
+            raise given.at(HTTP).error(f"'http: 2' is for SSE and NDJSON; {dialect.name} speaks {dialect.transport}")
         return version
 
     def _proxy(self, node: Located | None) -> str | None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from streambench.load.scenario import SERVED
 from streambench.load.secrets import Secrets
 from streambench.located import Located, describe
 from streambench.units import parse_duration_ns
+
+SERVED = ("openai", "chat")
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -64,6 +65,7 @@ class Values:
         raise node.error(f"there is no {name}: `serve` starts {' and '.join(SERVED)}.", text=name, valid=names, at=at)
 
     def scalar(self, node: Located, what: str) -> str:
+        """A text, number or truth value as text; `what` is how errors call it. Raises ConfigurationError."""
         if isinstance(node.value, dict | list) or node.value is None:
             raise node.error(f"{what} must be a text or a number, not {describe(node.value)}")
         if isinstance(node.value, bool):
@@ -81,9 +83,11 @@ class Values:
             raise node.error(f"{what}: {error}", text=text) from None
 
     def duration(self, node: Located | None, what: str, default: int) -> int:
+        """A duration in ns; `default` where there is none. Raises ConfigurationError."""
         return default if node is None else self.read(node, parse_duration_ns, what)
 
     def number(self, node: Located | None, what: str, low: float, high: float, default: float) -> float:
+        """A number from `low` to `high`; `default` where there is none. Raises ConfigurationError."""
         if node is None:
             return default
         value = self.read(node, float, what)
@@ -92,6 +96,7 @@ class Values:
         return value
 
     def integer(self, node: Located | None, what: str, low: int, high: int, default: int) -> int:
+        """A whole number from `low` to `high`; `default` where there is none. Raises ConfigurationError."""
         if node is None:
             return default
 

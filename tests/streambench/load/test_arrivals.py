@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streambench.load.arrivals import arrivals_ns
-from streambench.load.scenario import Phase
+from streambench.load.executors.open import OpenPhase
+from streambench.load.executors.trace import TracePhase
 
 S = 1_000_000_000
 
@@ -22,7 +22,8 @@ def seconds(seed: int = 0, **phase: Any) -> list[float]:
         phase["rate_from"] = phase["rate_to"] = phase.pop("rate")
     if "duration_s" in phase:
         phase["duration_ns"] = round(phase.pop("duration_s") * S)
-    return [at_ns / S for at_ns in arrivals_ns(Phase(**phase), seed)]
+    arrivals_ns = TracePhase(**phase).arrivals_ns() if "at_ns" in phase else OpenPhase(**phase).schedule(seed)
+    return [at_ns / S for at_ns in arrivals_ns]
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,9 @@ def seconds(seed: int = 0, **phase: Any) -> list[float]:
         ({"rate_from": 0.0, "rate_to": 2.0, "duration_s": 2}, [0, math.sqrt(2)]),
         # Falling to nothing: 2t - t²/2 is 0, 1 at 0 and 2 - √2; it never reaches 3, and 2 only at the end.
         ({"rate_from": 2.0, "rate_to": 0.0, "duration_s": 2}, [0, 2 - math.sqrt(2)]),
-        ({"trace_ns": (0, S, 3 * S)}, [0, 1, 3]),
-        ({"trace_ns": (0, S, S, 3 * S), "duration_s": 3}, [0, 1, 1]),
-        ({"trace_ns": (0, S, 3 * S), "streams": 2}, [0, 1]),
+        ({"at_ns": (0, S, 3 * S)}, [0, 1, 3]),
+        ({"at_ns": (0, S, S, 3 * S), "duration_s": 3}, [0, 1, 1]),
+        ({"at_ns": (0, S, 3 * S), "streams": 2}, [0, 1]),
     ],
 )
 def test_a_table_of_cases(phase: dict[str, Any], expected: list[float]) -> None:
@@ -78,5 +79,5 @@ def test_distances_have_the_mean_and_the_spread_of_their_process(arrivals: str, 
 
 
 def test_an_endless_phase_is_read_as_far_as_it_is_needed() -> None:
-    endless = arrivals_ns(Phase(rate_from=1000, rate_to=1000, streams=10**9), 0)
+    endless = OpenPhase(rate_from=1000, rate_to=1000, streams=10**9).schedule(0)
     assert list(itertools.islice(endless, 3)) == [0, S // 1000, 2 * S // 1000]

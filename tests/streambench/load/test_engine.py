@@ -16,9 +16,18 @@ from streambench.dialects.requests import read_setup_step
 from streambench.drivers.session import SetupError
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.endings import Ending, ErrorClass
+from streambench.errors import ConfigurationError
 from streambench.load.engine import Engine
+from streambench.load.executors.closed import ClosedPhase
+from streambench.load.executors.open import OpenPhase
+from streambench.load.executors.steps import StepsPhase
+from streambench.load.executors.trace import TracePhase
+from streambench.load.phase import Phase
+from streambench.load.phases import Load
 from streambench.load.progress import Progress, TargetProgress
-from streambench.load.scenario import Load, Phase, Prompt, Prompts, Scenario, Target
+from streambench.load.prompts import Prompt, Prompts
+from streambench.load.scenario import Scenario
+from streambench.load.targets import Target
 from streambench.load.validity import GeneratorFacts
 from streambench.located import read_yaml
 from streambench.record.model import Outcome, StreamRecord
@@ -119,7 +128,7 @@ class Ran:
 
 
 @pytest.fixture
-def run(virtual_time: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+def run(virtual_time: Callable[..., Any]) -> Callable[..., Ran]:
     def make(
         *phases: Phase,
         script: Script | None = None,
@@ -131,6 +140,8 @@ def run(virtual_time: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Ca
         plans: Mapping[int | None, Plan] | None = None,
         total_s: float = 120,
         write: Callable[[StreamRecord], None] | None = None,
+        during: Mapping[float, Callable[[Engine], None]] | None = None,
+        task_factory: Any = None,
     ) -> Ran:
         script = script or Script()
         records: list[StreamRecord] = []
@@ -143,8 +154,7 @@ def run(virtual_time: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Ca
             records.append(record)
 
         async def go(loop: Any) -> Ran:
-            monkeypatch.setattr("streambench.load.engine._clock", loop)
-            monkeypatch.setattr("streambench.load.engine.open_session", script.open)
+            loop.set_task_factory(task_factory)
             specs = [TargetSpec(name, DIALECT, "http://127.0.0.1:9/", setup=SETUP if setup else ()) for name in targets]
             scenario = Scenario(
                 name="s",
@@ -160,7 +170,18 @@ def run(virtual_time: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Ca
             if stop_after_s is not None:
                 loop.call_later(stop_after_s, stop.set)
             start_ns = loop.now_ns()
-            engine = Engine(scenario, dict.fromkeys(targets, plans or {}), keep, progress, facts, "run")
+            engine = Engine(
+                scenario,
+                dict.fromkeys(targets, plans or {}),
+                keep,
+                progress,
+                facts,
+                "run",
+                clock=loop,
+                open_session=script.open,
+            )
+            for at_s, act in (during or {}).items():
+                loop.call_later(at_s, act, engine)
             finished = await engine.run(stop)
             took_s = (loop.now_ns() - start_ns) / S
             assert all(user.closed for user in script.users)
@@ -184,7 +205,7 @@ def seconds(value: float) -> int:
 
 @pytest.mark.parametrize("users", [1, 3, 7, 20])
 def test_users_share_the_number_of_streams(run: Run, users: int) -> None:
-    ran = run(Phase(users=users, streams=7))
+    ran = run(ClosedPhase(users=users, streams=7))
     assert ran.finished
     assert ran.outcomes() == {"completed": 7}
     assert len({record.id for record in ran.records}) == 7
@@ -192,7 +213,7 @@ def test_users_share_the_number_of_streams(run: Run, users: int) -> None:
 
 
 def test_a_user_thinks_between_two_streams(run: Run) -> None:
-    ran = run(Phase(users=1, streams=3, think_ns=2 * S))
+    ran = run(ClosedPhase(users=1, streams=3, think_ns=2 * S))
     assert ran.intended() == [0, 2.1, 4.2]
     assert [record.iteration for record in ran.records] == [0, 1, 2]
     assert all(record.start_ns == record.intended_ns for record in ran.records)
@@ -200,36 +221,36 @@ def test_a_user_thinks_between_two_streams(run: Run) -> None:
 
 
 def test_users_have_names_of_their_own_and_keep_their_connection(run: Run) -> None:
-    ran = run(Phase(users=4, duration_ns=S), targets=("a", "b"))
+    ran = run(ClosedPhase(users=4, duration_ns=S), targets=("a", "b"))
     names = [user.variables["user"] for user in ran.script.users]
     assert len(set(names)) == 8
     assert {record.user for record in ran.records if record.target == "a"} == {0, 1, 2, 3}
 
 
 def test_a_phase_ends_after_its_time_and_streams_in_it_may_finish(run: Run) -> None:
-    ran = run(Phase(users=2, duration_ns=S), script=Script(reply_s=0.7))
+    ran = run(ClosedPhase(users=2, duration_ns=S), script=Script(reply_s=0.7))
     assert ran.intended() == [0, 0, 0.7, 0.7]
     assert ran.outcomes() == {"completed": 4}
     assert ran.took_s == pytest.approx(1.4 + 0.5, abs=0.01)
 
 
 def test_the_next_phase_begins_on_time_whatever_the_last_one_left(run: Run) -> None:
-    ran = run(Phase(users=1, duration_ns=S), Phase(users=1, streams=1), script=Script(reply_s=5))
+    ran = run(ClosedPhase(users=1, duration_ns=S), ClosedPhase(users=1, streams=1), script=Script(reply_s=5))
     assert ran.intended(phase=0) == [0]
     assert ran.intended(phase=1) == [1]
 
 
 def test_a_phase_takes_its_time_even_if_everybody_thinks_beyond_its_end(run: Run) -> None:
-    thinking = Phase(users=2, duration_ns=5 * S, think_ns=60 * S)
-    ran = run(thinking, Phase(users=1, streams=1))
+    thinking = ClosedPhase(users=2, duration_ns=5 * S, think_ns=60 * S)
+    ran = run(thinking, ClosedPhase(users=1, streams=1))
     assert ran.intended(phase=1) == [5]
     # A number of streams ends it earlier.
-    ran = run(Phase(users=2, duration_ns=50 * S, streams=2), Phase(users=1, streams=1))
+    ran = run(ClosedPhase(users=2, duration_ns=50 * S, streams=2), ClosedPhase(users=1, streams=1))
     assert ran.intended(phase=1) == [0.1]
 
 
 def test_what_failed_is_not_hammered(run: Run) -> None:
-    ran = run(Phase(users=1, duration_ns=S), script=Script(reply_s=0, refuse=lambda number: True))
+    ran = run(ClosedPhase(users=1, duration_ns=S), script=Script(reply_s=0, refuse=lambda number: True))
     assert ran.outcomes() == {"failed": 10}
     assert ran.progress.targets["t"].errors == {"http_503": 10}
 
@@ -237,14 +258,14 @@ def test_what_failed_is_not_hammered(run: Run) -> None:
 def test_a_failed_setup_is_a_failed_stream_and_is_tried_again(run: Run) -> None:
     tries = iter([True, True, False])
     script = Script(refuse_setup=lambda number: next(tries))
-    ran = run(Phase(users=1, streams=4), script=script, setup=True)
+    ran = run(ClosedPhase(users=1, streams=4), script=script, setup=True)
     assert ran.outcomes() == {"failed": 2, "completed": 2}
     assert [(r.error, r.ending) for r in ran.records[:2]] == [("http_401", Ending.NOT_CONNECTED)] * 2
     assert ran.intended() == [0, 1, 2, 2.1]
 
 
 def test_a_user_begins_to_wait_when_setup_is_done(run: Run) -> None:
-    ran = run(Phase(users=1, streams=2), script=Script(prepare_s=3), setup=True)
+    ran = run(ClosedPhase(users=1, streams=2), script=Script(prepare_s=3), setup=True)
     assert ran.intended() == [3, 3.1]
     assert ran.facts.start_delays_ns == [0, 0]
 
@@ -253,7 +274,7 @@ def test_a_user_begins_to_wait_when_setup_is_done(run: Run) -> None:
 
 
 def test_streams_start_when_they_are_due_however_slow_the_server_is(run: Run) -> None:
-    ran = run(Phase(rate_from=10, rate_to=10, duration_ns=2 * S), script=Script(reply_s=30))
+    ran = run(OpenPhase(rate_from=10, rate_to=10, duration_ns=2 * S), script=Script(reply_s=30))
     assert ran.intended() == pytest.approx([i / 10 for i in range(20)])
     assert ran.outcomes() == {"completed": 20}
     assert ran.script.most_at_once == 20
@@ -263,13 +284,13 @@ def test_streams_start_when_they_are_due_however_slow_the_server_is(run: Run) ->
 
 
 def test_a_free_connection_is_used_again(run: Run) -> None:
-    ran = run(Phase(rate_from=10, rate_to=10, duration_ns=2 * S), script=Script(reply_s=0.25))
+    ran = run(OpenPhase(rate_from=10, rate_to=10, duration_ns=2 * S), script=Script(reply_s=0.25))
     assert len(ran.script.users) == 3
     assert all(user.prepared == 1 for user in ran.script.users)
 
 
 def test_who_finds_too_many_at_work_is_dropped_and_recorded(run: Run) -> None:
-    ran = run(Phase(rate_from=10, rate_to=10, duration_ns=S, max_active=3), script=Script(reply_s=0.35))
+    ran = run(OpenPhase(rate_from=10, rate_to=10, duration_ns=S, max_active=3), script=Script(reply_s=0.35))
     # In each 0.4 s three arrive and one is turned away: 0 1 2 (3) 4 5 6 (7) 8 9.
     assert ran.outcomes() == {"completed": 8, "dropped": 2}
     assert ran.intended(outcome=Outcome.DROPPED) == pytest.approx([0.3, 0.7])
@@ -281,7 +302,7 @@ def test_who_finds_too_many_at_work_is_dropped_and_recorded(run: Run) -> None:
 def test_a_server_that_never_finishes_the_setup_gets_no_more_users_than_allowed(run: Run) -> None:
     script = Script(prepare_s=1000)
     ran = run(
-        Phase(rate_from=10, rate_to=10, duration_ns=5 * S, max_active=4), script=script, total_s=10, stop_after_s=20
+        OpenPhase(rate_from=10, rate_to=10, duration_ns=5 * S, max_active=4), script=script, total_s=10, stop_after_s=20
     )
     assert len(script.users) == 4
     assert ran.outcomes()["dropped"] == 46
@@ -289,31 +310,31 @@ def test_a_server_that_never_finishes_the_setup_gets_no_more_users_than_allowed(
 
 def test_arrivals_that_chance_made_fewer_are_no_failure_of_the_generator(run: Run) -> None:
     for arrivals in ("poisson", "gamma"):
-        ran = run(Phase(rate_from=5, rate_to=5, arrivals=arrivals, cv=3, duration_ns=2 * S))
+        ran = run(OpenPhase(rate_from=5, rate_to=5, arrivals=arrivals, cv=3, duration_ns=2 * S))
         assert ran.facts.requested == ran.facts.achieved == len(ran.records)
 
 
 def test_users_are_made_ready_before_the_first_arrival(run: Run) -> None:
-    ran = run(Phase(rate_from=3, rate_to=3, streams=6), script=Script(prepare_s=7), setup=True)
+    ran = run(OpenPhase(rate_from=3, rate_to=3, streams=6), script=Script(prepare_s=7), setup=True)
     assert ran.intended()[0] == 7
     assert max(ran.facts.start_delays_ns) < 1000
     assert ran.outcomes() == {"completed": 6}
 
 
 def test_a_failed_setup_of_an_arrival_is_a_failed_stream(run: Run) -> None:
-    ran = run(Phase(rate_from=1, rate_to=1, streams=3), script=Script(refuse_setup=lambda number: True), setup=True)
+    ran = run(OpenPhase(rate_from=1, rate_to=1, streams=3), script=Script(refuse_setup=lambda number: True), setup=True)
     assert ran.outcomes() == {"failed": 3}
     assert {record.error for record in ran.records} == {"http_401"}
 
 
 def test_every_target_gets_the_same_load(run: Run) -> None:
-    ran = run(Phase(rate_from=20, rate_to=20, arrivals="poisson", duration_ns=2 * S), targets=("a", "b"))
+    ran = run(OpenPhase(rate_from=20, rate_to=20, arrivals="poisson", duration_ns=2 * S), targets=("a", "b"))
     assert ran.intended(target="a") == ran.intended(target="b")
     assert len(ran.intended(target="a")) > 10
 
 
 def test_a_trace_is_replayed(run: Run) -> None:
-    ran = run(Phase(trace_ns=(0, seconds(0.5), seconds(0.5), 3 * S)))
+    ran = run(TracePhase((0, seconds(0.5), seconds(0.5), 3 * S)))
     assert ran.intended() == [0, 0.5, 0.5, 3]
 
 
@@ -323,14 +344,14 @@ def test_a_trace_is_replayed(run: Run) -> None:
 @pytest.mark.parametrize(
     ("phase", "warm", "judged"),
     [
-        (Phase(users=1, duration_ns=S, think_ns=seconds(0.4)), [0, 0.5, 1, 1.5], [2, 2.5]),
+        (ClosedPhase(users=1, duration_ns=S, think_ns=seconds(0.4)), [0, 0.5, 1, 1.5], [2, 2.5]),
         # The number of streams is of the judged ones.
-        (Phase(users=1, streams=2, think_ns=seconds(0.9)), [0, 1], [2, 3]),
-        (Phase(rate_from=2, rate_to=2, duration_ns=S), [0, 0.5, 1, 1.5], [2, 2.5]),
-        (Phase(rate_from=1, rate_to=1, streams=3), [0, 1], [2, 3, 4]),
+        (ClosedPhase(users=1, streams=2, think_ns=seconds(0.9)), [0, 1], [2, 3]),
+        (OpenPhase(rate_from=2, rate_to=2, duration_ns=S), [0, 0.5, 1, 1.5], [2, 2.5]),
+        (OpenPhase(rate_from=1, rate_to=1, streams=3), [0, 1], [2, 3, 4]),
         # A ramp is warmed up at the rate with which it begins; one that begins with nothing, not at all.
-        (Phase(rate_from=1, rate_to=3, duration_ns=S), [0, 1], [2, 2.618034]),
-        (Phase(rate_from=0, rate_to=4, duration_ns=S), [], [2, 2.707107]),
+        (OpenPhase(rate_from=1, rate_to=3, duration_ns=S), [0, 1], [2, 2.618034]),
+        (OpenPhase(rate_from=0, rate_to=4, duration_ns=S), [], [2, 2.707107]),
     ],
 )
 def test_the_warm_up_comes_before_and_is_marked(run: Run, phase: Phase, warm: list[float], judged: list[float]) -> None:
@@ -343,7 +364,7 @@ def test_the_warm_up_comes_before_and_is_marked(run: Run, phase: Phase, warm: li
 
 
 def test_only_the_first_phase_is_warmed_up(run: Run) -> None:
-    phase = Phase(users=1, duration_ns=S, think_ns=seconds(0.9))
+    phase = ClosedPhase(users=1, duration_ns=S, think_ns=seconds(0.9))
     ran = run(phase, phase, warmup_s=1)
     assert ran.intended(warmup=True) == [0]
     assert ran.intended(warmup=False) == [1, 2]
@@ -353,12 +374,12 @@ def test_only_the_first_phase_is_warmed_up(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "phase", [Phase(users=3, duration_ns=60 * S), Phase(rate_from=3, rate_to=3, duration_ns=60 * S)]
+    "phase", [ClosedPhase(users=3, duration_ns=60 * S), OpenPhase(rate_from=3, rate_to=3, duration_ns=60 * S)]
 )
 def test_a_stop_censors_what_is_open_and_loses_nothing(run: Run, phase: Phase) -> None:
     ran = run(phase, script=Script(reply_s=lambda number: 0.1 if number < 3 else 1000), stop_after_s=2.05)
     assert not ran.finished
-    assert ran.outcomes() == {"completed": 3, "censored": 3 if phase.users else 4}
+    assert ran.outcomes() == {"completed": 3, "censored": 4 if phase.is_open else 3}
     assert all(record.end_ns is not None and record.ending is not None for record in ran.records)
     assert len(ran.records) == len(ran.script.prompts)
     assert ran.took_s == pytest.approx(2.05 + 0.5, abs=0.01)
@@ -366,14 +387,14 @@ def test_a_stop_censors_what_is_open_and_loses_nothing(run: Run, phase: Phase) -
 
 
 def test_what_does_not_end_is_drained_up_to_the_timeout_of_a_stream(run: Run) -> None:
-    ran = run(Phase(users=2, duration_ns=S), script=Script(reply_s=1000), total_s=10)
+    ran = run(ClosedPhase(users=2, duration_ns=S), script=Script(reply_s=1000), total_s=10)
     assert ran.finished
     assert ran.outcomes() == {"censored": 2}
     assert ran.took_s == pytest.approx(1 + 10 + 0.5, abs=0.01)
 
 
 def test_a_stop_while_draining_ends_it(run: Run) -> None:
-    ran = run(Phase(users=2, duration_ns=S), script=Script(reply_s=1000), stop_after_s=3)
+    ran = run(ClosedPhase(users=2, duration_ns=S), script=Script(reply_s=1000), stop_after_s=3)
     assert not ran.finished
     assert ran.outcomes() == {"censored": 2}
 
@@ -382,14 +403,14 @@ def test_a_stop_while_draining_ends_it(run: Run) -> None:
 
 
 def test_prompts_are_used_in_turn(run: Run) -> None:
-    ran = run(Phase(users=1, streams=5), prompts=(Prompt("a"), Prompt("b")))
+    ran = run(ClosedPhase(users=1, streams=5), prompts=(Prompt("a"), Prompt("b")))
     assert ran.script.prompts == ["a", "b", "a", "b", "a"]
     assert all(record.mark is None and record.text is None for record in ran.records)
 
 
 def test_marks_tell_the_streams_of_a_two_sided_target_apart(run: Run) -> None:
     plans: dict[int | None, Plan] = {10: Plan("short"), None: Plan("usual")}
-    ran = run(Phase(users=2, streams=4), prompts=(Prompt("a", 10), Prompt("b")), plans=plans)
+    ran = run(ClosedPhase(users=2, streams=4), prompts=(Prompt("a", 10), Prompt("b")), plans=plans)
     assert sorted(ran.script.prompts) == [
         "a [[sb:short.0]]",
         "a [[sb:short.2]]",
@@ -404,7 +425,7 @@ def test_marks_tell_the_streams_of_a_two_sided_target_apart(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "phase", [Phase(users=2, duration_ns=60 * S), Phase(rate_from=5, rate_to=5, duration_ns=60 * S)]
+    "phase", [ClosedPhase(users=2, duration_ns=60 * S), OpenPhase(rate_from=5, rate_to=5, duration_ns=60 * S)]
 )
 def test_a_mistake_of_our_own_ends_the_run_at_once_and_is_raised(run: Run, phase: Phase) -> None:
     with pytest.raises(ZeroDivisionError):
@@ -416,14 +437,14 @@ def test_a_record_that_cannot_be_written_is_not_lost_in_silence(run: Run) -> Non
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        run(Phase(users=2, duration_ns=60 * S), write=write)
+        run(ClosedPhase(users=2, duration_ns=60 * S), write=write)
     with pytest.raises(OSError, match="No space left"):  # also where it is the last one
-        run(Phase(users=1, streams=1), write=write)
+        run(ClosedPhase(users=1, streams=1), write=write)
 
 
 def test_progress_counts_what_happens(run: Run) -> None:
     script = Script(reply_s=0.1, refuse=lambda number: number == 1)
-    ran = run(Phase(users=1, streams=3), script=script)
+    ran = run(ClosedPhase(users=1, streams=3), script=script)
     seen = ran.progress.targets["t"]
     assert (seen.started, seen.completed, seen.failed, seen.active) == (3, 2, 1, 0)
     assert list(seen.ttfc_ms) == pytest.approx([100, 100])
@@ -431,3 +452,165 @@ def test_progress_counts_what_happens(run: Run) -> None:
     assert ran.facts.stamps == "kernel"
     assert replace(ran.records[0]).outcome is Outcome.COMPLETED
     assert ErrorClass.SETUP not in seen.errors
+
+
+# Steps, and other sizes while it runs
+
+
+def users_at(ran: Ran, at_s: float) -> int:
+    """How many users were in a stream at a moment."""
+    moment_ns = ran.start_ns + seconds(at_s)
+    return sum(r.start_ns <= moment_ns < (r.end_ns or 0) for r in ran.records)
+
+
+def test_users_come_and_go_at_each_step(run: Run) -> None:
+    ran = run(StepsPhase((2, 5, 1), 10 * S))
+    assert [users_at(ran, at_s) for at_s in (5, 9.95, 10.05, 15, 20.15, 25, 29.95)] == [2, 2, 5, 5, 1, 1, 1]
+    assert ran.outcomes() == {"completed": 2 * 100 + 5 * 100 + 100}
+    assert len(ran.script.users) == 5  # who stays keeps its connection
+    assert max(ran.intended()) < 30
+    assert ran.finished
+
+
+def test_the_first_step_is_warmed_up(run: Run) -> None:
+    ran = run(StepsPhase((1, 2), 2 * S, think_ns=seconds(0.9)), warmup_s=3)
+    assert ran.intended(warmup=True) == [0, 1, 2]
+    assert ran.intended(warmup=False, user=0) == [3, 4, 5, 6]
+    assert ran.intended(warmup=False, user=1) == [5, 6]
+
+
+def test_who_must_go_finishes_first_and_nothing_is_lost(run: Run) -> None:
+    ran = run(
+        ClosedPhase(users=3, duration_ns=10 * S),
+        script=Script(reply_s=4),
+        during={5: lambda engine: engine.executors["t"].resize(1)},
+    )
+    assert ran.outcomes() == {"completed": 3 + 3 + 1}
+    assert [users_at(ran, at_s) for at_s in (5.5, 7.5, 8.5)] == [3, 3, 1]
+    assert ran.intended(user=2) == [0, 4]  # the last to come is the first to go
+
+
+def test_who_must_go_at_once_is_recorded_as_censored(run: Run) -> None:
+    ran = run(
+        ClosedPhase(users=3, duration_ns=10 * S),
+        script=Script(reply_s=4),
+        during={5: lambda engine: engine.executors["t"].resize(1, at_once=True)},
+    )
+    assert ran.outcomes() == {"completed": 3 + 2, "censored": 2}
+    assert users_at(ran, 5.5) == 1
+    assert len(ran.records) == len(ran.script.prompts)
+
+
+def test_who_thinks_goes_at_once_and_who_comes_begins_at_once(run: Run) -> None:
+    ran = run(
+        ClosedPhase(users=3, duration_ns=10 * S, think_ns=60 * S),
+        during={
+            2: lambda engine: engine.executors["t"].resize(1),
+            3: lambda engine: engine.executors["t"].resize(2),
+        },
+    )
+    assert ran.intended() == [0, 0, 0, 3]
+    assert {record.user for record in ran.records} == {0, 1, 2, 3}
+    assert ran.took_s == pytest.approx(10 + 0.0, abs=0.01)
+
+
+def test_a_phase_of_streams_waits_for_users_who_come_back(run: Run) -> None:
+    def resize(users: int) -> Callable[[Engine], None]:
+        return lambda engine: engine.executors["t"].resize(users)
+
+    ran = run(ClosedPhase(users=2, streams=10), during={0.25: resize(0), 5: resize(5)})
+    assert ran.outcomes() == {"completed": 10}
+    assert ran.intended() == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2, 5, 5, 5, 5])
+
+
+def test_a_rate_changes_and_no_arrival_is_lost_or_made_twice(run: Run) -> None:
+    sizes: list[float] = []
+
+    def resize(rate: float) -> Callable[[Engine], None]:
+        def act(engine: Engine) -> None:
+            engine.executors["t"].resize(rate)
+            sizes.append(engine.executors["t"].size)
+
+        return act
+
+    ran = run(
+        OpenPhase(rate_from=2, rate_to=2, duration_ns=10 * S),
+        during={1.25: resize(10), 1.95: resize(0), 5: resize(1)},
+    )
+    # Halfway between two arrivals the other half of the distance is left, at the new rate.
+    assert ran.intended() == pytest.approx(
+        [0, 0.5, 1, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 5.5, 6.5, 7.5, 8.5, 9.5], abs=1e-6
+    )
+    assert sizes == [10, 0, 1]
+    assert ran.facts.requested == ran.facts.achieved == 15
+    assert ran.took_s == pytest.approx(10.5, abs=0.6)
+
+
+def test_a_random_process_goes_on_where_it_was(run: Run) -> None:
+    def thrice(engine: Engine) -> None:
+        engine.executors["t"].resize(30)
+
+    plain = run(OpenPhase(10, 10, "poisson", duration_ns=4 * S))
+    faster = run(OpenPhase(10, 10, "poisson", duration_ns=4 * S), during={1: thrice})
+    shared = sum(at_s < 1 for at_s in plain.intended())
+    assert plain.intended()[:shared] == faster.intended()[:shared]
+    expected = [1 + (at_s - 1) / 3 for at_s in plain.intended()[shared:]]
+    assert faster.intended()[shared : len(plain.intended())] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_warm_up_can_be_resized_and_the_phase_goes_on_from_there(run: Run) -> None:
+    ran = run(
+        OpenPhase(1, 1, duration_ns=2 * S), warmup_s=2, during={1: lambda engine: engine.executors["t"].resize(4)}
+    )
+    assert ran.intended(warmup=False) == pytest.approx([2 + i / 4 for i in range(8)], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("phase", "size"),
+    [
+        (ClosedPhase(users=1, duration_ns=S), 2.5),
+        (ClosedPhase(users=1, duration_ns=S), -1),
+        (StepsPhase((1,), S), 10**6),
+        (OpenPhase(1, 1, duration_ns=S), -1),
+        (OpenPhase(1, 1, duration_ns=S), float("nan")),
+        (TracePhase((0, S)), 1),
+    ],
+)
+def test_a_size_that_a_phase_cannot_have_is_refused(run: Run, phase: Phase, size: float) -> None:
+    def resize(engine: Engine) -> None:
+        with pytest.raises(ConfigurationError):
+            engine.executors["t"].resize(size)
+        asked.append(size)
+
+    asked: list[float] = []
+    run(phase, during={0.5: resize})
+    assert asked
+
+
+# Work
+
+
+class CountingTask(asyncio.Task[Any]):
+    """Counts who asks to be told of a task's end: the work of waiting."""
+
+    asked = 0
+
+    def add_done_callback(self, fn: Any, /, *, context: Any = None) -> None:
+        CountingTask.asked += 1
+        super().add_done_callback(fn, context=context)
+
+
+@pytest.mark.parametrize("phase", ["closed", "open"])
+def test_a_drain_takes_one_step_for_each_stream(run: Run, phase: str) -> None:
+    def work(streams: int) -> float:
+        CountingTask.asked = 0
+        # Each ends at a moment of its own: whoever looks at all of them each time looks streams² times.
+        script = Script(reply_s=lambda number: 2 + number / 1000)
+        chosen: Phase = ClosedPhase(users=streams, duration_ns=S)
+        if phase == "open":
+            chosen = OpenPhase(streams, streams, duration_ns=S)
+        ran = run(chosen, script=script, task_factory=lambda loop, coro, **kw: CountingTask(coro, loop=loop, **kw))
+        assert ran.outcomes() == {"completed": streams}
+        return CountingTask.asked / streams
+
+    assert work(800) <= work(100) * 1.1

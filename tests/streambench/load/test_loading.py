@@ -11,8 +11,12 @@ import jsonschema_rs
 import pytest
 
 from streambench.errors import ConfigurationError, ExitCode
+from streambench.load.executors.closed import ClosedPhase
+from streambench.load.executors.open import OpenPhase
+from streambench.load.executors.steps import StepsPhase
 from streambench.load.loading import bundled_scenarios, load_scenario
-from streambench.load.scenario import DEFAULT_PROMPT, Phase, Scenario
+from streambench.load.prompts import DEFAULT_PROMPT
+from streambench.load.scenario import Scenario
 from streambench.load.schema import scenario_schema
 from streambench.located import read_yaml
 
@@ -51,7 +55,7 @@ def test_the_smallest_scenario(load: Load) -> None:
     (target,) = scenario.targets
     assert (target.name, target.two_sided, target.spec.url) == ("chat-stream", False, "http://127.0.0.1:9/api")
     assert (target.spec.tls_verify, target.spec.http, target.spec.proxy, target.spec.stamps) == (True, 1, None, "auto")
-    assert scenario.load.phases == (Phase(users=1, streams=1),)
+    assert scenario.load.phases == (ClosedPhase(users=1, streams=1),)
     assert scenario.prompts.of_stream(7).text == DEFAULT_PROMPT
     assert scenario.timeouts.total_ns == 120 * S
     assert (scenario.gates, scenario.seed, scenario.stall_after_ns, scenario.reading_wpm) == ((), 0, S // 2, 250)
@@ -104,9 +108,9 @@ reading_wpm: 300
     assert (other.spec.http, other.spec.stamps) == (2, "user")
     assert scenario.load.warmup_ns == 2 * S
     assert scenario.load.phases == (
-        Phase(users=20, duration_ns=20 * S, think_ns=S // 2),
-        Phase(rate_from=10, rate_to=10, arrivals="gamma", cv=2, streams=7, max_active=50),
-        Phase(rate_from=5, rate_to=50, duration_ns=60 * S),
+        ClosedPhase(users=20, duration_ns=20 * S, think_ns=S // 2),
+        OpenPhase(rate_from=10, rate_to=10, arrivals="gamma", cv=2, streams=7, max_active=50),
+        OpenPhase(rate_from=5, rate_to=50, duration_ns=60 * S),
     )
     assert [prompt.text for prompt in scenario.prompts.prompts] == ["one", "two"]
     assert [scenario.prompts.of_stream(i).text for i in range(3)] == ["one", "two", "one"]
@@ -230,96 +234,122 @@ T = "target: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n"
 L = "load: {users: 1, streams: 1}\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        # keys and their values
-        (T + "▸laod: {users: 1}\n", "Did you mean 'load'?"),
-        (T + "load: {▸usres: 1, streams: 1}\n", "Did you mean 'users'?"),
-        (
-            "target: {dialect: chat-stream, ▸ulr: 'http://127.0.0.1:9/'}\nload: {users: 1, streams: 1}\n",
-            "Did you mean 'url'?",
-        ),
-        (T + "load:\n  users: 1\n  streams: 1\n  ▸users: 2\n", "twice"),
-        (T + "▸target: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n", "twice"),
-        ("target: {dialect: ▸chat-strem, url: 'http://h/'}\n", "Did you mean 'chat-stream'?"),
-        ("target: ▸{dialect: chat-stream}\n", "'url'"),
-        ("▸load: {users: 1, streams: 1}\n", "target"),
-        (T + "▸targets: {a: {}}\n", "either"),
-        ("targets: ▸{}\n", "no target"),
-        ("targets: {▸'a b': {}}\n", "letters"),
-        ("▸- a list\n", "mapping"),
-        ("▸", "empty"),
-        ("a: [1, 2\n▸", "not valid YAML"),
-        ("version: ▸2\ntarget: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n", "version 1"),
-        ("name: ▸../up\ntarget: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n", "folder"),
-        (T + "seed: ▸!!python/object 1\n", "not allowed"),
-        (T + "seed: ▸one\n", "whole number"),
-        (T + "seed: ▸-1\n", "between"),
-        (T + "reading_wpm: ▸nan\n", "between"),
-        (T + "stall_after: ▸500\n", "unit"),
-        (T + "stall_after: ▸1e999s\n", "not a duration"),
-        (T + "timeouts: {▸idel: 3s}\n", "Did you mean 'idle'?"),
-        (T + "timeouts: {idle: ▸true}\n", "true"),
-        # targets
-        ("target: {dialect: chat-stream, url: ▸'ftp://h/'}\n", "http://"),
-        ("target: {dialect: chat-stream, url: ▸'http://h:99999/'}\n", "Port"),
-        ("target: {dialect: chat-stream, url: ▸'http://[::1/'}\n", "URL"),
-        ("target: {dialect: chat-stream, url: ▸'http://ada:pw-1234@h/'}\n", "auth"),
-        ("target: {dialect: chat-stream, url: '${▸serve.chat}/'}\n", "serve"),
-        ("serve: {openai: {}}\ntarget: {dialect: chat-stream, url: '${▸serve.chta}/'}\n", "serve.chat"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', http: ▸3}\n", "between"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', stamps: ▸kernal}\n", "Did you mean 'kernel'?"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', proxy: ▸'socks5://h:1'}\n", "HTTP proxy"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', proxy: ▸'http://[h'}\n", "HTTP proxy"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', upstream: ▸'h:1'}\n", "base URL"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', tls: {verify: ▸none.pem}}\n", "none.pem"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', headers: {x: ▸\"a\\nb\"}}\n", "header"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', headers: {'a b': ▸c}}\n", "header"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', headers: {x: ▸[1]}}\n", "a list"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', auth: {▸beerer: x}}\n", "Did you mean 'bearer'?"),
-        ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', variables: {▸modle: x}}\n", "modle"),
-        # servers
-        (T + "serve: {▸chat: {}}\n", "openai"),
-        (T + "serve: {openai: {▸seeds: 1}}\n", "Did you mean 'seed'?"),
-        (T + "serve: {openai: {seed: ▸x}}\n", "whole number"),
-        (T + "serve: {openai: {}, chat: {users: ▸[ada]}}\n", "mapping"),
-        (T + "serve: {openai: {}, chat: {users: {ada: ▸[x]}}}\n", "text"),
-        (T + "serve: {openai: {}, chat: {db: ▸{}}}\n", "text"),
-        # load
-        (T + "load: ▸{users: 1}\n", "duration"),
-        (T + "load: {users: ▸0, streams: 1}\n", "between"),
-        (T + "load: {users: ▸2.5, streams: 1}\n", "whole number"),
-        (T + "load: {users: 1, ▸rate: 1/s, streams: 1}\n", "either"),
-        (T + "load: {rate: ▸10, streams: 1}\n", "10/s"),
-        (T + "load: {rate: ▸0/s, streams: 1}\n", "0"),
-        (T + "load: {rate: ▸inf/s, duration: 1s}\n", "not a rate"),
-        (T + "load: {rate: ▸1e12/s, duration: 1s}\n", "at most"),
-        (T + "load: {rate: ▸{from: 1/s, to: 1e12/s}, duration: 1s}\n", "at most"),
-        (T + "load: {rate: ▸{from: 1/s}, duration: 1s}\n", "'to'"),
-        (T + "load: {rate: ▸{from: 0/s, to: 0/s}, duration: 1s}\n", "0"),
-        (T + "load: {rate: ▸{from: 1/s, to: 2/s}, streams: 5}\n", "duration"),
-        (T + "load: {rate: 1/s, ▸think: 1s, streams: 1}\n", "users"),
-        (T + "load: {users: 1, ▸arrivals: poisson, streams: 1}\n", "rate"),
-        (T + "load: {rate: 1/s, arrivals: ▸possion, streams: 1}\n", "Did you mean 'poisson'?"),
-        (T + "load: {▸users: 1, phases: [{users: 1, streams: 1}]}\n", "phase"),
-        (T + "load: {phases: ▸[]}\n", "no phase"),
-        (T + "load: {trace: ▸none.csv}\n", "none.csv"),
-        # gates
-        (T + "gates:\n  - ttfc.p95 < 1s\n  - ▸ttcf.p95 < 1s\n", "Did you mean 'ttfc'?"),
-        (T + "gates: ['chat-stream: ▸ttcf.p95 < 1s']\n", "Did you mean 'ttfc'?"),
-        (T + 'gates: ["ttfc.p95 < ▸1"]\n', "unit"),
-        (T + "gates: [▸authenticity == forwarded]\n", "upstream"),
-        (T + "gates:\n  - ▸t: ttfc.p95 < 1s\n", "quotes"),
-        (T + "gates: ▸ttfc.p95 < 1s\n", "list"),
-        # prompts
-        (T + "prompts: {text: a, ▸file: b}\n", "either"),
-        (T + "prompts: {text: ▸[]}\n", "no prompt"),
-        (T + "prompts: {text: ▸{a: b}}\n", "text"),
-        (T + "prompts: {▸tokens: 10}\n", "upstream"),
-        (T + "prompts: {file: ▸none.jsonl}\n", "none.jsonl"),
-    ],
-)
+MISTAKES = [
+    # keys and their values
+    (T + "▸laod: {users: 1}\n", "Did you mean 'load'?"),
+    (T + "load: {▸usres: 1, streams: 1}\n", "Did you mean 'users'?"),
+    (
+        "target: {dialect: chat-stream, ▸ulr: 'http://127.0.0.1:9/'}\nload: {users: 1, streams: 1}\n",
+        "Did you mean 'url'?",
+    ),
+    (T + "load:\n  users: 1\n  streams: 1\n  ▸users: 2\n", "twice"),
+    (T + "▸target: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n", "twice"),
+    ("target: {dialect: ▸chat-strem, url: 'http://h/'}\n", "Did you mean 'chat-stream'?"),
+    ("target: ▸{dialect: chat-stream}\n", "'url'"),
+    ("▸load: {users: 1, streams: 1}\n", "target"),
+    (T + "▸targets: {a: {}}\n", "either"),
+    ("targets: ▸{}\n", "no target"),
+    ("targets: {▸'a b': {}}\n", "letters"),
+    ("▸- a list\n", "mapping"),
+    ("▸", "empty"),
+    ("a: [1, 2\n▸", "not valid YAML"),
+    ("version: ▸2\ntarget: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n", "version 1"),
+    ("name: ▸../up\ntarget: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n", "folder"),
+    (T + "seed: ▸!!python/object 1\n", "not allowed"),
+    (T + "seed: ▸one\n", "whole number"),
+    (T + "seed: ▸-1\n", "between"),
+    (T + "reading_wpm: ▸nan\n", "between"),
+    (T + "stall_after: ▸500\n", "unit"),
+    (T + "stall_after: ▸1e999s\n", "not a duration"),
+    (T + "timeouts: {▸idel: 3s}\n", "Did you mean 'idle'?"),
+    (T + "timeouts: {idle: ▸true}\n", "true"),
+    # targets
+    ("target: {dialect: chat-stream, url: ▸'ftp://h/'}\n", "http://"),
+    ("target: {dialect: chat-stream, url: ▸'http://h:99999/'}\n", "Port"),
+    ("target: {dialect: chat-stream, url: ▸'http://[::1/'}\n", "URL"),
+    ("target: {dialect: chat-stream, url: ▸'http://ada:pw-1234@h/'}\n", "auth"),
+    ("target: {dialect: chat-stream, url: '${▸serve.chat}/'}\n", "serve"),
+    ("serve: {openai: {}}\ntarget: {dialect: chat-stream, url: '${▸serve.chta}/'}\n", "serve.chat"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', http: ▸3}\n", "between"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', stamps: ▸kernal}\n", "Did you mean 'kernel'?"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', proxy: ▸'socks5://h:1'}\n", "HTTP proxy"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', proxy: ▸'http://[h'}\n", "HTTP proxy"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', upstream: ▸'h:1'}\n", "base URL"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', tls: {verify: ▸none.pem}}\n", "none.pem"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', headers: {x: ▸\"a\\nb\"}}\n", "header"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', headers: {'a b': ▸c}}\n", "header"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', headers: {x: ▸[1]}}\n", "a list"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', auth: {▸beerer: x}}\n", "Did you mean 'bearer'?"),
+    ("target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', variables: {▸modle: x}}\n", "modle"),
+    # servers
+    (T + "serve: {▸chat: {}}\n", "openai"),
+    (T + "serve: {openai: {▸seeds: 1}}\n", "Did you mean 'seed'?"),
+    (T + "serve: {openai: {seed: ▸x}}\n", "whole number"),
+    (T + "serve: {openai: {}, chat: {users: ▸[ada]}}\n", "mapping"),
+    (T + "serve: {openai: {}, chat: {users: {ada: ▸[x]}}}\n", "text"),
+    (T + "serve: {openai: {}, chat: {db: ▸{}}}\n", "text"),
+    # load
+    (T + "load: ▸{users: 1}\n", "duration"),
+    (T + "load: {users: ▸0, streams: 1}\n", "between"),
+    (T + "load: {users: ▸2.5, streams: 1}\n", "whole number"),
+    (T + "load: {users: 1, ▸rate: 1/s, streams: 1}\n", "either"),
+    (T + "load: {rate: ▸10, streams: 1}\n", "10/s"),
+    (T + "load: {rate: ▸0/s, streams: 1}\n", "0"),
+    (T + "load: {rate: ▸inf/s, duration: 1s}\n", "not a rate"),
+    (T + "load: {rate: ▸1e12/s, duration: 1s}\n", "at most"),
+    (T + "load: {rate: ▸{from: 1/s, to: 1e12/s}, duration: 1s}\n", "at most"),
+    (T + "load: {rate: ▸{from: 1/s}, duration: 1s}\n", "'to'"),
+    (T + "load: {rate: ▸{from: 0/s, to: 0/s}, duration: 1s}\n", "0"),
+    (T + "load: {rate: ▸{from: 1/s, to: 2/s}, streams: 5}\n", "duration"),
+    (T + "load: {rate: 1/s, ▸think: 1s, streams: 1}\n", "users"),
+    (T + "load: {users: 1, ▸arrivals: poisson, streams: 1}\n", "rate"),
+    (T + "load: {rate: 1/s, arrivals: ▸possion, streams: 1}\n", "Did you mean 'poisson'?"),
+    (T + "load: {▸users: 1, phases: [{users: 1, streams: 1}]}\n", "phase"),
+    (T + "load: {phases: ▸[]}\n", "no phase"),
+    (T + "load: {trace: ▸none.csv}\n", "none.csv"),
+    (T + "load: {steps: ▸{users: [1, 2]}}\n", "'hold'"),
+    (T + "load: {steps: {users: ▸[], hold: 1s}}\n", "no step"),
+    (T + "load: {steps: {users: [1, ▸0], hold: 1s}}\n", "between"),
+    (T + "load: {steps: {users: [1], hold: ▸0s}}\n", "some time"),
+    (T + "load: {steps: {users: [1], hold: ▸60}}\n", "unit"),
+    (T + "load: {steps: {users: [1], ▸hodl: 1s}}\n", "Did you mean 'hold'?"),
+    (T + "load: {steps: {users: [1], hold: 1s}, ▸duration: 5s}\n", "'users'"),
+    (T + "load: {steps: {users: [1], hold: 1s}, ▸max_active: 5}\n", "'rate'"),
+    (T + "load: {duration: ▸10}\n", "unit"),
+    # gates
+    (T + "gates:\n  - ttfc.p95 < 1s\n  - ▸ttcf.p95 < 1s\n", "Did you mean 'ttfc'?"),
+    (T + "gates: ['chat-stream: ▸ttcf.p95 < 1s']\n", "Did you mean 'ttfc'?"),
+    (T + 'gates: ["ttfc.p95 < ▸1"]\n', "unit"),
+    (T + "gates: [▸authenticity == forwarded]\n", "upstream"),
+    (T + "gates:\n  - ▸t: ttfc.p95 < 1s\n", "quotes"),
+    (T + "gates: ▸ttfc.p95 < 1s\n", "list"),
+    # prompts
+    (T + "prompts: {text: a, ▸file: b}\n", "either"),
+    (T + "prompts: {text: ▸[]}\n", "no prompt"),
+    (T + "prompts: {text: ▸{a: b}}\n", "text"),
+    (T + "prompts: {▸tokens: 10}\n", "upstream"),
+    (T + "prompts: {file: ▸none.jsonl}\n", "none.jsonl"),
+]
+
+# What no schema can know, and why. Every other mistake is refused by the schema too.
+BEYOND_A_SCHEMA = {
+    "users: 1\n  streams: 1\n  ▸users: 2": "a key that is there twice is gone when YAML has been read",
+    "▸target: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n": "the same, at the top",
+    "!!python/object": "a tag is gone when YAML has been read",
+    "a: [1, 2": "this is no YAML",
+    "${▸serve.chat}": "which servers run is said in another place of the file",
+    "${▸serve.chta}": "which servers run is said in another place of the file",
+    "none.pem": "whether a file is there",
+    "none.csv": "whether a file is there",
+    "none.jsonl": "whether a file is there",
+    "modle": "the names are those of the dialect and of the setup",
+    "1e12/s": "a pattern cannot tell which number is larger",
+    "▸authenticity": "whether a target has an upstream is said in another place of the file",
+    "{▸tokens: 10}": "whether a target has an upstream is said in another place of the file",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES)
 def test_a_mistake_has_its_place_and_its_remedy(load: Load, text: str, said: str) -> None:
     """The place is where the mark stands."""
     before, _, _ = text.partition("▸")
@@ -328,6 +358,53 @@ def test_a_mistake_has_its_place_and_its_remedy(load: Load, text: str, said: str
     assert str(error).partition(":")[0].endswith("s.yaml")
     assert said in str(error)
     assert "pw-1234" not in str(error)
+
+
+@pytest.mark.parametrize("text", [text for text, _ in MISTAKES])
+def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:
+    """An editor shows the mistake while it is being made."""
+    if any(reason in text for reason in BEYOND_A_SCHEMA) or text == "▸":
+        return
+    document = read_yaml(text.replace("▸", ""), "s.yaml").plain()
+    assert not jsonschema_rs.validator_for(scenario_schema()).is_valid(document)
+
+
+@pytest.mark.parametrize("place", BEYOND_A_SCHEMA)
+def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
+    texts = [text.replace("▸", "") for text, _ in MISTAKES if place in text]
+    assert texts
+    for text in texts:
+        try:
+            document = read_yaml(text, "s.yaml").plain()
+        except ConfigurationError:
+            continue  # not even YAML of ours
+        assert jsonschema_rs.validator_for(scenario_schema()).is_valid(document), text
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "load: {users: '5', streams: ' 7 '}",
+        "load: {users: '${USERS}', duration: '${TIME}'}",
+        "load: {duration: 0, streams: 1}",
+        "load: {rate: 1.5e2 / min, duration: 1.5min, arrivals: gamma, cv: '2'}",
+        "load: {rate: {from: 0/s, to: 5/s}, duration: 10s}",
+        "load: {warmup: 1s, phases: [{users: 1, duration: 1s}, {rate: 1/h, streams: 1}]}",
+        "load: {steps: {users: [25, 50], hold: 60s}, think: 500ms, warmup: 2s}",
+        "gates: []",
+        "gates:",
+        "gates: ['violations.grammar == 0', 'ttfc.p99.9 <= 1.5 s, confidence 95%', 'e2e.max < 1min']",
+        "gates: ['chat-stream: streams.completed >= 10', 'cadence.p50 > 10/s', 'error_rate == 0', ' ttfc.mean<1s ']",
+        "timeouts: {idle: 0, total: 1h}",
+        "serve: {openai: , chat: {users: {ada: 1}, rate_limit: 5/s, streaming: paced}}",
+        "prompts: {text: [a, b]}",
+    ],
+)
+def test_the_schema_takes_what_the_loader_takes(load: Load, more: str) -> None:
+    text = f"{T}{more}\n"
+    load(text, environ={"USERS": "3", "TIME": "4s"})
+    errors = jsonschema_rs.validator_for(scenario_schema()).iter_errors(read_yaml(text, "s.yaml").plain())
+    assert [error.message for error in errors] == []
 
 
 def test_a_gate_in_a_block_is_found_on_its_line(load: Load) -> None:
@@ -438,10 +515,17 @@ def test_a_mistake_in_a_prompt_file_has_its_line(
         prompts(name, content)
 
 
+def test_stairs_of_users(load: Load) -> None:
+    (phase,) = load(T + "load: {steps: {users: [25, 50, '100'], hold: 60s}, think: 2s}\n").load.phases
+    assert phase == StepsPhase((25, 50, 100), 60 * S, 2 * S)
+    assert (phase.duration_ns, phase.most_at_once, phase.is_open) == (180 * S, 100, False)
+    assert phase.describe() == "25, 50, 100 users, 2 s think time, 60 s each"
+
+
 def test_arrivals_of_a_trace(load: Load, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\ufeffseconds,note\n10.5,a\n10,b\n\n12.25,c\n", "utf-8")
     (phase,) = load(T + "load: {trace: t.csv, max_active: 5}\n").load.phases
-    assert phase.trace_ns == (0, S // 2, 9 * S // 4)
+    assert phase.at_ns == (0, S // 2, 9 * S // 4)
     assert (phase.max_active, phase.is_open) == (5, True)
 
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from streambench.errors import ConfigurationError
-from streambench.load.scenario import Serve
-from streambench.load.serve import BundledServers, chat_arguments
+from streambench.load.serve import Serve
+from streambench.load.servers import BundledServers, chat_arguments
 
 
 def test_the_options_of_the_chat_server() -> None:

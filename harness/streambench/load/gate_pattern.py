@@ -1,0 +1,39 @@
+"""Gates as a regular expression, for editors: what it refuses can never be decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from streambench.analysis.gates import GATE_VERDICTS, OPERATORS, ORDERINGS, STATISTICS, TARGET_VALUES
+from streambench.analysis.metrics import METRICS
+from streambench.load.kinds import DURATION_PATTERN
+
+_TARGET = r"\s*([^:<>=!]+\s*:\s*)?"
+_SIGNED = r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?"
+_QUANTILE = r"p([1-9]\d?(\.\d+)?|0[1-9](\.\d+)?|00?\.\d*[1-9]\d*)"
+_CONFIDENCE = r"(\s*,?\s*confidence:?\s+[5-9]\d(\.\d+)?\s*%)?"
+_LIMITS = {
+    "ms": DURATION_PATTERN,
+    "ratio": rf"{_SIGNED}\s*%?",
+    "per s": rf"{_SIGNED}(\s*/\s*(s|m|min|h))?",
+}
+
+
+def gate_pattern() -> str:
+    """The pattern of a gate of any scenario: whether its target is seen from both sides, a pattern cannot know."""
+    forms = [rf"authenticity\s*(==|!=)\s*{_any_of(GATE_VERDICTS)}"]
+    for unit in sorted({*TARGET_VALUES.values()} - {""}):
+        names = _any_of(name for name, its_unit in TARGET_VALUES.items() if its_unit == unit)
+        forms.append(rf"{names}\s*{_any_of(OPERATORS)}\s*{_LIMITS.get(unit, _SIGNED)}")
+    for unit in sorted({metric.unit for metric in METRICS.values()}):
+        names = _any_of(name for name, metric in METRICS.items() if metric.unit == unit)
+        limit = _LIMITS.get(unit, _SIGNED)
+        forms.append(rf"{names}\.({_QUANTILE}|{_any_of(STATISTICS)})\s*{_any_of(OPERATORS)}\s*{limit}")
+        forms.append(rf"{names}\.{_QUANTILE}\s*{_any_of(ORDERINGS)}\s*{limit}{_CONFIDENCE}")
+    return rf"^{_TARGET}({'|'.join(forms)})\s*$"
+
+
+def _any_of(words: Iterable[str]) -> str:
+    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    return f"({'|'.join(re.escape(word) for word in longest_first)})"

@@ -1,0 +1,103 @@
+"""`load` of a scenario file: the phases, one after the other, and their warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streambench.load.executors import PHASE_TYPES
+from streambench.load.executors.closed import ClosedPhase
+from streambench.load.executors.keys import PhaseType
+from streambench.load.executors.trace import REPLAY
+from streambench.load.fields import Field, Given, Section
+from streambench.load.kinds import Duration, Plain, Schema
+from streambench.load.phase import Phase
+from streambench.load.values import Values
+from streambench.located import Located
+
+WARMUP = Field(
+    "warmup",
+    Duration(),
+    "before the first phase, with its load (of a ramp its first rate, of steps the first): streams that are recorded, "
+    "and not judged; not before a `trace`",
+    0,
+)
+PHASES: Field[Any] = Field(
+    "phases", Plain(), "a list of phases; their keys may also stand in `load` itself, for one phase", None
+)
+SECTION = Section("'load'", WARMUP, PHASES)
+_PHASE_KEYS = tuple(dict.fromkeys(name for kind in PHASE_TYPES for name in kind.section.fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The phases, one after the other; what starts in the first `warmup_ns` is recorded but not judged."""
+
+    phases: Sequence[Phase] = (ClosedPhase(users=1, streams=1),)
+    warmup_ns: int = 0
+
+
+class LoadKind:
+    """`load` as a type: phases, or the keys of one phase."""
+
+    def read(self, node: Located, values: Values, what: str) -> Load:
+        """The load. Raises ConfigurationError."""
+        keys = node.mapping(what, (*SECTION.fields, *_PHASE_KEYS))
+        given = Given(node, keys, values)
+        warmup_ns = given[WARMUP]
+        listed = given.get(PHASES)
+        if listed is None:
+            phases = [_phase(node, {key: keys[key] for key in keys if key != WARMUP.name}, values)]
+        else:
+            for key in _PHASE_KEYS:
+                if key in keys:
+                    raise node.key_error(key, f"{key!r} belongs into a phase, since there are phases")
+            items = listed.sequence("'phases'")
+            if not items:
+                raise listed.error("there is no phase")
+            phases = [_phase(item, item.mapping("a phase", _PHASE_KEYS), values) for item in items]
+        first = keys if listed is None else listed.value[0].value
+        if warmup_ns and REPLAY.key in first:
+            raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")
+        return Load(tuple(phases), warmup_ns)
+
+    def schema(self) -> Schema:
+        """One phase with a warm-up, or a list of phases."""
+        warmup = {WARMUP.name: WARMUP.schema()}
+        phases = {PHASES.name: {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/phase"}}}
+        no_trace_first = {PHASES.name: {"prefixItems": [{"not": {"required": [REPLAY.key]}}]}}
+        rule = {"if": {"required": [WARMUP.name]}, "then": {"properties": no_trace_first}}
+        several = {**Section("'load'").schema({**warmup, **phases}), **rule}
+        return {"type": "object", "if": {"required": [PHASES.name]}, "then": several, "else": phase_schema(warmup)}
+
+    def show(self, value: Any) -> str:
+        """What an absent `load` is."""
+        return "one user, one stream"
+
+
+def phase_schema(more: Mapping[str, Any] | None = None) -> Schema:
+    """A phase of any kind: the key that chooses the kind decides which others there may be."""
+    first, *others = PHASE_TYPES
+    schema = first.section.schema(more)
+    for kind in others:
+        its_own = {WARMUP.name: {"const": 0}} if more and kind is REPLAY else more
+        schema = {"if": {"required": [kind.key]}, "then": kind.section.schema(its_own), "else": schema}
+    return schema
+
+
+def _phase(node: Located, keys: Mapping[str, Located], values: Values) -> Phase:
+    kinds = [kind for kind in PHASE_TYPES if kind.key in keys]
+    if len(kinds) > 1:
+        names = " or ".join(repr(kind.key) for kind in kinds)
+        raise node.key_error(kinds[1].key, f"a phase has either {names}")
+    kind = kinds[0] if kinds else PHASE_TYPES[0]
+    for key in keys:
+        if key not in kind.section.fields:
+            raise node.key_error(key, f"{key!r} goes with {_takers(key)}")
+    return kind.read(Given(node, keys, values))
+
+
+def _takers(key: str) -> str:
+    takers: list[PhaseType] = [kind for kind in PHASE_TYPES if key in kind.section.fields]
+    return " or ".join(repr(kind.key) for kind in takers)

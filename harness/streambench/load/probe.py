@@ -1,0 +1,52 @@
+"""One user who says one prompt after the other, and every stream of it to look at while it grows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from streambench.clock import MonotonicClock
+from streambench.drivers.session import SetupError, open_session
+from streambench.errors import TargetUnreachable
+from streambench.load.scenario import Scenario
+from streambench.load.streams import begin_stream
+from streambench.load.testbed import open_testbed
+from streambench.record.model import StreamRecord
+from streambench.record.recorder import Recorder
+
+_clock = MonotonicClock()
+
+Begin = Callable[[int], tuple[StreamRecord, Awaitable[None]]]
+
+
+@asynccontextmanager
+async def open_probe(scenario: Scenario) -> AsyncIterator[Begin]:
+    """One user of the scenario's first target, connected and set up.
+
+    Yields a function that begins a stream by its number: it returns the record, which fills while the second value is
+    awaited. Raises TargetUnreachable, and ConfigurationError for what only the servers can know.
+    """
+    async with open_testbed(replace(scenario, targets=scenario.targets[:1])) as testbed:
+        (target,) = testbed.scenario.targets
+        plans = testbed.plans.get(target.name, {})
+        session = open_session(target.spec, {"user": f"{testbed.token}-{target.name}-0"})
+        try:
+            await session.prepare()
+        except SetupError as failure:
+            raise TargetUnreachable(f"the setup failed: {failure}") from failure
+
+        def begin(number: int) -> tuple[StreamRecord, Awaitable[None]]:
+            now_ns = _clock.now_ns()
+            prompts = testbed.scenario.prompts
+            record, recorder, prompt = begin_stream(target, prompts, plans, number, now_ns, now_ns, keep_text=True)
+            return record, stream(record, recorder, prompt)
+
+        async def stream(record: StreamRecord, recorder: Recorder, prompt: str) -> None:
+            await session.stream(prompt, recorder)
+            await testbed.join(record)
+
+        try:
+            yield begin
+        finally:
+            await session.close()

@@ -1,0 +1,153 @@
+"""The load on one target: who its users are, and a record for every stream that was due."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from streambench.clock import Clock
+from streambench.drivers.session import SetupError, UserSession
+from streambench.drivers.target import TargetSpec
+from streambench.endings import Ending
+from streambench.load.progress import TargetProgress
+from streambench.load.prompts import Prompts
+from streambench.load.streams import begin_stream
+from streambench.load.targets import Target
+from streambench.load.tasks import Tasks
+from streambench.load.validity import GeneratorFacts
+from streambench.record.model import Outcome, StreamRecord
+from streambench.record.recorder import Recorder
+from streambench.upstream.plans import Plan
+
+Write = Callable[[StreamRecord], Awaitable[None]]
+OpenSession = Callable[[TargetSpec, Mapping[str, str]], UserSession]
+
+
+@dataclass(slots=True)
+class Iteration:
+    """One stream of a user: when it is due, in which phase, and which one of its user it is.
+
+    `setup_ns`: of what passed since it was due, the server's part.
+    """
+
+    phase: int
+    intended_ns: int
+    warmup: bool
+    user: int | None = None
+    number: int = 0
+    setup_ns: int = 0
+
+
+class TargetLoad:
+    """What all phases share of one target.
+
+    `plans` are by the length of their replies, empty where there is no upstream. `idle` are users of the open model
+    who wait for the next arrival, `visits` those who are at work, setup included.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        prompts: Prompts,
+        plans: Mapping[int | None, Plan],
+        progress: TargetProgress,
+        facts: GeneratorFacts,
+        tasks: Tasks,
+        write: Write,
+        run_token: str,
+        clock: Clock,
+        open_session: OpenSession,
+    ) -> None:
+        self.target = target
+        self.facts = facts
+        self.tasks = tasks
+        self.clock = clock
+        self.idle: list[UserSession] = []
+        self.visits = 0
+        self._prompts = prompts
+        self._plans = plans
+        self._progress = progress
+        self._write = write
+        self._run_token = run_token
+        self._open_session = open_session
+        self._streams = 0
+        self._users = 0
+
+    def new_user(self) -> tuple[int, UserSession]:
+        """The next simulated user and its number; no other user of this run or of another one has its name."""
+        number = self._users
+        self._users += 1
+        name = f"{self._run_token}-{self.target.name}-{number}"
+        return number, self._open_session(self.target.spec, {"user": name})
+
+    async def prepared(self, session: UserSession, iteration: Iteration) -> bool:
+        """Do a user's setup; one that fails is recorded as a failed stream."""
+        try:
+            await session.prepare()
+        except SetupError as failure:
+            record, recorder, _ = self._begin(iteration)
+            self._progress.started += 1
+            recorder.fail(failure.error, str(failure))
+            recorder.end(Ending.NOT_CONNECTED, self.clock.now_ns())
+            self._finish(record)
+            return False
+        return True
+
+    async def stream(self, session: UserSession, iteration: Iteration) -> Outcome:
+        """One stream from its prompt to its record. A cancelled one is recorded as censored."""
+        record, recorder, prompt = self._begin(iteration)
+        self._progress.started += 1
+        self._progress.active += 1
+        if not iteration.warmup:
+            self.facts.start_delays_ns.append(record.start_ns - record.intended_ns - iteration.setup_ns)
+        try:
+            await session.stream(prompt, recorder)
+        finally:
+            self._progress.active -= 1
+            self._finish(record)
+        return record.outcome
+
+    def drop(self, iteration: Iteration, reason: str) -> None:
+        """Record a stream that was due and never started."""
+        record, _, _ = self._begin(iteration)
+        record.outcome = Outcome.DROPPED
+        record.error_message = reason
+        self._finish(record)
+
+    async def close(self) -> None:
+        """Close the connections that wait for an arrival."""
+        for session in self.idle:
+            await session.close()
+
+    def _begin(self, iteration: Iteration) -> tuple[StreamRecord, Recorder, str]:
+        number = self._streams
+        self._streams += 1
+        record, recorder, prompt = begin_stream(
+            self.target, self._prompts, self._plans, number, iteration.intended_ns, self.clock.now_ns()
+        )
+        record.phase = iteration.phase
+        record.user = iteration.user
+        record.iteration = iteration.number
+        record.warmup = iteration.warmup
+        return record, recorder, prompt
+
+    def _finish(self, record: StreamRecord) -> None:
+        self._progress.take(record)
+        self.facts.reads += record.reads
+        self.facts.coalesced_reads += record.coalesced_reads
+        if record.reads:
+            self.facts.stamps = record.stamps
+        self.tasks.write(self._written(record))
+
+    async def _written(self, record: StreamRecord) -> None:
+        await self._write(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One phase on one target: the `index` of the phase, how long its load warms up, and the seed of its arrivals."""
+
+    load: TargetLoad
+    index: int
+    warmup_ns: int
+    seed: int
