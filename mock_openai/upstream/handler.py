@@ -211,7 +211,7 @@ class Answer:
             self.length = len(body)
             frames = [Frame(exchange.last_ns, body, 1, len(reply.text))]
         where = plan.draw(self.key, self.attempt, "places")
-        script = damaged(frames, self.faults, speaker, where)
+        script = damaged(frames, self.faults, speaker, where, reply.text)
         self._bytes = sum(len(write.data) for write in script.writes)
         self.service.bytes_in_flight += self._bytes
         return script, speaker

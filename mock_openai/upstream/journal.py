@@ -10,7 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 MAX_ENTRIES = 20_000
@@ -24,14 +24,15 @@ def _times() -> array[int]:
     return array("q")
 
 
-HIDDEN = frozenset({"scheduled_ns", "written_ns", "offset", "request_bytes"})
+HIDDEN = frozenset({"scheduled_ns", "written_ns", "offset", "texts", "request_bytes"})
 
 
 @dataclass(slots=True)
 class Entry:
     """One request. `offset[i]` characters of `text` had been written after the write at `written_ns[i]`.
 
-    `scheduled_ns` and `offset` go on beyond `written_ns`, to what was not yet or never written.
+    `scheduled_ns` and `offset` go on beyond `written_ns`, to what was not yet or never written. `texts`: the readable
+    text of each of these writes, where a fault has made it another than the part of `text` up to `offset`.
     """
 
     seq: int
@@ -53,6 +54,7 @@ class Entry:
     scheduled_ns: array[int] = field(default_factory=_times)
     written_ns: array[int] = field(default_factory=_times)
     offset: array[int] = field(default_factory=_times)
+    texts: list[str] | None = None
     finish: str | None = None
     ended: str = "open"
     ended_ns: int | None = None
@@ -64,14 +66,33 @@ class Entry:
     @property
     def weight(self) -> int:
         """Roughly how many bytes of memory it takes."""
-        return (
-            ENTRY_BYTES + 4 * self.request_bytes + 2 * len(self.text) + 8 * len(self.written_ns) + 16 * len(self.offset)
-        )
+        texts = 0 if self.texts is None else sum(80 + 2 * len(text) for text in self.texts)
+        times = 8 * len(self.written_ns) + 16 * len(self.offset)
+        return ENTRY_BYTES + 4 * self.request_bytes + 2 * len(self.text) + times + texts
+
+    @property
+    def whole_ns(self) -> int | None:
+        """When the last of the planned text was out; None before that, and where it never is."""
+        written = len(self.written_ns)
+        return self.written_ns[-1] if written and self.offset[written - 1] == len(self.text) else None
+
+    @property
+    def wrote(self) -> dict[str, Any] | None:
+        """What a client could really read, where a fault made it another text than the planned one.
+
+        `text`, and for each write of content how many of its characters were out after it.
+        """
+        if self.texts is None:
+            return None
+        texts = self.texts[: len(self.written_ns)]
+        return {"text": "".join(texts), "offset": list(accumulate(map(len, texts)))}
 
     def to_json(self, *, chunks: bool = True) -> dict[str, Any]:
         """The entry as the admin API shows it; an entry that has just opened is shown without its chunks."""
         shown: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name not in HIDDEN}
         if chunks:
+            shown["whole_ns"] = self.whole_ns
+            shown["wrote"] = self.wrote
             shown["chunks"] = {
                 "scheduled_ns": self.scheduled_ns[: len(self.written_ns)].tolist(),
                 "written_ns": self.written_ns.tolist(),

@@ -25,6 +25,7 @@ class Frame:
 
     `due_ns` counts from the start of the reply. `number` counts the content frames from 1 (0: no content). `offset` is
     how many characters of the text are out after it (None: none of its own). `apart`: never joined to the write before.
+    `text`: what a client can read from it of the text; known where faults may have changed it.
     """
 
     due_ns: int
@@ -33,16 +34,18 @@ class Frame:
     offset: int | None = None
     apart: bool = False
     notes: tuple[Note, ...] = ()
+    text: str = ""
 
 
 @dataclass(slots=True)
 class Write:
-    """What leaves in one system call; `offset` None for a write without content."""
+    """What leaves in one system call; `offset` None for a write without content. `text` as in `Frame`."""
 
     due_ns: int
     data: bytes
     offset: int | None
     notes: tuple[Note, ...] = ()
+    text: str = ""
 
 
 class Part(Enum):
@@ -67,7 +70,8 @@ class Script:
     """Everything that one reply writes; times count from the start of the reply.
 
     `hold_ns`: how long HOLD lasts, None for ever. `cut`: a fault ends the reply early. `notes`: faults that act on no
-    single write. `ignore_cancel_ns`: how long the reply goes on when its client has left, None to its end.
+    single write. `ignore_cancel_ns`: how long the reply goes on when its client has left, None to its end. `texts`: the
+    text of each write of content, where a fault has made it another than the planned one.
     """
 
     writes: list[Write]
@@ -78,6 +82,7 @@ class Script:
     gzip: bool = False
     notes: tuple[Note, ...] = ()
     ignore_cancel_ns: int | None = 0
+    texts: list[str] | None = None
 
 
 def in_turns(parts: Sequence[list[Frame]]) -> list[Frame]:
@@ -103,8 +108,9 @@ def joined(frames: Iterable[Frame]) -> list[Write]:
             last.data += frame.data
             last.offset = last.offset if frame.offset is None else frame.offset
             last.notes += frame.notes
+            last.text += frame.text
         else:
-            writes.append(Write(frame.due_ns, frame.data, frame.offset, frame.notes))
+            writes.append(Write(frame.due_ns, frame.data, frame.offset, frame.notes, frame.text))
         before = frame
     return writes
 

@@ -64,6 +64,7 @@ class Player:
         self._notes = {position: write.notes for position, write in enumerate(writes) if write.notes}
         entry.offset = array("q", (write.offset for write in writes if write.offset is not None))
         entry.scheduled_ns = array("q", compress(self._due_ns, self._content))
+        entry.texts = script.texts
         self._written_ns = entry.written_ns
         self._ending_ns = start_ns + script.ending_ns
         self._entry = entry

@@ -25,14 +25,16 @@ def left_out(faults: Sequence[Fault]) -> frozenset[Part]:
     return frozenset(fault.kind.part for fault in faults if isinstance(fault.kind, LeftOut))
 
 
-def damaged(frames: list[Frame], faults: Sequence[Fault], shapes: Shapes, draw: random.Random) -> Script:
-    """The script of a reply: its frames, changed by its faults in the order of the catalogue.
+def damaged(
+    frames: list[Frame], faults: Sequence[Fault], shapes: Shapes, draw: random.Random, text: str = ""
+) -> Script:
+    """The script of a reply with this text: its frames, changed by its faults in the order of the catalogue.
 
     Chunks keep the number that they had in the undamaged reply, so that faults do not move each other's places.
     """
     if not faults:
         return Script(joined(frames), ending_ns=frames[-1].due_ns if frames else 0)
-    draft = Draft([replace(frame) for frame in frames], shapes, draw)
+    draft = Draft(_with_text(frames, text), shapes, draw)
     script = draft.script
     ordered = sorted(faults, key=lambda fault: _ORDER[fault.name])
     for fault in ordered:
@@ -41,9 +43,31 @@ def damaged(frames: list[Frame], faults: Sequence[Fault], shapes: Shapes, draw: 
         elif isinstance(fault.kind, FrameChange):
             fault.kind.change(draft, fault)
     script.writes = joined(draft.frames)
+    script.texts = _altered_texts(script, text)
     if not script.cut:
         script.ending_ns = draft.frames[-1].due_ns if draft.frames else 0
     for fault in ordered:
         if isinstance(fault.kind, ScriptChange):
             fault.kind.change(script, fault)
     return script
+
+
+def _with_text(frames: Sequence[Frame], text: str) -> list[Frame]:
+    """Copies of the frames that know which part of the text is theirs."""
+    out, before = [], 0
+    for frame in frames:
+        after = before if frame.offset is None else frame.offset
+        out.append(replace(frame, text=text[before:after]))
+        before = after
+    return out
+
+
+def _altered_texts(script: Script, text: str) -> list[str] | None:
+    """The text of each write of content; None where it is the planned one as far as the reply goes."""
+    content = [write for write in script.writes if write.offset is not None]
+    out = 0
+    for write in content:
+        if text[out : out + len(write.text)] != write.text or out + len(write.text) != write.offset:
+            return [write.text for write in content]
+        out = write.offset
+    return None

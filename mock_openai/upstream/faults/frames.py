@@ -31,6 +31,7 @@ def _malform(draft: Draft, fault: Fault) -> None:
         data = draft.frames[index].data
         end = data.rfind(b"}")
         draft.frames[index].data = data[:end] + data[end + 1 :]
+        draft.frames[index].text = ""  # nobody can read it
         draft.note(index, fault)
 
 
@@ -48,6 +49,7 @@ def _reorder(draft: Draft, fault: Fault) -> None:
         if index + 1 < len(frames) and frames[index + 1].number:
             one, other = frames[index], frames[index + 1]
             one.data, other.data = other.data, one.data
+            one.text, other.text = other.text, one.text
             draft.note(index, fault)
 
 

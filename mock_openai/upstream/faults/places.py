@@ -82,5 +82,5 @@ def _split_at_byte(frames: list[Frame], byte: int) -> Point:
 
 def cut_frame(frame: Frame, byte: int) -> tuple[Frame, Frame]:
     """Two parts of a frame. The text counts as out with the second."""
-    first = replace(frame, data=frame.data[:byte], offset=None)
+    first = replace(frame, data=frame.data[:byte], offset=None, text="")
     return first, replace(frame, data=frame.data[byte:], apart=True, notes=())

@@ -90,6 +90,7 @@ def _parts(frame: Frame, size: int, gap_ns: int) -> list[Frame]:
             due_ns=frame.due_ns + position * gap_ns,
             data=frame.data[start : start + size],
             offset=frame.offset if start == starts[-1] else None,
+            text=frame.text if start == starts[-1] else "",
             apart=True,
             notes=frame.notes if position == 0 else (),
         )

@@ -134,6 +134,36 @@ def test_the_client_sees_it_and_the_journal_tells(
     assert all(applied["applied_ns"] >= entry["arrived_ns"] for applied in entry["faults"])
     assert entry["ended"] in ended.split()
     assert entry["text"] in ("", TEXT)
+    if name == "malformed-json":
+        assert entry["wrote"]["text"].startswith(seen.text), "the client leaves where it fails"
+    else:
+        assert readable(entry) == seen.text
+
+
+def readable(entry: dict[str, Any]) -> str:
+    """The text that was really written, as the journal has it."""
+    written = len(entry["chunks"]["written_ns"])
+    if entry["wrote"] is not None:
+        assert len(entry["wrote"]["offset"]) == written
+        assert entry["wrote"]["offset"][-1] == len(entry["wrote"]["text"])
+        return str(entry["wrote"]["text"])
+    return str(entry["text"][: entry["chunks"]["offset"][-1] if written else 0])
+
+
+def test_the_journal_says_when_the_whole_reply_was_given(upstream: Any) -> None:
+    prompt = upstream.plan(text=TEXT, profile={"name": "fixed", "ttft_ms": 20, "gap_ms": 1})
+    with upstream.sdk() as client:
+        question: list[Any] = [{"role": "user", "content": prompt}]
+        client.chat.completions.create(model="gpt-4o", messages=question)
+    whole = upstream.closed(prompt)
+    assert (whole["stream"], whole["wrote"]) == (False, None)
+    assert whole["whole_ns"] == whole["chunks"]["written_ns"][0] >= whole["arrived_ns"] + 25_000_000
+    stream(upstream, prompt)
+    streamed = upstream.closed(prompt, 2)
+    assert streamed["whole_ns"] == streamed["chunks"]["written_ns"][-1] > streamed["chunks"]["written_ns"][0]
+    cut = upstream.plan(text=TEXT, faults=[{"fault": "cut-fin", **AT_3}])
+    stream(upstream, cut)
+    assert upstream.closed(cut)["whole_ns"] is None
 
 
 def test_every_fault_of_the_catalogue_has_a_test() -> None:

@@ -81,6 +81,27 @@ def test_a_place_beyond_the_reply_is_never_reached(at: Any) -> None:
     assert script.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("faults", "wrote"),
+    [
+        (["gzip"], None),
+        ([{"fault": "cut-fin", "at": {"chunk": 3}}], None),
+        ([{"fault": "drip", "at": {"chunk": 2}}, {"fault": "stall", "at": {"byte": 8}}], None),
+        ([{"fault": "lost-chunk", "at": {"chunk": 2}}], ["a", "c", "d", "e", "f"]),
+        ([{"fault": "lost-chunk", "at": {"chunk": 2}}, {"fault": "cut-end", "at": {"chunk": 4}}], ["a", "c", "d"]),
+        ([{"fault": "duplicate-chunk", "at": {"chunk": 2}}], ["a", "bb", "c", "d", "e", "f"]),
+        ([{"fault": "reorder-chunks", "at": {"chunk": 5}}], ["a", "b", "c", "d", "f", "e"]),
+        ([{"fault": "malformed-json", "at": {"chunk": 1}}], ["", "b", "c", "d", "e", "f"]),
+        (["text-after-done"], None),
+    ],
+)
+def test_the_script_tells_the_text_that_is_really_written(faults: list[Any], wrote: list[str] | None) -> None:
+    script = damaged(frames(), parse_faults(faults), Plain(), random.Random(1), "abcdef")
+    assert script.texts == wrote
+    if wrote is not None:
+        assert len(wrote) == sum(write.offset is not None for write in script.writes)
+
+
 def test_a_cut_at_a_time_happens_at_that_time() -> None:
     assert run({"fault": "cut-fin", "at": {"ms": 25}}).ending_ns == 25 * MS
 
