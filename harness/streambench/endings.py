@@ -19,6 +19,7 @@ class ErrorClass(StrEnum):
     PROTOCOL = "protocol"
     ERROR_EVENT = "error_event"
     OVERSIZE = "oversize"
+    FLOOD = "flood"
     SETUP = "setup"
 
 

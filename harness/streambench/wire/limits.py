@@ -1,14 +1,15 @@
 """Bounds on everything that a server can send, and what a decoder raises where one is broken.
 
 Inside a stream a deviation is a `Finding`. Only what ends the decoding for good is raised: input beyond a bound
-(`OversizeError`), and input that cannot be read as the protocol at all (`WireError`). Drivers translate the two into
-the error classes `oversize` and `protocol`; neither reaches a user as a traceback.
+(`OversizeError`), too much of it in too short a time (`FloodError`), and input that cannot be read as the protocol at
+all (`WireError`). Each names the error class that the stream gets; none reaches a user as a traceback.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streambench.endings import ErrorClass
 from streambench.findings import Axis
 from streambench.rules import Rule, declare
 
@@ -25,6 +26,14 @@ OVERSIZE = declare(
         "a bound of this tool",
     )
 )
+FLOOD = declare(
+    Rule(
+        "wire.flood",
+        Axis.GRAMMAR,
+        "Events, lines and frames come no faster than a reader can take them; of what does, nothing more is read.",
+        "a bound of this tool",
+    )
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,19 +42,28 @@ class WireLimits:
 
     `max_event_bytes` bounds one message with all its lines, `max_line_bytes` one line of a text framing,
     `max_attachments` the binary parts that a Socket.IO packet may announce, `max_decompressed_bytes` a whole response
-    after decompression, and `max_events` the events that are recorded of one stream (recorders count them; a decoder
-    keeps nothing that grows with their number).
+    after decompression and `max_ratio` how many times its compressed size that is, and `max_events` the events that are
+    recorded of one stream (recorders count them; a decoder keeps nothing that grows with their number).
+
+    Those with `_per_s` bound what costs work and not bytes; see `wire/budget.py`.
     """
 
     max_event_bytes: int = 4 * MIB
     max_line_bytes: int = 4 * MIB
     max_attachments: int = 64
     max_decompressed_bytes: int = 256 * MIB
+    max_ratio: int = 200
     max_events: int = 1_000_000
+    max_events_per_s: int = 20_000
+    max_lines_per_s: int = 100_000
+    max_frames_per_s: int = 50_000
+    max_control_per_s: int = 1_000
 
 
 class WireError(ValueError):
     """Input that cannot be decoded any further. `finding` says the same as data."""
+
+    error_class = ErrorClass.PROTOCOL
 
     def __init__(self, message: str, *, rule: Rule = UNREADABLE, offset: int | None = None) -> None:
         super().__init__(message)
@@ -55,6 +73,17 @@ class WireError(ValueError):
 class OversizeError(WireError):
     """Input beyond a limit; nothing more is read of it."""
 
+    error_class = ErrorClass.OVERSIZE
+
     def __init__(self, what: str, limit: int, *, unit: str = "bytes", offset: int | None = None) -> None:
         super().__init__(f"{what} is larger than the limit of {limit:,} {unit}", rule=OVERSIZE, offset=offset)
         self.limit = limit
+
+
+class FloodError(WireError):
+    """More units of a kind in a second than a reader takes in."""
+
+    error_class = ErrorClass.FLOOD
+
+    def __init__(self, what: str, per_s: int) -> None:
+        super().__init__(f"more than {per_s:,} {what} a second came", rule=FLOOD)

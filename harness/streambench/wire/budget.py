@@ -1,0 +1,71 @@
+"""What a stream may cost: so many events, lines and frames a second, for whoever sends them.
+
+The bounds of `WireLimits` on sizes do not hold a server back that sends very little very often: a ping costs two bytes
+and as much work as a message. So each kind of unit is metered, as a token bucket: what is allowed in `BURST_S` seconds
+may come at once. Time is that of the stamps; nothing here asks for it.
+"""
+
+from __future__ import annotations
+
+from streambench.units import NS_PER_S
+from streambench.wire.limits import FloodError, OversizeError, WireLimits
+
+BURST_S = 2
+FREE_BYTES = 8 << 20  # of decompressed data, before the ratio is looked at: small bodies compress well
+
+
+class Meter:
+    """Counts one kind of unit. Raises FloodError when more come than `per_s` in a second, for long."""
+
+    __slots__ = ("_at_ns", "_left", "_per_s", "_what")
+
+    def __init__(self, what: str, per_s: int) -> None:
+        self._what = what
+        self._per_s = per_s
+        self._left = float(per_s * BURST_S)
+        self._at_ns: int | None = None
+
+    def spend(self, count: int, at_ns: int) -> None:
+        """`count` units came at `at_ns`."""
+        left = self._left - count
+        if left < 0:
+            # The time is only looked at when the bucket would be empty: most streams never get there.
+            since_ns = 0 if self._at_ns is None else at_ns - self._at_ns
+            left = min(left + max(0, since_ns) * self._per_s / NS_PER_S, self._per_s * BURST_S - count)
+            self._at_ns = at_ns
+            if left < 0:
+                self._left = 0.0
+                raise FloodError(self._what, self._per_s)
+        elif self._at_ns is None:
+            self._at_ns = at_ns
+        self._left = left
+
+
+class Budget:
+    """The meters of one stream, or of one connection between its streams.
+
+    `events`: what the dialect reads. `lines`: those of a text framing, empty ones and comments too. `frames`: the
+    pieces in which a body or a message comes. `control`: what brings nothing, such as pings and empty messages.
+    """
+
+    __slots__ = ("_came", "_limits", "_produced", "control", "events", "frames", "lines")
+
+    def __init__(self, limits: WireLimits) -> None:
+        self._limits = limits
+        self._came = self._produced = 0
+        self.events = Meter("events", limits.max_events_per_s)
+        self.lines = Meter("lines", limits.max_lines_per_s)
+        self.frames = Meter("frames", limits.max_frames_per_s)
+        self.control = Meter("control frames", limits.max_control_per_s)
+
+    def compressed(self, size: int) -> None:
+        """`size` bytes of a compressed body came."""
+        self._came += size
+
+    def produced(self, size: int) -> None:
+        """Decompression has produced `size` bytes more. Raises OversizeError beyond the total or the ratio."""
+        self._produced += size
+        if self._produced > self._limits.max_decompressed_bytes:
+            raise OversizeError("the decompressed body", self._limits.max_decompressed_bytes)
+        if self._produced > FREE_BYTES and self._produced > self._came * self._limits.max_ratio:
+            raise OversizeError("the decompressed body", self._limits.max_ratio, unit="times its compressed size")
