@@ -70,7 +70,8 @@ class Gate:
     """A parsed gate. `target` None: every target. `limit` is in the metric's unit, or the name of a verdict.
 
     `statistic` is `p95`, `mean`, `min` or `max`, and None for what a target has only one value of. `confidence`: the
-    share of certainty with which a quantile must hold. `implied`: the user has not written it.
+    share of certainty with which a quantile must hold. `implied`: the user has not written it. `unreadable`: why the
+    text says nothing to this version; such a gate stays undecided, for what nobody has decided has not passed.
     """
 
     expr: str
@@ -78,10 +79,11 @@ class Gate:
     metric: str
     statistic: str | None
     op: str
-    limit: float | str
+    limit: float | str | None
     unit: str
     confidence: float | None = None
     implied: bool = False
+    unreadable: str | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -92,10 +94,12 @@ class Gate:
 
     @property
     def quantile(self) -> float | None:
+        """The quantile that is meant, from 0 to 1; None for another statistic."""
         match = _QUANTILE.fullmatch(self.statistic or "")
         return None if match is None else float(match[1]) / 100
 
     def holds(self, observed: Any) -> bool:
+        """Whether an observation, in the metric's unit, satisfies the gate."""
         return OPERATORS[self.op](observed, self.limit)
 
 
@@ -138,6 +142,23 @@ def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
         )
     limit = _limit(gate, limit_text, match.start("limit"))
     return Gate(gate.expr, target, gate.metric, gate.statistic, op, limit, gate.unit, confidence)
+
+
+def read_gates(texts: Sequence[str], targets: Mapping[str, bool]) -> list[Gate]:
+    """The gates of a run that is over, as its records have them.
+
+    One that this version cannot read was written by another one that knew more; it is kept, marked as unreadable.
+    """
+    gates: list[Gate] = []
+    for text in texts:
+        try:
+            gates.append(parse_gate(text, targets))
+        except GateError as error:
+            target = text.partition(":")[0].strip()
+            gates.append(
+                Gate(text, target if target in targets else None, "", None, "", None, "", unreadable=str(error))
+            )
+    return gates
 
 
 def _of_target_value(text: str, target: str | None, metric: str, op: str) -> Gate:
@@ -206,6 +227,8 @@ def _limit(gate: Gate, text: str, at: int) -> float | str:
 
 
 class Result(StrEnum):
+    """What came of a gate; an inconclusive one is not green."""
+
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
@@ -224,6 +247,7 @@ class GateResult:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """The result as `gates` of summary.json has it."""
         observed = round(self.observed, 4) if isinstance(self.observed, float) else self.observed
         out: dict[str, Any] = {
             "expr": self.gate.expr,
@@ -255,6 +279,9 @@ class Observations:
 
 def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
     """Decide a gate for one target; None where the metric cannot exist for this target but does for others."""
+    if gate.unreadable is not None:
+        why = f"this version cannot read the gate, another one has written it: {gate.unreadable.rstrip('.')}"
+        return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
     finished = seen.counts["completed"] + seen.counts["failed"]
     if gate.metric == "authenticity":
         if not seen.two_sided:

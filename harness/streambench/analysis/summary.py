@@ -15,14 +15,12 @@ from typing import Any
 from streambench.analysis.authenticity import Authenticity, judge
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import (
-    Gate,
-    GateError,
     GateResult,
     Observations,
     Result,
     evaluate,
     implied_gates,
-    parse_gate,
+    read_gates,
 )
 from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.quantiles import Distribution
@@ -199,7 +197,7 @@ def summarize(run: Run) -> Summary:
         if tally is not None and not record.warmup:
             tally.add(place, analyse(record, settings))
     targets = {name: _summarize_target(name, facts, tallies[name]) for name, facts in header["targets"].items()}
-    gates = _gates_of(header)
+    gates = read_gates(header["gates"], {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()})
     results = [
         result
         for gate in [*gates, *implied_gates(gates, list(targets))]
@@ -222,17 +220,6 @@ class _Whole:
             self.last_end_ns = record.end_ns if self.last_end_ns is None else max(self.last_end_ns, record.end_ns)
         self.stamps = record.stamps
         self.coalesced_reads += record.coalesced_reads
-
-
-def _gates_of(header: dict[str, Any]) -> list[Gate]:
-    sides = {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()}
-    gates: list[Gate] = []
-    for text in header["gates"]:
-        try:
-            gates.append(parse_gate(text, sides))
-        except GateError:
-            continue  # written by a version that knew more metrics
-    return gates
 
 
 def _summarize_target(name: str, facts: dict[str, Any], tally: Tally) -> TargetSummary:

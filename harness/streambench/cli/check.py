@@ -14,7 +14,6 @@ import click
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.files import read_all
 from streambench.findings import Axis, Finding, Severity
-from streambench.rules import declare_note
 
 if TYPE_CHECKING:
     from streambench.cli.har import HarStream
@@ -26,9 +25,6 @@ WIRES = ("sse", "ndjson", "websocket", "socketio")
 BLOCK_BYTES = 1 << 16
 KEPT_FINDINGS = 50
 MAX_FIELDS = 20
-NO_BODY = declare_note(
-    "har.no-body", "A HAR file holds the bodies of its streams: one without it is not checked.", "HAR 1.2, `content`"
-)
 KEPT_A_RULE = 5  # a dialect that does not fit breaks one rule at every event
 
 
@@ -173,6 +169,8 @@ def _check_har_stream(stream: HarStream, check: _Check) -> CheckResult:
     if stream.duration_ms is not None:
         check.result.times["duration"] = stream.duration_ms
     if stream.problem is not None:
+        from streambench.wire.captures import NO_BODY
+
         check.result.add([NO_BODY.found(f"Not checked: {stream.problem}.")])
         return check.result
     for piece in stream.pieces:

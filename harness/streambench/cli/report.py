@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from streambench.errors import ConfigurationError, ExitCode
-
-FORMATS = ("html", "junit", "markdown", "csv", "parquet")
+from streambench.report.export import DEFAULT_FORMATS, formats
 
 
 def find_records(run: Path) -> Path:
@@ -26,14 +25,15 @@ def find_records(run: Path) -> Path:
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--format",
-    "formats",
-    default="html,junit,markdown",
+    "asked",
+    metavar="NAME,...",
+    default=",".join(DEFAULT_FORMATS),
     show_default=True,
-    help=f"Comma-separated: {', '.join(FORMATS)}.",
+    help=f"Comma-separated: {', '.join(formats())}.",
 )
 @click.option("--no-plots", is_flag=True, help="Leave the pictures out.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
-def command(run: Path, formats: str, no_plots: bool, as_json: bool) -> int:
+def command(run: Path, asked: str, no_plots: bool, as_json: bool) -> int:
     """Render RUN, a run folder, again from its records; a run that was killed is rendered as far as it came.
 
     The exit code is the run's verdict again.
@@ -44,11 +44,11 @@ def command(run: Path, formats: str, no_plots: bool, as_json: bool) -> int:
     """
     from streambench.cli.reporting import finish_run
 
-    chosen = tuple(name.strip() for name in formats.split(",") if name.strip())
+    chosen = tuple(name.strip() for name in asked.split(",") if name.strip())
     for name in chosen:
-        if name not in FORMATS:
+        if name not in formats():
             from streambench.errors import nearest
 
-            raise ConfigurationError(f"unknown format {name!r}", suggestion=nearest(name, FORMATS))
+            raise ConfigurationError(f"unknown format {name!r}", suggestion=nearest(name, formats()))
     summary = finish_run(find_records(run), formats=chosen, plots=not no_plots, as_json=as_json)
     return ExitCode(summary.exit_code)

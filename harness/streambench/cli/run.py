@@ -17,8 +17,6 @@ from streambench.errors import ExitCode
 if TYPE_CHECKING:
     from streambench.load.scenario import Scenario
 
-EVERYTHING = ("html", "junit", "markdown")
-
 
 @click.command("run")
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
@@ -72,13 +70,14 @@ def run_one(scenario: Scenario, output: Path, *, quiet: bool, as_json: bool, plo
     """Run one scenario and write its reports; returns its exit code."""
     from streambench.cli.reporting import finish_run
     from streambench.load.progress import Progress, TargetProgress
+    from streambench.report.export import DEFAULT_FORMATS
 
     progress = Progress({target.name: TargetProgress() for target in scenario.targets})
     folder = new_folder(output / scenario.name)
     records_path = folder / "records.jsonl"
     received = asyncio.run(_run(scenario, records_path, progress, quiet=quiet or as_json))
     summary = finish_run(
-        records_path, formats=EVERYTHING, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
+        records_path, formats=DEFAULT_FORMATS, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
     )
     if received is not None:
         click.echo(f"interrupted: what was measured until then is in {folder}", err=True)

@@ -160,7 +160,9 @@ def _both_sides(summary: Summary) -> Plot | None:
     columns = min(len(shown), 2 if len(shown) <= 4 else 4)
     rows = math.ceil(len(shown) / columns)
     figure = _figure(9.6, 3.4 * rows if columns <= 2 else 2.5 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    # One scale for all panels: what takes five times as long has to look so.
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    reach = 1.0
     for index, (target, chosen) in enumerate(shown):
         axis = axes[index // columns][index % columns]
         spans = np.array(target.streams.written_span_ns)
@@ -169,16 +171,18 @@ def _both_sides(summary: Summary) -> Plot | None:
             axis.plot(x, y, color=_colour(index), linewidth=0.8, alpha=0.25)
         x, y = _time_lines(_stream(summary, target, _typical(chosen, spans)))
         axis.plot(x, y, color=_colour(index), linewidth=1.4, marker="o", markersize=2.6)
-        reach = max(x[-1], 1.0)
-        axis.plot([0, reach], [0, reach], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        reach = max(reach, x[-1])
         if columns <= 2:
             axis.set_title(f"{target.name}: {target.authenticity.verdict}", fontweight="bold")
         else:
             axis.set_title(f"{target.name}\n{target.authenticity.verdict}", fontweight="bold", fontsize=7)
-        axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
+        axis.tick_params(labelbottom=True, labelleft=True)
         axis.set_xlabel("upstream wrote it (ms)")
         axis.set_ylabel("client got it (ms)")
+    for axis in axes.flat[: len(shown)]:
+        axis.plot([0, reach], [0, reach], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    axes[0][0].set_xlim(left=0)
+    axes[0][0].set_ylim(bottom=0)
     for index in range(len(shown), rows * columns):
         axes[index // columns][index % columns].set_visible(False)
     shapes = (
@@ -332,7 +336,7 @@ def _distribution(
         )
     if logarithmic:
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _label_logarithmic(axis)
     else:
         axis.set_xlim(left=0)
     axis.set_ylim(0, 100)
@@ -340,6 +344,15 @@ def _distribution(
     axis.set_ylabel("share (%)")
     _legend(axis)
     return _plot(name, title, description + _only(shown), figure)
+
+
+def _label_logarithmic(axis: Axes) -> None:
+    """Plain numbers along a logarithmic axis: at each power of ten, and between them as far as there is room."""
+    low, high = axis.get_xlim()
+    decades = math.log10(high / low)
+    between = "23456789" if decades < 1 else "25" if decades < 3 else ""
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in between else "")
 
 
 # Over the run

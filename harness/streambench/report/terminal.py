@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -27,13 +30,14 @@ from streambench.report.wording import (
 COLOURS = {"passed": "green", "failed": "red", "invalid": "yellow", "inconclusive": "yellow"}
 MAX_FINDINGS = 12
 MAX_GATES = 15  # of more than so many, those that passed are only counted
-# What fits beside each other on a terminal; the report has all metrics.
+MIN_WIDTH = 40
+# What fits beside each other on a terminal, and which of it is the first to go (the highest); the report has it all.
 COLUMNS = (
-    ("ttfc", "p50", 0.5),
-    ("ttfc", "p95", 0.95),
-    ("gap_max", "p95", 0.95),
-    ("e2e", "p50", 0.5),
-    ("forward_lag", "p50", 0.5),
+    ("ttfc", "p50", 0.5, 3),
+    ("ttfc", "p95", 0.95, 5),
+    ("gap_max", "p95", 0.95, 7),
+    ("e2e", "p50", 0.5, 8),
+    ("forward_lag", "p50", 0.5, 6),
 )
 
 
@@ -41,70 +45,116 @@ COLUMNS = (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool) -> str:
-    """What is printed at the end of a run; `brief` is the verdict and what led to it."""
+def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, width: int | None = None) -> str:
+    """What is printed at the end of a run; `brief` is the verdict and what led to it.
+
+    Lines fit into `width` columns: words are wrapped, and the least telling columns of a table are left out. With None
+    a line is as long as it is.
+    """
     verdict = summary.verdict
     name = _plain(summary.header["scenario"]["name"])
-    lines = [f"{_coloured(verdict.upper(), verdict)}  {name}  {headline(summary)}", ""]
+    first = _wrapped(f"{verdict.upper()}  {name}  {headline(summary)}", width, indent="", hanging="  ")
+    lines = [_coloured(verdict.upper(), verdict) + first[0].removeprefix(verdict.upper()), *first[1:], ""]
     findings = findings_in_words(summary)
-    lines += [f"  {_plain(finding)}" for finding in findings[:MAX_FINDINGS]]
+    for finding in findings[:MAX_FINDINGS]:
+        lines += _wrapped(_plain(finding), width)
     if len(findings) > MAX_FINDINGS:
         lines.append(f"  … and {len(findings) - MAX_FINDINGS} more findings, see the report")
     if not brief:
-        lines += ["", *_table(*_target_rows(summary)), "  times in ms"]
-        gates = _gates(summary)
+        lines += ["", *_targets(summary, width)]
+        gates = _gates(summary, width)
         lines += ["", *gates] if gates else []
     if "html" in written:
         lines += ["", f"  report  {written['html']}"]
     return "\n".join(lines) + "\n"
 
 
-def _target_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    targets = summary.targets.values()
-    shown = [column for column in COLUMNS if any(len(target.distributions[column[0]]) for target in targets)]
-    headings = ["target", "verdict", "done", "failed", *(f"{name} {statistic}" for name, statistic, _ in shown)]
-    rows = [
-        [
-            _plain(target.name),
-            str(target.authenticity.verdict),
-            f"{target.counts['completed']:,}",
-            f"{target.counts['failed']:,}",
-            *(
-                bare(values.quantile(q), values.unit) if len(values := target.distributions[name]) else NOTHING
-                for name, _, q in shown
-            ),
+def terminal_width() -> int | None:
+    """The columns of the terminal on standard output, or what COLUMNS says; None where there is no terminal."""
+    return shutil.get_terminal_size(fallback=(0, 0)).columns or None
+
+
+def _wrapped(text: str, width: int | None, indent: str = "  ", hanging: str = "    ") -> list[str]:
+    """Text in lines of whole words; one that is longer than a line stays whole, so that it can be copied."""
+    if width is None:
+        return [indent + text]
+    return textwrap.wrap(
+        text,
+        max(width, MIN_WIDTH),
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table of targets; those of a lower `rank` are kept longer."""
+
+    heading: str
+    cells: list[str]
+    rank: int
+    words: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(map(len, (self.heading, *self.cells)))
+
+    def lines(self) -> list[str]:
+        return [
+            text.ljust(self.width) if self.words else text.rjust(self.width) for text in (self.heading, *self.cells)
         ]
-        for target in targets
+
+
+def _targets(summary: Summary, width: int | None) -> list[str]:
+    """The table of targets, with as many columns as there is room for, and what is to know of it."""
+    columns = _target_columns(summary)
+    kept = list(columns)
+    while width is not None and len(kept) > 1 and 2 + sum(column.width + 2 for column in kept) - 2 > width:
+        kept.remove(max(kept, key=lambda column: column.rank))
+    lines = [f"  {'  '.join(cells)}".rstrip() for cells in zip(*(column.lines() for column in kept), strict=True)]
+    hidden = [column.heading for column in columns if column not in kept]
+    note = "times in ms" + (f"; in the report also {', '.join(hidden)}" if hidden else "")
+    return [*lines, *_wrapped(note, width)]
+
+
+def _target_columns(summary: Summary) -> list[_Column]:
+    targets = list(summary.targets.values())
+    columns = [
+        _Column("target", [_plain(target.name) for target in targets], 0, words=True),
+        _Column("verdict", [str(target.authenticity.verdict) for target in targets], 2, words=True),
+        _Column("done", [f"{target.counts['completed']:,}" for target in targets], 4),
+        _Column("failed", [f"{target.counts['failed']:,}" for target in targets], 1),
     ]
-    return headings, rows
+    for name, statistic, q, rank in COLUMNS:
+        values = [target.distributions[name] for target in targets]
+        if any(len(one) for one in values):
+            cells = [bare(one.quantile(q), one.unit) if len(one) else NOTHING for one in values]
+            columns.append(_Column(f"{name} {statistic}", cells, rank))
+    return columns
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
-
-    def line(cells: Sequence[str]) -> str:
-        # Two columns of words, then numbers.
-        padded = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"  {'  '.join(padded)}".rstrip()
-
-    return [line(headings), *(line(row) for row in rows)]
-
-
-def _gates(summary: Summary) -> list[str]:
+def _gates(summary: Summary, width: int | None) -> list[str]:
     several = len(summary.targets) > 1
-    told = [gate for gate in summary.gates if not gate.gate.implied or gate.result is not Result.PASSED]
-    listed = told if len(told) <= MAX_GATES else [gate for gate in told if gate.result is not Result.PASSED]
+    gates = summary.gates
+    listed = gates if len(gates) <= MAX_GATES else [gate for gate in gates if gate.result is not Result.PASSED]
     titles = [_plain(gate_title(gate, several=several)) for gate in listed]
-    width = max((len(title) for title in titles), default=0)
-    lines = [
-        f"  {_coloured(f'{gate.result:<12}', str(gate.result))}  {title:<{width}}  {_plain(gate_sentence(gate))}"
-        for gate, title in zip(listed, titles, strict=True)
-    ]
-    if len(listed) < len(told):
-        lines.append(f"  {_coloured('passed'.ljust(12), 'passed')}  {plural(len(told) - len(listed), 'gate')}")
+    longest = max(map(len, titles), default=0)
+    lines: list[str] = []
+    for gate, title in zip(listed, titles, strict=True):
+        result = f"{gate.result:<12}"
+        whole = f"{result}  {title:<{longest}}  {_plain(gate_sentence(gate))}"
+        if width is None or len(whole) + 2 <= width:
+            told = [f"  {whole}"]
+        else:
+            told = [
+                *_wrapped(f"{result}  {title}", width),
+                *_wrapped(_plain(gate_sentence(gate)), width, indent=" " * 16, hanging=" " * 16),
+            ]
+        lines += [told[0].replace(result, _coloured(result, str(gate.result)), 1), *told[1:]]
+    if len(listed) < len(gates):
+        lines.append(f"  {_coloured('passed'.ljust(12), 'passed')}  {plural(len(gates) - len(listed), 'gate')}")
     return lines
 
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from streambench.analysis.authenticity import Verdict
-from streambench.analysis.gates import GateResult, Result
+from streambench.analysis.gates import VIOLATIONS, GateResult, Result
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
-from streambench.findings import Severity
+from streambench.findings import Axis, Severity
 
 # Of each target, what is shown first.
 HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
@@ -46,6 +46,7 @@ def bare(value: float | None, unit: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
+    """A number of things: `1 stream`, `1,500 streams`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -73,11 +74,11 @@ def gate_sentence(result: GateResult) -> str:
 
 
 def gate_title(result: GateResult, *, several: bool) -> str:
-    """The gate as its author wrote it; with the target where it is meant for several."""
+    """The gate as its author wrote it, with the target where it is meant for several; an implied one is marked."""
     prefix = f"{result.target}: " if several and result.gate.target is None else ""
     if result.gate.implied:
         prefix = f"{result.target}: " if several else ""
-    return prefix + result.gate.expr
+    return f"{prefix}{result.gate.expr}{' (always)' if result.gate.implied else ''}"
 
 
 def headline(summary: Summary) -> str:
@@ -115,24 +116,16 @@ def findings_in_words(summary: Summary) -> list[str]:
     out = [f"The measurement is not valid: {reason}." for reason in _reasons(summary) if not summary.generator["valid"]]
     several = len(summary.targets) > 1
     for target in summary.targets.values():
-        if target.unreachable:
-            out.append(f"{target.name} could not be reached: {_first_example(target)}.")
-        elif target.counts["failed"]:
-            finished = target.counts["completed"] + target.counts["failed"]
-            classes = ", ".join(f"{error} {count}" for error, count in target.errors.items())
-            out.append(
-                f"{target.counts['failed']:,} of {plural(finished, 'stream')} of {target.name} failed ({classes}): "
-                f"{_first_example(target)}."
-            )
+        out += failures_in_words(target)
         if target.counts["dropped"]:
             out.append(f"{plural(target.counts['dropped'], 'stream')} of {target.name} were due and not started.")
         if target.counts["censored"]:
             out.append(f"{plural(target.counts['censored'], 'stream')} of {target.name} were still open at the end.")
-        out += [rule_sentence(target, rule) for rule in target.rules if rule.severity is Severity.VIOLATION]
+        out += broken_rules_in_words(target)
     out += [
         f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."
         for gate in summary.gates
-        if gate.result is not Result.PASSED and gate.gate.metric not in ("violations", "streams.completed")
+        if gate.result is not Result.PASSED and not _told_already(gate, summary.targets[gate.target])
     ]
     out += _verdicts([target for target in summary.targets.values() if target.counts["completed"]])
     slow = first_text_comparison(summary)
@@ -143,6 +136,55 @@ def findings_in_words(summary: Summary) -> list[str]:
     if summary.run.skipped_lines:
         out.append(f"{plural(summary.run.skipped_lines, 'line')} of the records could not be read.")
     return out
+
+
+def failures_in_words(target: TargetSummary) -> list[str]:
+    """Why streams of a target failed: one sentence, or none where a broken rule says the same with its place."""
+    if target.unreachable:
+        return [f"{target.name} could not be reached: {_first_example(target)}."]
+    if not target.counts["failed"] or _ending(target) is not None:
+        return []
+    finished = target.counts["completed"] + target.counts["failed"]
+    failed = f"{target.counts['failed']:,} of {plural(finished, 'stream')} of {target.name} failed"
+    return [f"{failed} ({_classes(target)}): {_first_example(target)}."]
+
+
+def broken_rules_in_words(target: TargetSummary) -> list[str]:
+    """A sentence for each rule that a target broke, the most frequent first."""
+    ending = _ending(target)
+    return [
+        rule_sentence(target, rule, failed_by_it=rule is ending)
+        for rule in target.rules
+        if rule.severity is Severity.VIOLATION
+    ]
+
+
+def _ending(target: TargetSummary) -> RuleCount | None:
+    """The rule about an end that all failed streams broke: that they failed is the same fact, and told once."""
+    return next(
+        (
+            rule
+            for rule in target.rules
+            if rule.axis == Axis.TERMINATION
+            and rule.severity is Severity.VIOLATION
+            and rule.streams == target.counts["failed"]
+            and len(target.errors) == 1
+        ),
+        None,
+    )
+
+
+def _classes(target: TargetSummary) -> str:
+    return ", ".join(f"{error} {count}" for error, count in target.errors.items())
+
+
+def _told_already(result: GateResult, target: TargetSummary) -> bool:
+    """Whether what the target's streams did says all that a gate could add; the table of gates has its figures."""
+    if result.gate.metric in (*VIOLATIONS, "streams.completed"):
+        return True
+    if result.gate.metric in ("error_rate", "streams.failed"):
+        return bool(target.counts["failed"])
+    return result.observed is None and result.gate.unreadable is None and not target.counts["completed"]
 
 
 def _verdicts(targets: Sequence[TargetSummary]) -> list[str]:
@@ -173,16 +215,23 @@ def verdict_matrix(summary: Summary) -> tuple[list[str], list[tuple[str, list[st
     return columns, [(row, [cell(row, column) for column in columns]) for row in rows]
 
 
-def rule_sentence(target: TargetSummary, rule: RuleCount) -> str:
-    """A broken rule, with one example: where it was, what came and what was expected."""
+def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool = False) -> str:
+    """A broken rule, with one example: where it was, what came and what was expected.
+
+    `failed_by_it`: the streams that broke it are those that failed.
+    """
     example = rule.example
     where = "" if example.event_index is None else f" at event {example.event_index}"
     where += "" if example.offset is None else f", byte {example.offset}"
     came = f" It sent {example.got}." if example.got else ""
     wanted = f" Expected: {' | '.join(example.expected)}." if example.expected else ""
     times = "" if rule.count == rule.streams else f", {plural(rule.count, 'time')} in all"
+    streams = plural(rule.streams, "stream")
+    if failed_by_it:
+        finished = target.counts["completed"] + target.counts["failed"]
+        streams = f"{rule.streams:,} of {plural(finished, 'stream')}, which failed ({_classes(target)})"
     return (
-        f"{target.name} broke {rule.rule} in {plural(rule.streams, 'stream')}{times}; in {rule.example_stream}{where}: "
+        f"{target.name} broke {rule.rule} in {streams}{times}; in {rule.example_stream}{where}: "
         f"{example.message}{came}{wanted}"
     )
 
@@ -206,6 +255,7 @@ def first_text_comparison(summary: Summary) -> str | None:
 
 
 def metric_heading(name: str) -> str:
+    """A metric's name with its unit, where the name does not say it."""
     unit = METRICS[name].unit
     return name if unit in ("ratio", "count", "factor") or name.endswith(("_ms", "_per_s")) else f"{name} ({unit})"
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from streambench.findings import Axis, Finding
-from streambench.rules import Rule, declare
+from streambench.rules import Rule, declare, declare_note
 from streambench.wire import engineio, ndjson, socketio
 from streambench.wire.limits import WireError, WireLimits
 from streambench.wire.message import WireMessage
@@ -30,6 +30,9 @@ REFUSED: Final = declare(
         "The server accepts the connection to a namespace.",
         "Socket.IO protocol, revision 5",
     )
+)
+NO_BODY: Final = declare_note(
+    "har.no-body", "A HAR file holds the bodies of its streams: one without it is not checked.", "HAR 1.2, `content`"
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from streambench.analysis.gates import Result
 from streambench.analysis.summary import summarize
 from streambench.errors import ExitCode
 from streambench.findings import Axis, Finding, Severity
@@ -172,9 +173,23 @@ def test_whether_a_run_came_to_its_own_end(good: Good, make_run: MakeRun, reason
     assert summarize(make_run(good(1), reason=reason)).interrupted is interrupted
 
 
-def test_a_gate_of_a_newer_version_is_left_out(good: Good, make_run: MakeRun) -> None:
+def test_a_gate_of_a_newer_version_is_undecided_and_not_green(good: Good, make_run: MakeRun) -> None:
     summary = summarize(make_run(good(), gates=["novelty.p95 < 1s", "ttfc.p95 < 1s"]))
-    assert [gate.gate.expr for gate in summary.gates if not gate.gate.implied] == ["ttfc.p95 < 1s"]
+    unreadable, readable = (gate for gate in summary.gates if not gate.gate.implied)
+    assert (unreadable.gate.expr, unreadable.result) == ("novelty.p95 < 1s", Result.INCONCLUSIVE)
+    assert "cannot read the gate" in (unreadable.reason or "")
+    assert "novelty" in (unreadable.reason or "")
+    assert readable.result is Result.PASSED
+    assert (summary.verdict, summary.exit_code) == ("inconclusive", ExitCode.INVALID)
+    told = json.loads(json.dumps(summary.to_json()))["gates"][0]
+    assert (told["observed"], told["limit"], told["result"]) == (None, None, "inconclusive")
+
+
+def test_a_gate_that_cannot_be_read_is_of_the_target_that_it_names(good: Good, make_run: MakeRun) -> None:
+    records = [*good(20, target="a"), *good(20, target="b")]
+    summary = summarize(make_run(records, gates=["b: novelty.p95 < 1s", "what is this"]))
+    undecided = [(gate.gate.expr, gate.target) for gate in summary.gates if gate.result is Result.INCONCLUSIVE]
+    assert undecided == [("b: novelty.p95 < 1s", "b"), ("what is this", "a"), ("what is this", "b")]
 
 
 def test_a_gate_for_all_targets_is_decided_for_each(good: Good, make_run: MakeRun) -> None:

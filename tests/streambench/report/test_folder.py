@@ -13,9 +13,10 @@ import pytest
 from streambench.analysis.summary import Summary
 from streambench.record.model import EventColumns
 from streambench.report.dataframes import chunk_frame, stream_frame
+from streambench.report.export import formats
 from streambench.report.folder import write_reports
 
-ALL = ("html", "junit", "markdown", "csv", "parquet")
+ALL = formats()
 
 
 def test_every_format_of_every_run_can_be_written(any_summary: Summary, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from streambench.analysis.summary import Summary
+from streambench.record.model import EventColumns
 from streambench.report.plots import Plot, draw_plots
 from streambench.report.style import PALETTE, SERIES
 
@@ -85,3 +87,31 @@ def test_a_name_with_markup_in_it(summary_of: Callable[..., Summary], stream_of_
     for plot in draw_plots(summary_of([stream_of_target(name, i) for i in range(3)], targets=(name,))):
         ET.fromstring(plot.svg)
         assert "<b>" not in plot.svg
+
+
+def test_axes_are_labelled_in_plain_numbers(drawn: Drawn) -> None:
+    for plot in drawn("comparison"):
+        assert "mathdefault" not in plot.svg
+        assert "$" not in plot.svg
+
+
+@pytest.mark.parametrize(("low_ms", "high_ms"), [(2, 9), (2, 60), (1, 4000)])
+def test_a_logarithmic_axis_has_labels_whatever_it_spans(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any], low_ms: int, high_ms: int
+) -> None:
+    record = stream_of_target("real", 0, two_sided=False)
+    gaps = [low_ms, high_ms] * (len(record.events.at_ns) // 2)
+    at_ns = [record.start_ns + 1_000_000 * sum(gaps[:i]) for i in range(len(gaps))]
+    record.events = EventColumns(at_ns, record.events.name, record.events.chars, record.events.read)
+    record.end_ns = at_ns[-1]
+    (cadence,) = [plot for plot in draw_plots(summary_of([record], two_sided=False)) if plot.name == "cadence"]
+    labels = [float(text) for text in re.findall(r">([\d.]+)</text>", cadence.svg)]
+    assert len({label for label in labels if low_ms / 2 <= label <= high_ms * 2}) >= 2
+    assert "mathdefault" not in cadence.svg
+
+
+def test_panels_of_one_picture_have_one_scale(drawn: Drawn) -> None:
+    both = next(plot for plot in drawn("comparison") if plot.name == "both-sides")
+    labels = re.findall(r">([\d.]+)</text>", both.svg)
+    assert max(map(float, labels)) >= 1000, "the slow one fits as well"
+    assert all(labels.count(label) % 2 == 0 for label in labels), "each panel has the same labels"

@@ -11,8 +11,10 @@ import click
 import pytest
 
 from streambench.analysis.summary import Summary
+from streambench.dialects.rules import PREMATURE_END
 from streambench.findings import Axis, Finding
 from streambench.record.model import Outcome
+from streambench.report.cases import CaseOutcome, gate_cases
 from streambench.report.terminal import describe_run
 from streambench.report.wording import bare, figure, findings_in_words, headline, plural
 
@@ -111,3 +113,63 @@ def test_a_verdict_has_all_gates_with_their_figures(comparison: Summary) -> None
     (line,) = [line for line in text.splitlines() if line.strip().startswith("failed") and "ttfc.p95" in line]
     assert "limit 100.0 ms" in line
     assert "n 25" in line
+
+
+def missing_end(summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]) -> Summary:
+    """Five streams, each without its terminal event."""
+    records = [stream_of_target("real", i) for i in range(5)]
+    for record in records:
+        record.outcome, record.error, record.error_message = Outcome.FAILED, "disconnect", "no terminal event"
+        record.findings = [PREMATURE_END.found("The end is missing.", event_index=23, offset=6057)]
+    return summary_of(records, gates=["error_rate == 0", "violations == 0", "ttfc.p50 < 2s"])
+
+
+def test_a_missing_end_is_told_once_with_its_place(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
+) -> None:
+    summary = missing_end(summary_of, stream_of_target)
+    (told,) = [text for text in findings_in_words(summary) if "real" in text and "could not be told" not in text]
+    for part in (
+        "grammar.premature-end",
+        "5 of 5 streams",
+        "disconnect 5",
+        "event 23, byte 6057",
+        "The end is missing",
+    ):
+        assert part in told
+    assert not [text for text in findings_in_words(summary) if text.startswith("Gate ")]
+    cases = [case for case in gate_cases(summary) if case.outcome is not CaseOutcome.PASSED]
+    assert [case.details for case in cases] == [(told,)] * 3
+    assert all(case.seconds == summary.duration_s for case in cases)
+
+
+def test_every_gate_that_is_counted_is_shown(of_kind: Callable[[str], Summary]) -> None:
+    summary = of_kind("one stream")
+    text = click.unstyle(describe_run(summary, {}, brief=False))
+    assert "all 2 gates passed" in text
+    assert text.count("(always)") == 2
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_lines_fit_into_the_terminal(any_summary: Summary, width: int) -> None:
+    for line in click.unstyle(describe_run(any_summary, {}, brief=False, width=width)).splitlines():
+        # What is longer is one word, which stays whole.
+        assert len(line) <= width or len(line.split()) == 1, line
+
+
+def test_words_stay_whole_and_none_is_lost(comparison: Summary) -> None:
+    wide = click.unstyle(describe_run(comparison, {}, brief=True)).split()
+    assert click.unstyle(describe_run(comparison, {}, brief=True, width=60)).split() == wide
+
+
+def test_the_least_telling_columns_go_first(comparison: Summary) -> None:
+    def headings(width: int | None) -> str:
+        lines = click.unstyle(describe_run(comparison, {}, brief=False, width=width)).splitlines()
+        return next(line for line in lines if line.startswith("  target "))
+
+    assert "e2e p50" in headings(None)
+    assert "e2e p50" not in headings(60)
+    assert "e2e p50" in click.unstyle(describe_run(comparison, {}, brief=False, width=60))  # named as left out
+    narrow = headings(40)
+    assert narrow.split()[:2] == ["target", "verdict"]
+    assert "failed" in narrow

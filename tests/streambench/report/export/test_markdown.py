@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from streambench.analysis.summary import Summary
-from streambench.report.markdown import render_markdown
+from streambench.report.export.markdown import render_markdown
 
 
 def tokens(text: str) -> list[Token]:
@@ -67,7 +67,7 @@ def test_gates_stand_there_as_they_were_written(comparison: Summary) -> None:
     "text", ["a|b", "a`b", "`", "``|``", "a\\|b", "\\", "a_b_c", "*x*", "<b>", "&lt;", "~~x~~", "$"]
 )
 def test_any_text_survives_a_cell(summary_of: Callable[..., Summary], text: str) -> None:
-    from streambench.report.markdown import _code, _escape, _table
+    from streambench.report.export.markdown import _code, _escape, _table
 
     (table,) = tables(_table(("x", "y", "z"), [(_escape(text), _code(text), "end")]))
     assert table[1] == [text.replace("`", "ˋ"), text.replace("`", "ˋ"), "end"]

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from streambench.analysis.summary import Summary
-from streambench.report.html import render_html
+from streambench.report.export.html import render_html
 from streambench.report.plots import Plot
 
 Drawn = Callable[[str], list[Plot]]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from streambench.analysis.claims import claim_tables
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.summary import Summary
 from streambench.findings import Severity
-from streambench.report.plots import Plot
+from streambench.report.plots import Plot, draw_plots
 from streambench.report.style import css_variables
 from streambench.report.wording import (
     bare,
@@ -22,6 +23,18 @@ from streambench.report.wording import (
     plural,
     verdict_matrix,
 )
+
+
+def write(summary: Summary, folder: Path, *, plots: bool) -> Path:
+    """Write `report.html`, and with `plots` each picture as a file of its own in `plots/`."""
+    pictures = draw_plots(summary) if plots else []
+    if pictures:
+        (folder / "plots").mkdir(exist_ok=True)
+    for picture in pictures:
+        (folder / "plots" / f"{picture.name}.svg").write_text(picture.standalone(), "utf-8")
+    path = folder / "report.html"
+    path.write_text(render_html(summary, pictures), "utf-8")
+    return path
 
 
 def render_html(summary: Summary, plots: Sequence[Plot]) -> str:

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from streambench.analysis.claims import claim_tables
 from streambench.analysis.summary import Summary
+from streambench.report.cases import Case, gate_cases
 from streambench.report.wording import (
     HEADLINE,
     bare,
     figure,
     findings_in_words,
-    gate_sentence,
-    gate_title,
     headline,
     metric_heading,
     verdict_matrix,
 )
 
-MARKS = {"passed": "✅", "failed": "❌", "inconclusive": "⚠️", "invalid": "⚠️"}
+MARKS = {"passed": "✅", "failed": "❌", "inconclusive": "⚠️", "invalid": "⚠️", "undecided": "⚠️", "skipped": "➖"}
+
+
+def write(summary: Summary, folder: Path, *, plots: bool) -> Path:
+    """Write `summary.md`."""
+    path = folder / "summary.md"
+    path.write_text(render_markdown(summary), "utf-8")
+    return path
 
 
 def render_markdown(summary: Summary) -> str:
     """The run as Markdown: verdict, findings, gates, figures."""
-    several = len(summary.targets) > 1
     parts = [
         f"## {MARKS[summary.verdict]} streambench: {_escape(summary.header['scenario']['name'])} {summary.verdict}",
         f"{_escape(headline(summary))}.",
         "\n".join(f"- {_escape(finding)}" for finding in findings_in_words(summary)),
         *_matrix(summary),
         "### Gates",
-        _table(
-            ("", "gate", "result"),
-            [
-                (MARKS[gate.result], _code(gate_title(gate, several=several)), _escape(gate_sentence(gate)))
-                for gate in summary.gates
-            ],
-        ),
+        case_table("gate", gate_cases(summary)),
         "### Figures",
         _figures(summary),
     ]
@@ -47,6 +47,14 @@ def render_markdown(summary: Summary) -> str:
             _table(("target", *table.columns), [(name, *cells) for name, cells in table.rows]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def case_table(noun: str, cases: Sequence[Case]) -> str:
+    """Cases as a table, each with its mark; `noun` is what they are."""
+    return _table(
+        ("", noun, "result"),
+        [(MARKS[case.outcome], _code(case.title or case.name), _escape(case.message)) for case in cases],
+    )
 
 
 def _matrix(summary: Summary) -> list[str]:

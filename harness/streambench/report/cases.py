@@ -1,0 +1,90 @@
+"""Cases: what was decided, one by one, whoever decided it, for formats that list passes and failures.
+
+A gate becomes a case, and so does the generator's verdict on itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streambench.analysis.gates import GateResult, Result
+from streambench.analysis.summary import Summary
+from streambench.report.wording import broken_rules_in_words, failures_in_words, gate_sentence, gate_title
+
+GENERATOR = "generator"
+
+
+class CaseOutcome(StrEnum):
+    """What came of a case. An undecided one has not shown that anything holds."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One decision. `suite` is what it is about, such as a target, and `name` tells it apart there.
+
+    `title` names it where cases of several suites stand together. `message` is one sentence, `details` are further
+    ones; `place` is where to look, such as a stream and an event in it. `seconds` is how long the decision took to
+    come by.
+    """
+
+    suite: str
+    name: str
+    outcome: CaseOutcome
+    message: str = ""
+    details: tuple[str, ...] = ()
+    place: str | None = None
+    seconds: float | None = None
+    title: str = ""
+
+
+_OUTCOMES = {
+    Result.PASSED: CaseOutcome.PASSED,
+    Result.FAILED: CaseOutcome.FAILED,
+    Result.INCONCLUSIVE: CaseOutcome.UNDECIDED,
+}
+
+
+def gate_cases(summary: Summary) -> list[Case]:
+    """A case a gate and target, in the order of the gates; each needed the whole run."""
+    return [_gate_case(summary, gate) for gate in summary.gates]
+
+
+def generator_case(summary: Summary) -> Case:
+    """Whether the load generator kept up, so that the figures are those of the target."""
+    valid = summary.generator["valid"]
+    return Case(
+        GENERATOR,
+        "the measurement is valid",
+        CaseOutcome.PASSED if valid else CaseOutcome.UNDECIDED,
+        "" if valid else "; ".join(summary.generator["reasons"]),
+        seconds=summary.duration_s,
+    )
+
+
+def count(cases: Iterable[Case], outcome: CaseOutcome) -> int:
+    """How many of the cases came to that."""
+    return sum(case.outcome is outcome for case in cases)
+
+
+def _gate_case(summary: Summary, result: GateResult) -> Case:
+    target = summary.targets[result.target]
+    details: list[str] = []
+    if result.result is not Result.PASSED:
+        details += failures_in_words(target)
+        details += broken_rules_in_words(target)
+    return Case(
+        result.target,
+        result.gate.expr,
+        _OUTCOMES[result.result],
+        gate_sentence(result),
+        tuple(details),
+        seconds=summary.duration_s,
+        title=gate_title(result, several=len(summary.targets) > 1),
+    )
