@@ -1,0 +1,127 @@
+"""One stream as a user has it: what is printed, on a terminal and elsewhere, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streambench.cli import run_command
+
+from .conftest import Server, Terminal
+
+StartMock = Callable[..., Any]
+
+
+def probe(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streambench", "probe", *args], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def url(start_mock: StartMock) -> str:
+    return f"{start_mock('--no-chat').openai}/v1/chat/completions"
+
+
+def test_a_stream_is_drawn_with_its_figures(url: str) -> None:
+    done = probe(url, "--dialect", "openai-chat", "-n", "2")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split("COMPLETED")[1:]
+    assert "ttfc" in first
+    assert "  connect " in first
+    assert "  connect " not in second  # the connection stays
+    assert "chunks," in first
+
+
+def test_json_is_the_record_and_nothing_else(url: str) -> None:
+    done = probe(url, "--dialect", "openai-chat", "--json")
+    (line,) = done.stdout.splitlines()
+    record = json.loads(line)
+    assert (record["target"], record["outcome"]) == ("openai-chat", "completed")
+
+
+def test_both_sides_where_the_upstream_is_named(url: str) -> None:
+    done = probe(url, "--dialect", "openai-chat", "--upstream", url.partition("/v1")[0])
+    assert done.returncode == 0
+    assert "forwarded" in done.stdout
+    assert "\n  upstream " in done.stdout
+
+
+def test_a_bundled_scenario_by_its_name() -> None:
+    done = probe("quickstart", "--prompt", "Hello")
+    assert done.returncode == 0, done.stderr
+    assert "forwarded" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["http://127.0.0.1:1/", "-d", "openai-chat"], 5, "Connection refused"),
+        (["http://127.0.0.1:1/"], 2, "--dialect"),
+        (["http://127.0.0.1:1/", "-d", "openai-caht"], 2, "Did you mean 'openai-chat'?"),
+        (["quickstrat"], 2, "quickstart"),
+        (["quickstart", "-H", "x: y"], 2, "--header"),
+        (["http://127.0.0.1:1/", "-d", "openai-chat", "-H", "no colon"], 2, "NAME:VALUE"),
+        (["http://127.0.0.1:1/", "-d", "openai-chat", "--bearer-env", "NO_SUCH_NAME"], 2, "not set"),
+    ],
+)
+def test_what_cannot_be_probed(args: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["probe", *args]) == code
+    assert said in capsys.readouterr().err
+
+
+def chunk(**delta: str) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n".encode()
+
+
+def test_a_stream_without_its_end_exits_3(server: Server) -> None:
+    server.pieces = [chunk(role="assistant", content=""), chunk(content="Hello")]
+    done = probe(server.url, "-d", "openai-chat")
+    assert done.returncode == 3, done.stdout
+    assert "grammar.premature-end" in done.stdout
+
+
+def test_a_refused_stream_exits_1(server: Server) -> None:
+    server.status, server.content_type, server.pieces = 503, "application/json", [b"{}"]
+    done = probe(server.url, "-d", "openai-chat")
+    assert done.returncode == 1, done.stdout
+    assert "http_503" in done.stdout
+
+
+def test_headers_and_the_token_are_sent_and_never_shown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAT_TOKEN", "tok-123456")
+    server.status, server.content_type, server.pieces = 401, "text/plain", [b"you are tok-123456"]
+    done = probe(server.url, "-d", "openai-chat", "-H", "x-trace: abc", "--bearer-env", "CHAT_TOKEN")
+    headers, _ = server.asked[0]
+    assert (headers["authorization"], headers["x-trace"]) == ("Bearer tok-123456", "abc")
+    assert "tok-123456" not in done.stdout + done.stderr
+
+
+def test_the_waterfall_grows_on_a_terminal(terminal: Terminal, url: str) -> None:
+    shown = terminal("probe", url, "-d", "openai-chat", columns=100)
+    assert shown.exit_code == 0
+    drawn = [line for line in shown.lines if line.startswith("  text ")]
+    assert len({line.rpartition("  ")[2] for line in drawn}) > 1  # more chunks each time
+    assert any("COMPLETED" in line for line in shown.lines)
+
+
+def test_ctrl_c_shows_what_came_until_then(server: Server) -> None:
+    server.pieces, server.stall = [chunk(role="assistant", content="Hello")], True
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streambench", "probe", server.url, "-d", "openai-chat", "-n2"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.was_asked.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out.count("CENSORED") == 1
