@@ -8,8 +8,10 @@ together.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from streambench.quantile import quantile, quantile_index
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 RESAMPLES = 200
+WINDOW_SPREADS = 4  # of the quantile's place from draw to draw; beyond, the window grows
 EXACT_BINOMIAL_LIMIT = 20_000
 
 
@@ -36,40 +39,46 @@ def quantile_bounds(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[i
 
     The k-th smallest value is below the quantile with a probability that the binomial distribution of (n, q) gives.
     """
-    import numpy as np
-
     tail = (1 - confidence) / 2
     cumulative = _binomial_cdf(n, q)
     # lower: the largest k with P(at most k values lie below) <= tail; upper: the smallest with >= 1 - tail
-    lower = int(np.searchsorted(cumulative, tail, side="right")) - 1
-    upper = int(np.searchsorted(cumulative, 1 - tail, side="left"))
+    lower = bisect_right(range(n), tail, key=cumulative) - 1
+    upper = bisect_left(range(n), 1 - tail, key=cumulative)
     return (lower if lower >= 0 else None), (upper if upper < n else None)
 
 
 def one_sided_bound(n: int, q: float, confidence: float, *, upper: bool) -> int | None:
     """The index of the order statistic that bounds the q-quantile on one side, or None where n is too small."""
-    import numpy as np
-
     cumulative = _binomial_cdf(n, q)
     if upper:
-        index = int(np.searchsorted(cumulative, confidence, side="left"))
+        index = bisect_left(range(n), confidence, key=cumulative)
         return index if index < n else None
-    index = int(np.searchsorted(cumulative, 1 - confidence, side="right")) - 1
+    index = bisect_right(range(n), 1 - confidence, key=cumulative) - 1
     return index if index >= 0 else None
 
 
-def _binomial_cdf(n: int, q: float) -> Floats:
-    """P(B <= k) for k = 0..n-1, B binomial with n trials of probability q."""
+@lru_cache(maxsize=64)
+def _binomial_cdf(n: int, q: float) -> Callable[[int], float]:
+    """P(B <= k) as a function of k = 0..n-1, B binomial with n trials of probability q."""
+    if n > EXACT_BINOMIAL_LIMIT:
+        spread = math.sqrt(n * q * (1 - q))
+        return lambda k: 0.5 * math.erfc(-((k + 0.5 - n * q) / spread) / math.sqrt(2))
+
     import numpy as np
 
     k = np.arange(n)
-    if n > EXACT_BINOMIAL_LIMIT:
-        spread = math.sqrt(n * q * (1 - q))
-        z = (k + 0.5 - n * q) / spread
-        return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z])
-    log_factorial = np.array([math.lgamma(value + 1) for value in range(n + 1)])
+    log_factorial = _log_factorials(n)
     log_pmf = log_factorial[n] - log_factorial[k] - log_factorial[n - k] + k * math.log(q) + (n - k) * math.log1p(-q)
-    return np.asarray(np.cumsum(np.exp(log_pmf)))
+    cumulative: list[float] = np.cumsum(np.exp(log_pmf)).tolist()
+    return cumulative.__getitem__
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(n: int) -> Floats:
+    """The logarithms of 0! to n!."""
+    import numpy as np
+
+    return np.array([math.lgamma(value + 1) for value in range(n + 1)])
 
 
 def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -172,21 +181,33 @@ class Distribution:
 
     def _resampled(self, q: float) -> Floats | None:
         """The quantile of each draw of whole streams, with replacement; None where there are too few for one."""
-        import numpy as np
-
         if self.streams < streams_needed(q) or self.streams < 2:
             return None
-        if q in self._draws:
-            return self._draws[q]
-        random = np.random.default_rng(0)
+        if q not in self._draws:
+            wanted = {q, *(usual for usual in QUANTILES.values() if self.streams >= streams_needed(usual))}
+            self._draws.update(self._draw(sorted(wanted - self._draws.keys())))
+        return self._draws[q]
+
+    def _draw(self, wanted: Sequence[float]) -> dict[float, Floats]:
+        """Draw streams once, and take every wanted quantile of each draw.
+
+        A draw weighs each value by how often its stream was drawn. Only values close to the quantile of all can be the
+        quantile of a draw, so that the weights are summed up value by value in a window around it; what lies below the
+        window is summed up stream by stream.
+        """
+        import numpy as np
+
         assert self.clusters is not None
-        found = np.empty(RESAMPLES)
+        random = np.random.default_rng(0)
+        sizes = np.bincount(self.clusters, minlength=self.streams)
+        windows = {q: _Window(self.clusters, self.streams, q) for q in wanted}
+        found = {q: np.empty(RESAMPLES) for q in wanted}
         for i in range(RESAMPLES):
             weights = np.bincount(random.integers(0, self.streams, self.streams), minlength=self.streams)
-            cumulative = np.cumsum(weights[self.clusters])
-            index = int(np.searchsorted(cumulative, q * cumulative[-1] - 1e-9))
-            found[i] = self.values[min(index, len(self.values) - 1)]
-        self._draws[q] = found
+            total = int(weights @ sizes)
+            for q in wanted:
+                index = windows[q].find(weights, q * total - 1e-9)
+                found[q][i] = self.values[min(index, len(self.values) - 1)]
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -209,6 +230,43 @@ class Distribution:
             adjusted = {name: self.adjusted(q) for name, q in QUANTILES.items()}
             out["adjusted"] = {name: None if math.isinf(value) else _rounded(value) for name, value in adjusted.items()}
         return out
+
+
+class _Window:
+    """The values around a quantile, in which a weighted quantile is looked for.
+
+    `clusters` is the stream of each value in ascending order. The window grows where a quantile lies outside.
+    """
+
+    def __init__(self, clusters: npt.NDArray[np.int32], streams: int, q: float) -> None:
+        self._clusters = clusters
+        self._streams = streams
+        n = len(clusters)
+        middle = math.ceil(q * n)
+        # Were the chunks of each stream all on one side, the place would spread by this much.
+        spread = math.sqrt(q * (1 - q) / streams) * n
+        reach = math.ceil(WINDOW_SPREADS * spread) + 1
+        self._set(max(0, middle - reach), min(n, middle + reach))
+
+    def _set(self, low: int, high: int) -> None:
+        import numpy as np
+
+        self._low, self._high = low, high
+        self._below = np.bincount(self._clusters[:low], minlength=self._streams)
+        self._inside = self._clusters[low:high]
+
+    def find(self, weights: npt.NDArray[np.int64], wanted: float) -> int:
+        """The first value up to which the weights sum up to `wanted`; the number of values where none does."""
+        import numpy as np
+
+        while True:
+            below = int(weights @ self._below)
+            sums = np.cumsum(weights[self._inside])
+            inside = int(sums[-1]) if len(sums) else 0
+            if (below < wanted or self._low == 0) and (below + inside >= wanted or self._high == len(self._clusters)):
+                return self._low + int(np.searchsorted(sums, wanted - below))
+            size = self._high - self._low
+            self._set(max(0, self._low - size), min(len(self._clusters), self._high + size))
 
 
 def _rounded(value: float) -> float:

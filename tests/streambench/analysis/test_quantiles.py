@@ -161,6 +161,28 @@ class TestClustered:
         values = Distribution.of_chunks("ms", [random.random(9).tolist() for _ in range(40)], 0)
         assert values.interval(0.95) == values.interval(0.95)
 
+    @pytest.mark.parametrize("kind", ["alike", "each its own level", "one has nearly all chunks", "equal values"])
+    def test_a_draw_weighs_every_chunk_by_its_stream(self, kind: str) -> None:
+        """Against a bootstrap that goes through all chunks of every draw."""
+        random = np.random.default_rng(5)
+        sizes = [3000 if kind == "one has nearly all chunks" and i == 7 else 12 for i in range(60)]
+        level = 100.0 if kind == "each its own level" else 0.0
+        per_stream = [(random.random(size) + level * i).tolist() for i, size in enumerate(sizes)]
+        if kind == "equal values":
+            per_stream = [[float(round(value)) for value in values] for values in per_stream]
+        pooled = sorted((value, i) for i, values in enumerate(per_stream) for value in values)
+        values, clusters = np.array([value for value, _ in pooled]), np.array([i for _, i in pooled])
+        found = Distribution.of_chunks("ms", per_stream, 0)
+        for q in (0.5, 0.9, 0.95):
+            draws = np.random.default_rng(0)
+            quantiles = []
+            for _ in range(200):
+                weights = np.bincount(draws.integers(0, 60, 60), minlength=60)
+                sums = np.cumsum(weights[clusters])
+                quantiles.append(values[min(np.searchsorted(sums, q * sums[-1] - 1e-9), len(values) - 1)])
+            low, high = np.quantile(quantiles, [(1 - 0.95) / 2, (1 + 0.95) / 2], method="inverted_cdf")
+            assert found.interval(q) == (low, high)
+
     def test_too_few_streams_have_no_interval(self) -> None:
         assert Distribution.of_chunks("ms", [[float(i) for i in range(1000)]] * 19, 0).interval(0.95) is None
         assert Distribution.of_chunks("ms", [[1.0, 2.0]], 0).interval(0.5) is None
