@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final
 
+import orjson
+
 from streambench.findings import Axis, Finding
 from streambench.rules import Rule, declare, declare_note
 from streambench.wire.limits import OversizeError, WireError, WireLimits
@@ -109,7 +111,10 @@ def event_message(packet: Packet) -> WireMessage:
     """An event as dialects read it: its name, its arguments, and the JSON of the arguments as the server wrote it."""
     name, *arguments = packet.data
     array = packet.json
-    _, end = _JSON.raw_decode(array, _FIRST_ITEM.match(array).end())  # type: ignore[union-attr]
+    if name.__class__ is str and array.startswith(f'["{name}"'):
+        end = len(name) + 3
+    else:  # with white space, with escapes in the name, or a number
+        _, end = _JSON.raw_decode(array, _FIRST_ITEM.match(array).end())  # type: ignore[union-attr]
     rest = array[end:].lstrip()
     return WireMessage(
         f"[{rest[1:].lstrip()}" if rest.startswith(",") else "[]", packet.offset, event=str(name), args=arguments
@@ -240,6 +245,11 @@ class PacketDecoder:
             )
         if len(text) > self._limits.max_event_bytes:
             raise OversizeError("a Socket.IO packet", self._limits.max_event_bytes, offset=offset)
+        if text.startswith("2["):  # an event of the main namespace that asks for no acknowledgement: nearly all are
+            payload = text[1:]
+            packet = Packet(PacketType.EVENT, MAIN_NAMESPACE, None, self._payload(payload, offset), payload, offset)
+            self._check(packet)
+            return packet
         if text[:1] not in _TYPES:
             raise _bad(f"a packet begins with {text[:1]!r}, which is no type (0 to 6)", UNKNOWN_TYPE, offset)
         packet_type = _TYPES[text[0]]
@@ -298,8 +308,13 @@ class PacketDecoder:
         return count
 
     def _payload(self, text: str, offset: int) -> Any:
+        """The decoded JSON of a packet; a whole number beyond 64 bits is the nearest float, as in JavaScript."""
         if text.count("[") + text.count("{") > MAX_NESTING and _nesting(text) > MAX_NESTING:
             raise _bad(f"a packet's JSON is nested deeper than {MAX_NESTING} levels", TOO_DEEP, offset)
+        try:
+            return orjson.loads(text)
+        except ValueError:  # not JSON, or what only JavaScript takes: half a character
+            pass
         try:
             return _JSON.decode(text)
         except (ValueError, RecursionError) as error:
@@ -308,6 +323,9 @@ class PacketDecoder:
     def _check(self, packet: Packet) -> None:
         """What the type of a packet asks of its payload."""
         data = packet.data
+        name = data[0] if data.__class__ is list and data else None
+        if packet.type is PacketType.EVENT and name.__class__ is str and name not in RESERVED_EVENTS:
+            return
         match packet.type:
             case PacketType.CONNECT:
                 valid, wanted = not packet.json or isinstance(data, dict), "an object"
@@ -316,7 +334,6 @@ class PacketDecoder:
             case PacketType.CONNECT_ERROR:
                 valid, wanted = isinstance(data, dict | str), "an object or text"
             case PacketType.EVENT | PacketType.BINARY_EVENT:
-                name = data[0] if isinstance(data, list) and data else None
                 valid = isinstance(name, str | int | float) and not isinstance(name, bool)
                 wanted = "an array that begins with the event's name"
                 if isinstance(name, str) and name in RESERVED_EVENTS:
