@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from streambench.analysis.alignment import Alignment
@@ -116,14 +116,14 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     got = bursts(arrived)
     granularity = len(got) / len(writes)
     slope = robust_slope(alignment.written_ns, arrived)
-    lag_ns = statistics.median(alignment.lag_ns)
+    lag_ns = median(alignment.lag_ns)
     # If all of the text were as late as its median piece, this share of it would have been in time.
     punctual = bisect_left(upstream.written_ns, last_write_ns - lag_ns)
     evenly_late = upstream.offset[punctual - 1] / upstream.offset[-1] / before_last if punctual > 0 else 0.0
     in_step = overlap >= OVERLAP_FULL * min(1.0, evenly_late)
     upstream_span_ns = upstream.written_ns[-1] - upstream.written_ns[0]
     span_ns = arrived[-1] - arrived[0]
-    pause_ns = statistics.median(pauses) if (pauses := [b - a for a, b in itertools.pairwise(got)]) else 0.0
+    pause_ns = median(pauses) if (pauses := [b - a for a, b in itertools.pairwise(got)]) else 0.0
     verdict = _verdict(overlap, granularity, slope if in_step else None, span_ns, upstream_span_ns, pause_ns)
     period_ms = pause_ns / NS_PER_MS if verdict is Verdict.PACED else None
     return StreamAuthenticity(verdict, overlap, granularity, slope, lag_ns / NS_PER_MS, period_ms)
@@ -149,17 +149,17 @@ def _verdict(
 
 def guess_stream(record: StreamRecord) -> StreamAuthenticity:
     """What a stream looks like from the client's side alone: a guess, which no gate accepts."""
-    at_ns = [record.events.at_ns[row] for row in record.content_rows()]
-    got = bursts(at_ns)
+    at_ns = list(itertools.compress(record.events.at_ns, record.events.chars))
     if len(at_ns) < 5:
         return StreamAuthenticity(Verdict.UNKNOWN)
+    got = bursts(at_ns)
     waited_ns = at_ns[0] - record.start_ns
     span_ns = at_ns[-1] - at_ns[0]
     if len(got) < 3 or span_ns < 0.05 * waited_ns:
         return StreamAuthenticity(Verdict.LIKELY_BUFFERED)
     pauses = [after - before for before, after in itertools.pairwise(got)]
-    middle = statistics.median(pauses)
-    spread = statistics.median(abs(pause - middle) for pause in pauses)
+    middle = median(pauses)
+    spread = median([abs(pause - middle) for pause in pauses])
     if len(pauses) >= 5 and spread <= STEADY * middle / 2:
         return StreamAuthenticity(Verdict.LIKELY_PACED, period_ms=middle / NS_PER_MS)
     return StreamAuthenticity(Verdict.LIKELY_STREAMED)
@@ -167,6 +167,7 @@ def guess_stream(record: StreamRecord) -> StreamAuthenticity:
 
 NUMBERS = ("overlap", "granularity", "slope", "lag_ms", "period_ms")
 _VERDICTS = tuple(Verdict)
+_INDEX = {verdict: index for index, verdict in enumerate(_VERDICTS)}
 
 
 class AuthenticityColumns:
@@ -183,7 +184,7 @@ class AuthenticityColumns:
 
     def add(self, stream: StreamAuthenticity) -> None:
         """The verdict on one more stream."""
-        self.verdict.append(_VERDICTS.index(stream.verdict))
+        self.verdict.append(_INDEX[stream.verdict])
         for name, column in self.numbers.items():
             value = getattr(stream, name)
             column.append(math.nan if value is None else value)
@@ -194,14 +195,14 @@ class AuthenticityColumns:
 
     def median(self, name: str, verdict: Verdict | None) -> float | None:
         """The median of a number over the streams with a verdict, or over all that were decided; None without any."""
-        index = None if verdict is None else _VERDICTS.index(verdict)
-        unknown = _VERDICTS.index(Verdict.UNKNOWN)
+        index = None if verdict is None else _INDEX[verdict]
+        unknown = _INDEX[Verdict.UNKNOWN]
         known = [
             value
             for of, value in zip(self.verdict, self.numbers[name], strict=True)
             if (of == index or (index is None and of != unknown)) and not math.isnan(value)
         ]
-        return statistics.median(known) if known else None
+        return median(known) if known else None
 
 
 def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity]) -> Authenticity:
@@ -259,13 +260,8 @@ def _evidence(found: Authenticity) -> str:
 
 def bursts(at_ns: Sequence[int]) -> list[int]:
     """The moments at which bursts begin: what comes within `BURST_NS` of the one before belongs to the same burst."""
-    found: list[int] = []
-    previous: int | None = None
-    for moment in at_ns:
-        if previous is None or moment - previous > BURST_NS:
-            found.append(moment)
-        previous = moment
-    return found
+    begun = [after for before, after in itertools.pairwise(at_ns) if after - before > BURST_NS]
+    return [at_ns[0], *begun] if len(at_ns) else []
 
 
 def robust_slope(x: Sequence[int], y: Sequence[int]) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from streambench.analysis.alignment import Alignment
 from streambench.analysis.authenticity import Verdict, bursts
-from streambench.analysis.qoe import finished_reading_ns
+from streambench.analysis.qoe import read
 from streambench.analysis.stream import AnalysedStream
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.units import NS_PER_MS
@@ -47,7 +47,7 @@ def claim_tables(summary: Summary) -> list[ClaimTable]:
         if not rows:
             return None
         at_ns, chars = [events.at_ns[i] for i in rows], [events.chars[i] for i in rows]
-        return (finished_reading_ns(at_ns, chars, wpm) - stream.record.intended_ns) / NS_PER_MS
+        return (read(at_ns, chars, wpm).finished_ns - stream.record.intended_ns) / NS_PER_MS
 
     claims: list[tuple[str, str, dict[str, Figure]]] = [
         (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-OUTCOMES = tuple(Outcome)
+OUTCOMES = {outcome: index for index, outcome in enumerate(Outcome)}
 PER_STREAM = tuple(name for name, metric in METRICS.items() if metric.per == "stream")
 PER_CHUNK = tuple(name for name, metric in METRICS.items() if metric.per == "chunk")
 
@@ -83,7 +83,7 @@ class StreamColumns:
         completed = record.outcome is Outcome.COMPLETED
         self.place.append(place)
         self.intended_ns.append(record.intended_ns)
-        self.outcome.append(OUTCOMES.index(record.outcome))
+        self.outcome.append(OUTCOMES[record.outcome])
         span_ns = math.nan
         if alignment is not None and alignment.reached_client:
             written = alignment.upstream.written_ns
@@ -112,7 +112,7 @@ class StreamColumns:
 
         if outcomes is None:
             return self.order
-        wanted = [OUTCOMES.index(outcome) for outcome in outcomes]
+        wanted = [OUTCOMES[outcome] for outcome in outcomes]
         return self.order[np.isin(np.array(self.outcome)[self.order], wanted)]
 
     def figure(self, name: str) -> Floats:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
 from streambench.analysis.alignment import Alignment
-from streambench.analysis.qoe import quality_of_experience, reading_stall_ns
+from streambench.analysis.qoe import quality_of_experience, read
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -97,9 +98,8 @@ def measure(record: StreamRecord, alignment: Alignment | None, settings: Setting
     if end_ns is not None:
         put["e2e"] = (end_ns - intended_ns) / NS_PER_MS
         put["e2e_service"] = (end_ns - start_ns) / NS_PER_MS
-    rows = record.content_rows()
-    if rows:
-        _measure_content(record, rows, settings, out)
+    if any(events.chars):
+        _measure_content(record, settings, out)
     if alignment is not None and alignment.rows:
         out.chunk["forward_lag"] = [lag / NS_PER_MS for lag in alignment.lag_ns]
     for exchange in record.upstream:
@@ -109,25 +109,28 @@ def measure(record: StreamRecord, alignment: Alignment | None, settings: Setting
     return out
 
 
-def _measure_content(record: StreamRecord, rows: list[int], settings: Settings, out: StreamFigures) -> None:
+def _measure_content(record: StreamRecord, settings: Settings, out: StreamFigures) -> None:
     put = out.stream
     events = record.events
-    at_ns = [events.at_ns[i] for i in rows]
-    chars = [events.chars[i] for i in rows]
+    at_ns = list(itertools.compress(events.at_ns, events.chars))
+    chars = list(filter(None, events.chars))
     put["ttfc"] = (at_ns[0] - record.intended_ns) / NS_PER_MS
     put["ttfc_service"] = (at_ns[0] - record.start_ns) / NS_PER_MS
-    put["reading_stall"] = reading_stall_ns(at_ns, chars, settings.reading_wpm) / NS_PER_MS
-    put["qoe"] = quality_of_experience(record.intended_ns, at_ns, chars, settings.reading_wpm)
-    if len(rows) < 2:
+    reading = read(at_ns, chars, settings.reading_wpm)
+    put["reading_stall"] = round(reading.stalled_ns) / NS_PER_MS
+    put["qoe"] = quality_of_experience(record.intended_ns, reading, chars, settings.reading_wpm)
+    if len(at_ns) < 2:
         return
-    gaps_ns = [after - before for before, after in itertools.pairwise(at_ns)]
-    out.chunk["gap"] = [gap / NS_PER_MS for gap in gaps_ns]
-    reads = [events.read[i] for i in rows]
-    out.chunk["burst_gap"] = [
-        gap / NS_PER_MS for gap, before, after in zip(gaps_ns, reads, reads[1:], strict=False) if before != after
-    ]
-    put["gap_max"] = max(gaps_ns) / NS_PER_MS
-    stalls = [gap for gap in gaps_ns if gap > settings.stall_after_ns]
+    gaps_ns = list(map(operator.sub, at_ns[1:], at_ns))
+    gaps = out.chunk["gap"] = [gap / NS_PER_MS for gap in gaps_ns]
+    reads = list(itertools.compress(events.read, events.chars))
+    if len(set(reads)) == len(reads):
+        out.chunk["burst_gap"] = gaps
+    else:
+        out.chunk["burst_gap"] = list(itertools.compress(gaps, map(operator.ne, reads, reads[1:])))
+    worst_ns = max(gaps_ns)
+    put["gap_max"] = worst_ns / NS_PER_MS
+    stalls = [gap for gap in gaps_ns if gap > settings.stall_after_ns] if worst_ns > settings.stall_after_ns else []
     put["stalls"] = float(len(stalls))
     put["stalled_ms"] = sum(stalls) / NS_PER_MS
     span_ns = at_ns[-1] - at_ns[0]
@@ -138,9 +141,9 @@ def _measure_content(record: StreamRecord, rows: list[int], settings: Settings, 
         if record.tokens is not None:
             # The first chunk came at the beginning of the span; its share of the tokens is that of its characters.
             put["tokens_per_s"] = record.tokens * sum(chars[1:]) / sum(chars) * NS_PER_S / span_ns
-    middle = statistics.median(gaps_ns)
-    put["jitter"] = statistics.median([abs(gap - middle) for gap in gaps_ns]) / NS_PER_MS
+    middle = median(gaps_ns)
+    put["jitter"] = median([abs(gap - middle) for gap in gaps_ns]) / NS_PER_MS
     mean = sum(gaps_ns) / len(gaps_ns)
-    spread = math.sqrt(sum([(gap - mean) ** 2 for gap in gaps_ns]) / len(gaps_ns))
+    spread = math.dist(gaps_ns, [mean] * len(gaps_ns)) / math.sqrt(len(gaps_ns))
     if mean + spread > 0:
         put["burstiness"] = (spread - mean) / (spread + mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from streambench.units import NS_PER_S
 
@@ -16,50 +17,47 @@ def reading_speed(words_per_minute: float) -> float:
     return words_per_minute * CHARS_A_WORD / SECONDS_A_MINUTE / NS_PER_S
 
 
-def reading_stall_ns(at_ns: Sequence[int], chars: Sequence[int], words_per_minute: float) -> int:
-    """How long the reader waits, after the first text, for text that has not come.
+@dataclass(slots=True)
+class Reading:
+    """How a reader fares with a reply who begins with its first text and takes in what is there at a steady speed.
 
-    `at_ns` and `chars` are the arrivals with content, in order.
+    `stalled_ns` is the time spent waiting for text that has not come, `finished_ns` when all of it is read, `middles` the
+    moments when half of each arrival has been read.
     """
+
+    stalled_ns: float
+    finished_ns: float
+    middles: list[float]
+
+
+def read(at_ns: Sequence[int], chars: Sequence[int], words_per_minute: float) -> Reading:
+    """Let a reader read. `at_ns` and `chars` are the arrivals with content, in order; at least one."""
     speed = reading_speed(words_per_minute)
     read_until = float(at_ns[0])
     stalled = 0.0
+    middles: list[float] = []
     for arrived, count in zip(at_ns, chars, strict=True):
         if arrived > read_until:
             stalled += arrived - read_until
             read_until = float(arrived)
+        begin = read_until
         read_until += count / speed
-    return round(stalled)
+        middles.append((begin + read_until) / 2)
+    return Reading(stalled, read_until, middles)
 
 
-def finished_reading_ns(at_ns: Sequence[int], chars: Sequence[int], words_per_minute: float) -> int:
-    """When the reader has read it all, who begins with the first text."""
-    speed = reading_speed(words_per_minute)
-    read_until = float(at_ns[0])
-    for arrived, count in zip(at_ns, chars, strict=True):
-        read_until = max(read_until, float(arrived)) + count / speed
-    return round(read_until)
-
-
-def quality_of_experience(asked_ns: int, at_ns: Sequence[int], chars: Sequence[int], words_per_minute: float) -> float:
+def quality_of_experience(asked_ns: int, reading: Reading, chars: Sequence[int], words_per_minute: float) -> float:
     """Between 0 and 1: the area under the text read so far, against that of an ideal reply.
 
     After Andes (arXiv 2404.16283): the reader takes in text at a steady speed, as far as it is there; the ideal reply
     begins after a second and never lets the reader wait. Both areas end when the real reader has finished.
     """
-    speed = reading_speed(words_per_minute)
-    read_until = float(at_ns[0])
-    middles: list[float] = []  # when half of each arrival has been read
-    for arrived, count in zip(at_ns, chars, strict=True):
-        begin = read_until if read_until > arrived else float(arrived)
-        read_until = begin + count / speed
-        middles.append((begin + read_until) / 2)
-    end = read_until
-    area = sum([count * (end - middle) for count, middle in zip(chars, middles, strict=True)])
+    end = reading.finished_ns
     total = sum(chars)
     ideal_begin = asked_ns + IDEAL_FIRST_CONTENT_NS
-    ideal_end = ideal_begin + total / speed
+    ideal_end = ideal_begin + total / reading_speed(words_per_minute)
     if ideal_end >= end:  # no ideal reader would have finished earlier
         return 1.0
+    area = sum([count * (end - middle) for count, middle in zip(chars, reading.middles, strict=True)])
     ideal_area = total * (end - (ideal_begin + ideal_end) / 2)
     return min(1.0, max(0.0, area / ideal_area))

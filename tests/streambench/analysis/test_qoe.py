@@ -8,12 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streambench.analysis.qoe import (
-    finished_reading_ns,
-    quality_of_experience,
-    reading_speed,
-    reading_stall_ns,
-)
+from streambench.analysis.qoe import quality_of_experience, read, reading_speed
 
 S = 1_000_000_000
 WPM = 12.0
@@ -40,8 +35,8 @@ def test_a_word_counts_as_five_characters() -> None:
     ],
 )
 def test_waiting_for_text(at: list[float], chars: list[int], stall_s: float, done_s: float) -> None:
-    assert reading_stall_ns(ns(*at), chars, WPM) == stall_s * S
-    assert finished_reading_ns(ns(*at), chars, WPM) == done_s * S
+    reading = read(ns(*at), chars, WPM)
+    assert (round(reading.stalled_ns), round(reading.finished_ns)) == (stall_s * S, done_s * S)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +51,7 @@ def test_waiting_for_text(at: list[float], chars: list[int], stall_s: float, don
     ],
 )
 def test_quality_is_the_area_against_the_ideal(at: list[float], chars: list[int], qoe: float) -> None:
-    assert quality_of_experience(0, ns(*at), chars, WPM) == pytest.approx(qoe)
+    assert quality_of_experience(0, read(ns(*at), chars, WPM), chars, WPM) == pytest.approx(qoe)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,10 +61,11 @@ def test_later_text_is_never_a_better_experience(chunks: list[tuple[int, int]], 
     chars = [count for _, count in chunks]
 
     def quality(moments: Sequence[int]) -> float:
-        return quality_of_experience(0, moments, chars, WPM)
+        return quality_of_experience(0, read(moments, chars, WPM), chars, WPM)
 
     later = [moment + delay_s * S for moment in at]
     assert 0 <= quality(later) <= quality(at) + 1e-9 <= 1 + 1e-9
-    assert reading_stall_ns(at, chars, WPM) >= 0
+    reading = read(at, chars, WPM)
+    assert reading.stalled_ns >= 0
     # Reading takes its time, whatever comes.
-    assert finished_reading_ns(at, chars, WPM) >= at[0] + sum(chars) * S - 10
+    assert reading.finished_ns >= at[0] + sum(chars) * S - 10
