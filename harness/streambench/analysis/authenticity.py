@@ -83,6 +83,8 @@ class Authenticity:
     streams: int = 0
 
     def to_json(self) -> dict[str, Any]:
+        """The entry of `summary.json`."""
+
         def rounded(value: float | None) -> float | None:
             return None if value is None else round(value, 4)
 

@@ -21,8 +21,8 @@ def reading_speed(words_per_minute: float) -> float:
 class Reading:
     """How a reader fares with a reply who begins with its first text and takes in what is there at a steady speed.
 
-    `stalled_ns` is the time spent waiting for text that has not come, `finished_ns` when all of it is read, `middles` the
-    moments when half of each arrival has been read.
+    `stalled_ns` is the time spent waiting for text that has not come, `finished_ns` when all of it is read, `middles`
+    when half of each arrival has been read.
     """
 
     stalled_ns: float

@@ -112,6 +112,7 @@ class Distribution:
 
     @classmethod
     def of_streams(cls, unit: str, values: Sequence[float] | Floats, failures: int) -> Distribution:
+        """Of a metric with one value a stream, in any order."""
         import numpy as np
 
         return cls(unit, np.sort(np.asarray(values, dtype=np.float64)), len(values), failures)
@@ -142,6 +143,7 @@ class Distribution:
         return len(self.values)
 
     def quantile(self, q: float) -> float:
+        """The q-quantile of the values; at least one."""
         return quantile(self.values, q)
 
     def adjusted(self, q: float) -> float:

@@ -57,11 +57,13 @@ class TargetSummary:
 
     @property
     def error_rate(self) -> float:
+        """The share of the finished streams that failed; 0 where none finished."""
         finished = self.counts["completed"] + self.counts["failed"]
         return self.counts["failed"] / finished if finished else 0.0
 
     @property
     def violations(self) -> int:
+        """How often a rule was broken, in all streams together."""
         return sum(rule.count for rule in self.rules if rule.severity is Severity.VIOLATION)
 
     @property
@@ -75,6 +77,7 @@ class TargetSummary:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """The entry of `summary.json`."""
         broken = [rule for rule in self.rules if rule.severity is Severity.VIOLATION]
         return {
             "dialect": self.dialect,
@@ -119,6 +122,7 @@ class Summary:
 
     @property
     def header(self) -> dict[str, Any]:
+        """The first line of the records."""
         return self.run.header
 
     @property
@@ -128,6 +132,7 @@ class Summary:
 
     @property
     def exit_code(self) -> ExitCode:
+        """The run's exit code, the worst of what it calls for."""
         codes = [ExitCode.PASSED]
         if any(target.unreachable for target in self.targets.values()):
             codes.append(ExitCode.UNREACHABLE)
@@ -149,6 +154,7 @@ class Summary:
 
     @property
     def duration_s(self) -> float:
+        """From the run's beginning to its end in s; of a killed run, to the end of its last stream."""
         start_ns = self.header["start_ns"]
         if self.run.end is not None:
             return float(self.run.end["at_ns"] - start_ns) / NS_PER_S
@@ -164,6 +170,7 @@ class Summary:
             yield self.stream(target.streams.place[row])
 
     def to_json(self) -> dict[str, Any]:
+        """`summary.json`."""
         return {
             "schema": SCHEMA,
             "verdict": self.verdict,

@@ -33,6 +33,7 @@ class Test:
     operand: Any
 
     def __call__(self, value: Any) -> bool:
+        """Whether a value, or MISSING, satisfies the test."""
         match self.kind:
             case "is":
                 return _same(value, self.operand)
@@ -57,6 +58,7 @@ class Test:
         return self.operand if self.kind == "in" else ()
 
     def describe(self) -> str:
+        """The test in words: `is there`, `starts with "x"`."""
         operand = json.dumps(self.operand, ensure_ascii=False)
         match self.kind:
             case "is":
@@ -105,6 +107,7 @@ class Condition:
         return all(_satisfiable(tests) for tests in self._with_implied().values())
 
     def describe(self) -> str:
+        """The condition in words, the tests joined by `and`."""
         return " and ".join(f"{path} {test.describe()}" for path, test in self.tests.items()) or "always"
 
     def _with_implied(self) -> dict[str, tuple[Test, ...]]:

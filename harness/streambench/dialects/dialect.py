@@ -25,9 +25,13 @@ Classifier = Callable[[WireMessage, Any], "EventRule | str"]
 class SchemaValidator(Protocol):
     """A compiled JSON Schema, as jsonschema-rs makes it."""
 
-    def is_valid(self, instance: Any) -> bool: ...
+    def is_valid(self, instance: Any) -> bool:
+        """Whether a decoded message satisfies the schema."""
+        ...
 
-    def iter_errors(self, instance: Any) -> Any: ...
+    def iter_errors(self, instance: Any) -> Any:
+        """What is wrong with a decoded message, one error after the other."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,6 +98,7 @@ class Dialect:
 
     @property
     def path(self) -> str:
+        """The request's path below the target's URL."""
         return self.request.path
 
     @property

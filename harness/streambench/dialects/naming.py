@@ -29,6 +29,7 @@ class Candidates:
     refinements: tuple[tuple[Predicate, EventRule], ...] = ()
 
     def choose(self, data: Any) -> EventRule | None:
+        """The rule of the first refinement whose condition holds, or that of the event itself."""
         for holds, rule in self.refinements:
             if holds(data):
                 return rule

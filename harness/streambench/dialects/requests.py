@@ -52,6 +52,7 @@ def accepted(transport: str) -> str:
 def read_http_request(
     keys: Mapping[str, Located], path: str, default_method: str, accept: str | None
 ) -> RequestTemplate:
+    """The request that `method`, `headers` and `json` or `body` describe. Raises a located ConfigurationError."""
     if "json" in keys and "body" in keys:
         raise keys["body"].error("a request has either 'json' or 'body'")
     headers = read_headers(keys.get("headers"))

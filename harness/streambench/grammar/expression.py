@@ -45,17 +45,23 @@ class Name(Expression):
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Sequence(Expression):
+    """The events of `head`, then those of `tail`."""
+
     head: Expression
     tail: Expression
 
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Alternatives(Expression):
+    """The events of one of the options."""
+
     options: tuple[Expression, ...]
 
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Repetition(Expression):
+    """The events of the body any number of times."""
+
     body: Expression
 
 
@@ -92,11 +98,13 @@ class Algebra:
         return found
 
     def name(self, name: str, *, strict: bool = True) -> Expression:
+        """One event."""
         return self._intern(
             ("name", name, strict), lambda n: Name(n, False, frozenset((name,)), frozenset(), name, strict)
         )
 
     def slice(self, index: int, symbol: str, *, required: bool = False, entered: bool = False) -> Expression:
+        """Events of slice `index`; at least one where it is `required` and none was `entered` yet."""
         return self._intern(
             ("slice", index, symbol, required, entered),
             lambda n: Slice(
@@ -111,6 +119,7 @@ class Algebra:
         )
 
     def sequence(self, head: Expression, tail: Expression) -> Expression:
+        """One expression after the other, nested to the right, without what is empty."""
         if head is self.nothing or tail is self.nothing:
             return self.nothing
         if head is self.empty:
@@ -126,6 +135,7 @@ class Algebra:
         )
 
     def alternatives(self, options: Iterable[Expression]) -> Expression:
+        """One of several expressions, each of them once, in a fixed order."""
         flat: set[Expression] = set()
         for option in options:
             if isinstance(option, Alternatives):
@@ -152,6 +162,7 @@ class Algebra:
         )
 
     def repetition(self, body: Expression) -> Expression:
+        """An expression any number of times."""
         if body is self.nothing or body is self.empty:
             return self.empty
         if isinstance(body, Repetition):
@@ -159,6 +170,7 @@ class Algebra:
         return self._intern(("repetition", body), lambda n: Repetition(n, True, body.first, body.slices, body))
 
     def interleaving(self, parts: Iterable[Expression]) -> Expression:
+        """Several expressions in any mixture."""
         flat: list[Expression] = []
         for part in parts:
             if part is self.nothing:

@@ -40,18 +40,23 @@ class RecordWriter:
         self._redact = redact
 
     def header(self, header: dict[str, Any]) -> None:
+        """The first line: what is run, against which targets, on which machine."""
         self._write({"kind": "header", "schema": SCHEMA, **header})
 
     def stream(self, record: StreamRecord) -> None:
+        """One stream that has ended."""
         self._write(record.to_json())
 
     def generator(self, sample: dict[str, Any]) -> None:
+        """What the generator saw of itself."""
         self._write({"kind": "generator", **sample})
 
     def end(self, end: dict[str, Any]) -> None:
+        """The last line: why the run ended, and the generator's verdict on itself."""
         self._write({"kind": "end", **end})
 
     def close(self) -> None:
+        """Close the file. Every line is on it already."""
         os.close(self._fd)
 
     def _redacted(self, value: Any) -> Any:
@@ -82,15 +87,29 @@ class Run(Protocol):
     """
 
     @property
-    def header(self) -> dict[str, Any]: ...
+    def header(self) -> dict[str, Any]:
+        """The first line: what was run, against which targets, on which machine."""
+        ...
+
     @property
-    def records(self) -> Sequence[StreamRecord]: ...
+    def records(self) -> Sequence[StreamRecord]:
+        """A record for each stream."""
+        ...
+
     @property
-    def generator(self) -> Sequence[dict[str, Any]]: ...
+    def generator(self) -> Sequence[dict[str, Any]]:
+        """The generator's observations of itself, about one a second."""
+        ...
+
     @property
-    def end(self) -> dict[str, Any] | None: ...
+    def end(self) -> dict[str, Any] | None:
+        """The last line."""
+        ...
+
     @property
-    def skipped_lines(self) -> int: ...
+    def skipped_lines(self) -> int:
+        """How many lines could not be read."""
+        ...
 
 
 @dataclass(slots=True)

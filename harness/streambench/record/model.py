@@ -123,6 +123,8 @@ class UpstreamExchange:
     clock_error_ns: int = 0
 
     def to_json(self, start_ns: int) -> dict[str, Any]:
+        """The exchange in a stream's line, its stamps relative to `start_ns`."""
+
         def relative(at_ns: int | None) -> int | None:
             return None if at_ns is None else at_ns - start_ns
 
@@ -147,6 +149,8 @@ class UpstreamExchange:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], start_ns: int) -> UpstreamExchange:
+        """Read back what `to_json` wrote."""
+
         def absolute(at: int | None) -> int | None:
             return None if at is None else at + start_ns
 

@@ -43,11 +43,17 @@ class CaptureDecoder(Protocol):
     before it in the same call are returned first, and the next call raises.
     """
 
-    def feed(self, data: bytes) -> list[WireMessage]: ...
+    def feed(self, data: bytes) -> list[WireMessage]:
+        """The messages that these bytes complete."""
+        ...
 
-    def finish(self) -> list[WireMessage]: ...
+    def finish(self) -> list[WireMessage]:
+        """The capture has ended: the messages that only its end completes."""
+        ...
 
-    def take_findings(self) -> list[Finding]: ...
+    def take_findings(self) -> list[Finding]:
+        """What was found since the last call; the decoder forgets it."""
+        ...
 
 
 def capture_decoder(wire: str, limits: WireLimits | None = None) -> CaptureDecoder:

@@ -100,10 +100,12 @@ class Packet:
 
     @property
     def is_event(self) -> bool:
+        """It is an event, binary or not."""
         return self.type in _EVENTS
 
     @property
     def is_ack(self) -> bool:
+        """It acknowledges an event, binary or not."""
         return self.type in _ACKS
 
 

@@ -65,6 +65,7 @@ class Parameters:
         return names
 
     def optional_event(self, key: str) -> frozenset[str] | None:
+        """The same for a parameter that may be left out: then None."""
         item = self._take(key)
         if item is None:
             return None
@@ -85,6 +86,7 @@ class Parameters:
         return getter
 
     def optional_path(self, key: str) -> Getter | None:
+        """The same for a parameter that may be left out: then None."""
         item = self._take(key)
         if item is None:
             return None
@@ -105,6 +107,7 @@ class Parameters:
             raise item.error(str(error)) from None
 
     def text(self, key: str, default: str = "") -> str:
+        """A parameter that is text; `default` where it is left out."""
         item = self._take(key)
         return default if item is None else item.string(f"{key!r}")
 

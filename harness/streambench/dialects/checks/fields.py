@@ -34,10 +34,12 @@ class Field:
         self._label = label
 
     def event(self, observed: Observed) -> Finding | None:
+        """What is wrong with the field of this event, if it has it."""
         value = self._path(observed.data)
         return None if value is MISSING or value is None else self._value(value, observed)
 
     def end(self, *, complete: bool) -> Finding | None:
+        """What is wrong with the field in the stream as a whole."""
         return None
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
@@ -54,6 +56,8 @@ class Field:
 
 
 def field_kind(check: type[Field]) -> CheckKind:
+    """A kind of check that needs no more than a field: `path`, and `event` where only some events count."""
+
     def kind(parameters: Parameters) -> CheckFactory:
         path = parameters.path("path")
         label = parameters.text("path")
@@ -85,6 +89,7 @@ class Nondecreasing(Field):
 
 
 def in_order(last: Any, value: Any) -> bool:
+    """Whether a value may follow another: numbers by size, texts as times of ISO 8601 where they are times."""
     if isinstance(last, str) and isinstance(value, str):
         try:
             return datetime.fromisoformat(last) <= datetime.fromisoformat(value)
@@ -107,6 +112,7 @@ class Constant(Field):
         self._other: Any = None  # seen once: a slip, or what the field has changed to for good
 
     def event(self, observed: Observed) -> Finding | None:
+        """Compare the field with that of the events before; a change for good is reported once."""
         value = self._path(observed.data)
         if value == self._first or value is MISSING or value is None:
             return None
@@ -160,6 +166,7 @@ class Contiguous(Field):
 
 
 def contiguous(parameters: Parameters) -> CheckFactory:
+    """`path`, `event` where only some events count, and `from`, the first number."""
     path = parameters.path("path")
     label = parameters.text("path")
     names = parameters.optional_event("event")
@@ -190,6 +197,7 @@ class LastOnly(Field):
         )
 
     def end(self, *, complete: bool) -> Finding | None:
+        """The flag must be set on the last event that has it."""
         if not complete or self._reported or self._last is None or self._last[1]:
             return None
         observed, _ = self._last

@@ -35,6 +35,7 @@ class Closed:
         self._open: dict[Hashable, tuple[int, int]] = {}
 
     def event(self, observed: Observed) -> Finding | None:
+        """Note what begins; what ends must have begun."""
         key = value_key(self._by, observed.data)
         if observed.name in self._starts:
             doubled = key in self._open
@@ -46,6 +47,7 @@ class Closed:
         return None
 
     def end(self, *, complete: bool) -> Finding | None:
+        """What has begun must have ended."""
         if not complete or not self._open:
             return None
         key, (index, offset) = next(iter(self._open.items()))
@@ -73,6 +75,7 @@ def _named(key: Hashable) -> str:
 
 
 def closed(parameters: Parameters) -> CheckFactory:
+    """`start` and `end`, events; `by`, the paths that tell parallel parts apart."""
     starts, ends = parameters.event("start"), parameters.event("end")
     label = parameters.text("start")
     by = parameters.paths("by")
@@ -102,6 +105,7 @@ class Promised:
         self._kept = False
 
     def event(self, observed: Observed) -> Finding | None:
+        """Note the promise and what keeps it, in either order."""
         if self._kept:
             return None
         if observed.name in self._keeping:
@@ -111,6 +115,7 @@ class Promised:
         return None
 
     def end(self, *, complete: bool) -> Finding | None:
+        """A promise must have been kept."""
         if not complete or self._kept or self._promise is None:
             return None
         return PROMISED.of(self._label).found(
@@ -122,6 +127,7 @@ class Promised:
 
 
 def promised(parameters: Parameters) -> CheckFactory:
+    """`when`, a condition; `event`, what must come; `or`, another event that keeps the promise, with its own `when`."""
     when = parameters.located("when")
     if when is None:
         raise parameters.node.error("this check needs 'when', the condition that makes the promise")

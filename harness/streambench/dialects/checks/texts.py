@@ -66,6 +66,7 @@ class Concat:
         self._given_up = False
 
     def event(self, observed: Observed) -> Finding | None:
+        """Gather the pieces; compare them where the whole is repeated."""
         piece = self._piece(observed)
         if not piece and observed.name not in self._events:
             return None
@@ -95,6 +96,7 @@ class Concat:
         return _difference(observed, text, whole)
 
     def end(self, *, complete: bool) -> Finding | None:
+        """Nothing: a text that is never repeated cannot be compared."""
         return None
 
     def _piece(self, observed: Observed) -> str:
@@ -129,6 +131,7 @@ def _difference(observed: Observed, text: str, whole: str) -> Finding:
 
 
 def concat(parameters: Parameters) -> CheckFactory:
+    """`event` and `path` of the whole; `by`, `from`, `part` and `if_streamed` as in `Concat`."""
     events = parameters.event("event")
     path = parameters.path("path")
     by = parameters.paths("by")
@@ -158,6 +161,7 @@ class JsonParses:
         self._excused = False
 
     def event(self, observed: Observed) -> Finding | None:
+        """Gather the pieces of each text."""
         spec = self._spec
         if self._texts and spec.unless is not None and spec.unless(observed.data):
             self._excused = True
@@ -178,6 +182,7 @@ class JsonParses:
         return None
 
     def end(self, *, complete: bool) -> Finding | None:
+        """Each text must be JSON."""
         if not complete or self._excused or self._chars > MAX_TEXT_CHARS:
             return None
         for pieces in self._texts.values():
@@ -206,6 +211,7 @@ class _JsonPieces:
 
 
 def json_parses(parameters: Parameters) -> CheckFactory:
+    """`text`, the path of a piece; `event`, `items`, `by`, `item_by` and `unless` as in `JsonParses`."""
     unless = parameters.located("unless")
     specification = _JsonPieces(
         names=parameters.optional_event("event"),
