@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from mock_openai.chat.modes import MODES
 from mock_openai.lifetime import stopped_or_orphaned
 from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
 from mock_openai.upstream.listening import Listener
@@ -71,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     chat = out.add_argument_group("reference chat server")
     chat.add_argument("--no-chat", action="store_true", help="only the upstream")
     chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
-    chat.add_argument("--streaming", choices=["real", "paced", "rapid", "sentence"], help="its streaming mode")
+    chat.add_argument("--streaming", choices=MODES, help="its streaming mode")
     chat.add_argument("--db", help="its SQLite file, or :memory:")
     chat.add_argument("--rate-limit", metavar="N/UNIT", help="requests of one user, such as 5/s")
     chat.add_argument("--cors-origin", metavar="ORIGIN", help="pages that may use it (default: its own)")

@@ -138,7 +138,7 @@ class SpoiltProvider:
             if "silent-truncation" not in defects or count == 0:
                 raise
 
-    async def complete(self, prompt: Prompt) -> str:
+    async def complete(self, prompt: Prompt) -> Delta:
         """The whole reply, unspoilt."""
         return await self._provider.complete(prompt)
 

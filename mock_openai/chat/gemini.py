@@ -39,10 +39,10 @@ class GeminiProvider:
         if not finished:
             raise UpstreamCut
 
-    async def complete(self, prompt: Prompt) -> str:
+    async def complete(self, prompt: Prompt) -> Delta:
         """The whole reply, by a request that does not stream. Raises what the SDK raises."""
         client = await self._connect()
-        return (await client.aio.models.generate_content(**self._arguments(prompt))).text or ""
+        return Delta((await client.aio.models.generate_content(**self._arguments(prompt))).text or "")
 
     async def close(self) -> None:
         """Close the connections, where there are any."""

@@ -1,9 +1,8 @@
-"""The four ways to hand a reply on.
+"""The ways to hand a reply on; only `real` streams, the others are what teams ship and call streaming.
 
-Only `real` streams; the others are what teams ship and call streaming.
-
-A mode turns the upstream's pieces of text into the pieces that the client gets. The text stays the same: the pieces'
-concatenation is the upstream's.
+A mode turns the upstream's pieces of text into the pieces that the client gets. What it gets is the same text, but for
+`blocking-at-once`: that mode collapses white space, as the code does that it stands for. The two blocking modes do not
+even ask the upstream for a stream.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
 
 from mock_openai.chat.sentences import SENTENCE_END
 
@@ -57,18 +57,52 @@ async def sentence(upstream: Pieces) -> Text:
         yield held
 
 
-MODES: dict[str, Callable[[Pieces], Text]] = {"real": real, "paced": paced, "rapid": rapid, "sentence": sentence}
+async def blocking_typed(upstream: Pieces) -> Text:
+    """The whole reply, cut at its spaces: each word with the space after it, and a pause after each, the last too."""
+    words = "".join([piece async for piece in upstream]).split(" ")
+    for index, word in enumerate(words):
+        yield word if index == len(words) - 1 else f"{word} "
+        await asyncio.sleep(WORD_PAUSE_S)
+
+
+async def blocking_at_once(upstream: Pieces) -> Text:
+    """The words of the whole reply with one space after each, and no pause. Line breaks and indents are lost."""
+    for word in "".join([piece async for piece in upstream]).split():
+        yield f"{word} "
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way to hand a reply on.
+
+    `blocking`: the upstream is asked for the whole reply, not for a stream. `marks_last`: the last piece is known as
+    such when it is sent, so it can say so.
+    """
+
+    pieces: Callable[[Pieces], Text]
+    blocking: bool = False
+    marks_last: bool = False
+
+
+MODES: dict[str, Mode] = {
+    "real": Mode(real),
+    "paced": Mode(paced),
+    "rapid": Mode(rapid, marks_last=True),
+    "sentence": Mode(sentence),
+    "blocking-typed": Mode(blocking_typed, blocking=True),
+    "blocking-at-once": Mode(blocking_at_once, blocking=True, marks_last=True),
+}
 
 
 async def with_last(pieces: Pieces, mode: str) -> AsyncGenerator[tuple[str, bool], None]:
     """Each piece, and whether it is the last one: exactly one is.
 
-    `rapid` has the whole reply, so it marks the last word. Who forwards cannot know which piece is the last, and adds
-    an empty one.
+    Who has the whole reply at once marks its last word. Who forwards cannot know which piece is the last, and adds an
+    empty one.
     """
     held: str | None = None
     async for piece in pieces:
-        if mode != "rapid":
+        if not MODES[mode].marks_last:
             yield piece, False
             continue
         if held is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,8 @@ MAX_TOKENS = 2000
 DEFAULT_MODEL = "gpt-4o-mini"
 VALIDATION_S = 10.0
 INTERRUPTED = "The model's reply was interrupted."
+# Models that reason before they answer: their service refuses `max_tokens`, and every temperature but its own.
+_REASONS = re.compile(r"(ft:)?(o\d|gpt-5(?!.*chat))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Delta:
 
 
 class UpstreamCut(Exception):
-    """A stream ended with no finish reason: what came is not the whole reply."""
+    """A reply ended with no finish reason: what came is not all of it."""
 
 
 class Provider(Protocol):
@@ -45,7 +48,7 @@ class Provider(Protocol):
         """The reply as it comes. Leaving the iterator early cancels the upstream request."""
         ...
 
-    async def complete(self, prompt: Prompt) -> str:
+    async def complete(self, prompt: Prompt) -> Delta:
         """The whole reply, by a request that does not stream."""
         ...
 
@@ -90,10 +93,14 @@ class OpenAIProvider:
         if not finished:
             raise UpstreamCut
 
-    async def complete(self, prompt: Prompt) -> str:
+    async def complete(self, prompt: Prompt) -> Delta:
         """The whole reply, by a request that does not stream. Raises what the SDK raises."""
         completion = await self._client.chat.completions.create(**self._arguments(prompt))
-        return completion.choices[0].message.content or ""
+        if completion.choices[0].finish_reason is None:
+            raise UpstreamCut
+        message = completion.choices[0].message
+        calls = enumerate(message.tool_calls or ())
+        return Delta(message.content or "", tuple({"index": index, **call.model_dump()} for index, call in calls))
 
     async def validate(self) -> None:
         """Ask for one token, so that a wrong URL or key shows at the start. Raises what the SDK raises."""
@@ -102,12 +109,12 @@ class OpenAIProvider:
         await client.chat.completions.create(**self._arguments(question))
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "model": prompt.model or self._model,
-            "messages": list(prompt.messages),
-            "temperature": TEMPERATURE,
-            "max_tokens": prompt.max_tokens,
-        }
+        model = prompt.model or self._model
+        arguments: dict[str, Any] = {"model": model, "messages": list(prompt.messages)}
+        if _REASONS.match(model):
+            arguments["max_completion_tokens"] = prompt.max_tokens
+        else:
+            arguments |= {"temperature": TEMPERATURE, "max_tokens": prompt.max_tokens}
         return {**arguments, "tools": list(prompt.tools)} if prompt.tools else arguments
 
     async def close(self) -> None:
@@ -123,9 +130,9 @@ class InOnePiece:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """The whole reply as one chunk."""
-        yield Delta(await self._provider.complete(prompt))
+        yield await self._provider.complete(prompt)
 
-    async def complete(self, prompt: Prompt) -> str:
+    async def complete(self, prompt: Prompt) -> Delta:
         """The whole reply."""
         return await self._provider.complete(prompt)
 

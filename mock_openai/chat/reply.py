@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from mock_openai.chat.figures import Figures
 from mock_openai.chat.limits import CapReached, Caps, within_caps
 from mock_openai.chat.modes import MODES
-from mock_openai.chat.provider import INTERRUPTED, Delta, Prompt, Provider, explain
+from mock_openai.chat.provider import INTERRUPTED, Delta, InOnePiece, Prompt, Provider, explain
 from mock_openai.chat.sentences import cut_sentences, first_sentences
 from mock_openai.chat.store import Message
 
@@ -104,7 +104,7 @@ class Reply:
         for provider in self._providers:
             try:
                 async with asyncio.timeout(self._caps.duration_s):
-                    text = await provider.complete(self._question.prompt)
+                    text = (await provider.complete(self._question.prompt)).text
             except Exception as failure:
                 self._figures.counters["upstream_failures"] += 1
                 log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
@@ -140,13 +140,16 @@ class Reply:
 
     async def _from(self, provider: Provider) -> AsyncGenerator[str, None]:
         """The pieces from one provider: chunks, within the caps, their text, as many sentences as wanted, the mode."""
-        question = self._question
+        question, mode, caps = self._question, MODES[self._question.mode], self._caps
+        if mode.blocking:
+            # The upstream is silent until it has everything: that is no reason to give up on it.
+            provider, caps = InOnePiece(provider), replace(caps, idle_s=caps.duration_s)
         async with (
             aclosing(provider.stream(question.prompt)) as chunks,
-            aclosing(within_caps(chunks, self._caps)) as capped,
+            aclosing(within_caps(chunks, caps)) as capped,
             aclosing(self._texts(capped)) as texts,
             aclosing(first_sentences(texts, question.max_sentences) if question.max_sentences else texts) as limited,
-            aclosing(MODES[question.mode](limited)) as pieces,
+            aclosing(mode.pieces(limited)) as pieces,
         ):
             async for piece in pieces:
                 yield piece

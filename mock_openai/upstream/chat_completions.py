@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from mock_openai.upstream.exchange import Exchange
-from mock_openai.upstream.models import known_model
+from mock_openai.upstream.models import known_model, reasons
 from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.reply import Choice
@@ -54,6 +54,8 @@ class ChatCompletions(OpenAIApi):
                 param="max_tokens",
                 code="invalid_parameter_combination",
             )
+        if reasons(model):
+            _check_reasoning(body)
         limit = number(body, "max_completion_tokens", 1) or number(body, "max_tokens", 1)
         tools = _tools(body)
         return Ask(
@@ -73,6 +75,26 @@ class ChatCompletions(OpenAIApi):
     def speak(self, exchange: Exchange) -> Completion:
         """The reply in this API's form."""
         return Completion(exchange)
+
+
+def _check_reasoning(body: dict[str, Any]) -> None:
+    """What models that reason refuse. Raises Refusal."""
+    if body.get("max_tokens") is not None:
+        raise Refusal(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
+            "instead.",
+            param="max_tokens",
+            code="unsupported_parameter",
+        )
+    for name, default in (("temperature", 1), ("top_p", 1), ("presence_penalty", 0)):
+        value = body.get(name)
+        if value is not None and value != default:
+            raise Refusal(
+                f"Unsupported value: '{name}' does not support {value} with this model. Only the default ({default}) "
+                "value is supported.",
+                param=name,
+                code="unsupported_value",
+            )
 
 
 def _check_message(message: Any, where: str) -> None:

@@ -39,6 +39,8 @@ _FAMILIES = re.compile(
 )
 
 
+_REASONING = re.compile(r"(ft:)?(o\d|gpt-5(?!.*chat))")
+
 MORE_MODELS: web.AppKey[frozenset[str]] = web.AppKey("more_models", frozenset)
 ANY_MODEL = "*"
 
@@ -60,6 +62,11 @@ def known_model(request: web.Request, body: Mapping[str, Any]) -> str:
     if not known(request, model):
         raise unknown_model(model)
     return model
+
+
+def reasons(model: str) -> bool:
+    """Whether a model thinks before it answers; its service takes fewer parameters then."""
+    return _REASONING.match(model) is not None
 
 
 def unknown_model(model: str) -> Refusal:

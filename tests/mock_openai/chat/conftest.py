@@ -138,6 +138,15 @@ class User:
         """Add an event to the answer."""
         raise NotImplementedError
 
+    def pieces(self, answer: Answer) -> list[str]:
+        """The text of an answer as it came."""
+        again, out = Answer(), []
+        for event in answer.events:
+            before = len(again.text)
+            self.take(again, event)
+            out.append(again.text[before:])
+        return [piece for piece in out if piece]
+
     async def ask(self, prompt: str, mode: str | None = None) -> Answer:
         """Ask, and read to the end."""
         answer = Answer()

@@ -13,6 +13,7 @@ import pytest
 
 from mock_openai import chat
 from mock_openai.chat.limits import Caps
+from mock_openai.chat.modes import MODES
 
 Serve = Callable[..., Awaitable[Any]]
 
@@ -26,12 +27,43 @@ LIBRARY_TASKS = ("_service_task", "_send_ping")
 async def test_a_reply_arrives_whole_in_every_mode(serve: Serve, system: str) -> None:
     servers = await serve(tokens=5)
     user = await servers.user(system)
-    for mode in ("real", "paced", "rapid", "sentence"):
+    for mode in MODES:
         answer = await user.ask(f"Say something. {await servers.plan(mode)}", mode)
         assert answer.ending == "complete"
         (entry,) = await servers.ended(mode)
-        assert (answer.text, entry["ended"]) == (entry["text"], "complete")
+        assert (answer.text.rstrip(), entry["ended"]) == (entry["text"], "complete")
+        assert entry["stream"] is not mode.startswith("blocking")
     await user.close()
+
+
+async def test_what_blocks_asks_for_the_whole_reply_and_types_it(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    text = "# A list\n\n- one  thing\n- two things"
+    mark = await servers.plan("typed", text=text)
+    answer = await user.ask(f"go {mark}", "blocking-typed")
+    assert user.pieces(answer) == ["# ", "A ", "list\n\n- ", "one ", " ", "thing\n- ", "two ", "things"]
+    mark = await servers.plan("at-once", text=text)
+    answer = await user.ask(f"go {mark}", "blocking-at-once")
+    assert user.pieces(answer) == [f"{word} " for word in text.split()]
+    for plan in ("typed", "at-once"):
+        assert [entry["stream"] for entry in await servers.ended(plan)] == [False]
+    await user.close()
+
+
+async def test_a_client_that_leaves_stops_a_model_that_has_not_answered(serve: Serve, system: str) -> None:
+    servers = await serve()
+    user = await servers.user(system)
+    mark = await servers.plan("left", profile={"name": "fixed", "ttft_ms": 60_000})
+    asking = asyncio.create_task(user.ask(f"go {mark}", "blocking-typed"))
+    while not await servers.entries("left"):
+        await asyncio.sleep(0.01)
+    user.hang_up()
+    (entry,) = await servers.ended("left")
+    assert entry["ended"] == "cancelled"
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await servers.idle()
 
 
 async def test_the_model_is_asked_as_agreed(serve: Serve, system: str) -> None:
@@ -44,6 +76,19 @@ async def test_the_model_is_asked_as_agreed(serve: Serve, system: str) -> None:
     assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.7, 2000, True)
     assert request["messages"][-1] == {"role": "user", "content": prompt}
     await user.close()
+
+
+async def test_models_that_reason_are_asked_as_their_service_wants(serve: Serve) -> None:
+    servers = await serve()
+    for model in ("gpt-5-mini", "o4-mini"):
+        mark = await servers.plan(f"asked-{model}")
+        headers = {"authorization": "Bearer alice-token"}
+        body = {"message": f"go {mark}", "model": model}
+        async with servers.http.post(servers.url + "/api/chat/stream", json=body, headers=headers) as response:
+            assert '"done": true' in await response.text()
+        (entry,) = await servers.ended(f"asked-{model}")
+        assert entry["request"]["max_completion_tokens"] == 2000
+        assert not {"max_tokens", "temperature"} & entry["request"].keys()
 
 
 async def test_characters_of_every_size_arrive_intact(serve: Serve, system: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,9 +24,9 @@ async def several(pieces: list[str]) -> AsyncIterator[str]:
 
 @settings(deadline=None)
 @given(PIECES)
-@pytest.mark.parametrize("mode", ["real", "rapid", "sentence"])
+@pytest.mark.parametrize("mode", ["real", "rapid", "sentence", "blocking-typed"])
 async def test_a_mode_keeps_the_text(mode: str, pieces: list[str]) -> None:
-    assert "".join([piece async for piece in modes.MODES[mode](several(pieces))]) == "".join(pieces)
+    assert "".join([piece async for piece in modes.MODES[mode].pieces(several(pieces))]) == "".join(pieces)
 
 
 @settings(deadline=None)
@@ -37,8 +38,25 @@ async def test_exactly_one_piece_is_the_last(mode: str, pieces: list[str]) -> No
     assert "".join(piece for piece, _ in marked) == "".join(pieces)
 
 
-async def test_paced_takes_the_time_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "WORD_PAUSE_S", 0.0)
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "pause" not in request.node.name:
+        monkeypatch.setattr(modes, "WORD_PAUSE_S", 0.0)
+
+
+async def test_a_pause_follows_every_word_that_is_typed_the_last_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[Any] = []
+
+    async def sleep(delay_s: float) -> None:
+        log.append(delay_s)
+
+    monkeypatch.setattr(modes.asyncio, "sleep", sleep)
+    async for piece in modes.blocking_typed(several(["one t", "wo "])):
+        log.append(piece)
+    assert log == ["one ", 0.05, "two ", 0.05, "", 0.05]
+
+
+async def test_paced_types_word_by_word() -> None:
     assert [piece async for piece in modes.paced(several(["one t", "wo ", "three"]))] == ["one", " two", " three"]
 
 

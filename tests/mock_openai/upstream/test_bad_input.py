@@ -44,6 +44,8 @@ def post(upstream: Any, path: str, **request: Any) -> httpx.Response:
         ({**CHAT, "n": True}, 400, "n", "invalid_type"),
         ({**CHAT, "max_tokens": 0}, 400, "max_tokens", "integer_below_min_value"),
         ({**CHAT, "max_tokens": 5, "max_completion_tokens": 5}, 400, "max_tokens", "invalid_parameter_combination"),
+        ({**CHAT, "model": "gpt-5-mini", "max_tokens": 5}, 400, "max_tokens", "unsupported_parameter"),
+        ({**CHAT, "model": "o3", "temperature": 0.7}, 400, "temperature", "unsupported_value"),
         ({**CHAT, "stop": ["a"] * 5}, 400, "stop", "array_above_max_length"),
         ({**CHAT, "stop": [1]}, 400, "stop", "invalid_type"),
         ({**CHAT, "tools": [{"function": {}}]}, 400, "tools[0].function.name", "missing_required_parameter"),
