@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,15 +35,25 @@ class SchemaValidator(Protocol):
         ...
 
 
+class TextMode(StrEnum):
+    """How the text of an event stands to what came before it."""
+
+    DELTA = "delta"
+    """It is new."""
+    SNAPSHOT = "snapshot"
+    """It is all the text so far."""
+    WHOLE = "whole"
+    """It is the whole text once more, or for the first time where no piece of it has come."""
+
+
 @dataclass(slots=True, frozen=True)
 class EventRule:
     """What a dialect says of one event.
 
-    `content` reads the text it carries: what is new (delta), or all there is so far (`snapshot`), of the reply or of
-    one of several texts that `by` tells apart. `error` reads the
-    text of a failure, `tokens` the number of tokens that the protocol reports. `condition` is its `when` in words,
-    `of` the event that it refines. `undispatched`: it comes as an SSE block without data, which the specification does
-    not dispatch and the protocol's own clients nevertheless take as an event.
+    `content` reads the text it carries, as its `mode` says, of the reply or of one of several texts that `by` tells
+    apart. `error` reads the text of a failure, `tokens` the number of tokens that the protocol reports. `condition` is
+    its `when` in words, `of` the event that it refines. `undispatched`: it comes as an SSE block without data, which
+    the specification does not dispatch and the protocol's own clients nevertheless take as an event.
     """
 
     name: str
@@ -51,7 +62,7 @@ class EventRule:
     literal: str | None = None
     content: Getter | None = None
     content_path: str | None = None
-    snapshot: bool = False
+    mode: TextMode = TextMode.DELTA
     by: Getter | None = None
     error: Getter | None = None
     error_path: str | None = None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from streambench.dialects import naming
 from streambench.dialects.conditions import Condition, read_condition
-from streambench.dialects.dialect import TRANSPORTS, Dialect, EventRule
+from streambench.dialects.dialect import TRANSPORTS, Dialect, EventRule, TextMode
 from streambench.dialects.invariants import read_invariants
 from streambench.dialects.naming import Candidates
 from streambench.dialects.requests import (
@@ -137,7 +137,9 @@ class _Loader:
         interrupt, interrupt_automaton = self._optional_grammar("interrupt", rules)
         anywhere = self._anywhere(rules)
         terminal = self._terminal(automaton, rules)
-        self._check_reachable(event_nodes, automaton, interrupt_automaton, anywhere)
+        setup = self._setup(transport, rules)
+        awaited = frozenset(step.wait_for for step in setup if step.wait_for is not None)
+        self._check_reachable(event_nodes, automaton, interrupt_automaton, anywhere, awaited)
         interrupting = interrupt_automaton.first_names() if interrupt_automaton is not None else ()
         rules = {
             name: replace(rule, terminal=name in terminal, interrupts=name in interrupting, anywhere=name in anywhere)
@@ -149,7 +151,6 @@ class _Loader:
         meant = {name: found - (anywhere - {name}) for name, found in variants.items()}
         checks = read_invariants(invariants, meant) if invariants is not None else ()
         variables = self._variables()
-        setup = self._setup(transport, rules)
         request = self._request(transport)
         self._check_placeholders(request, setup, variables)
         return Dialect(
@@ -254,14 +255,14 @@ class _Loader:
         literal = keys["literal"].string("'literal'") if "literal" in keys else None
         if literal is not None and ("when" in keys or "of" in keys):
             raise keys["literal"].error("a literal event has no JSON data, so 'when' and 'of' cannot be used with it")
-        mode = keys["mode"].choice("'mode'", ("delta", "snapshot")) if "mode" in keys else "delta"
+        mode = TextMode(keys["mode"].choice("'mode'", list(TextMode)) if "mode" in keys else TextMode.DELTA)
         if "mode" in keys and "content" not in keys:
             raise keys["mode"].error("'mode' is about 'content', which is missing")
         content, error, tokens, by = (self._path(keys.get(key)) for key in ("content", "error", "tokens", "by"))
-        if "by" in keys and mode != "snapshot":
-            raise keys["by"].error(
-                "'by' tells several texts apart in which each event repeats all: it needs 'mode: snapshot'"
-            )
+        if "by" in keys and "content" not in keys:
+            raise keys["by"].error("'by' tells several texts apart, so it needs 'content'")
+        if mode is TextMode.WHOLE and by[1] is None:
+            raise keys["mode"].error("'mode: whole' needs 'by': which text it is that may have come in pieces")
         return EventRule(
             name=name,
             of=keys["of"].value if "of" in keys else None,
@@ -269,7 +270,7 @@ class _Loader:
             literal=literal,
             content=content[1],
             content_path=content[0],
-            snapshot=mode == "snapshot",
+            mode=mode,
             by=by[1],
             error=error[1],
             error_path=error[0],
@@ -323,7 +324,7 @@ class _Loader:
                 rule,
                 content=rule.content if "content" in own else base.content,
                 content_path=rule.content_path if "content" in own else base.content_path,
-                snapshot=rule.snapshot if "content" in own else base.snapshot,
+                mode=rule.mode if "content" in own else base.mode,
                 by=rule.by if "content" in own else base.by,
                 error=rule.error if "error" in own else base.error,
                 error_path=rule.error_path if "error" in own else base.error_path,
@@ -475,8 +476,9 @@ class _Loader:
         automaton: Automaton,
         interrupt: Automaton | None,
         anywhere: frozenset[str],
+        awaited: frozenset[str],
     ) -> None:
-        used = automaton.names | anywhere | (interrupt.names if interrupt is not None else frozenset())
+        used = automaton.names | anywhere | awaited | (interrupt.names if interrupt is not None else frozenset())
         for name in sorted(anywhere & (used - anywhere | automaton.names)):
             if name in automaton.names:
                 raise self._top["anywhere"].error(
@@ -486,7 +488,8 @@ class _Loader:
         for name in nodes:
             if name not in used and name not in refined:
                 raise self._top["events"].key_error(
-                    name, f"{name!r} can never come: neither grammar, nor interrupt, nor anywhere has it"
+                    name,
+                    f"{name!r} can never come: grammar, interrupt, anywhere and setup do without it",
                 )
 
     # Requests

@@ -55,7 +55,10 @@ def by_wire(candidates: Mapping[str, Candidates]) -> Classifier:
     """The name is the event type of SSE (`message` where it has none) or the event name of Socket.IO."""
 
     def classify(message: WireMessage, data: Any) -> EventRule | str:
-        return _choose(candidates, message.event or "message", data)
+        found = _choose(candidates, message.event or "message", data)
+        if isinstance(found, str) and not message.event:
+            return "its block has no `event:` line, by which clients of this protocol tell what it is"
+        return found
 
     return classify
 

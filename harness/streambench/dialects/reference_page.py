@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streambench.dialects.diagram import diagram
-from streambench.dialects.dialect import Dialect, EventRule
+from streambench.dialects.dialect import Dialect, EventRule, TextMode
 from streambench.dialects.naming import BY_KEY, WIRE_NAMES
 from streambench.dialects.templates import RenderedRequest
 from streambench.located import Located, read_yaml
@@ -63,10 +63,17 @@ def _recognised(rule: EventRule, top: Mapping[str, Located]) -> str:
     return ", ".join(parts) or "everything else"
 
 
+_MODES = {
+    TextMode.DELTA: "",
+    TextMode.SNAPSHOT: ", all of it so far",
+    TextMode.WHOLE: ", the whole of it where it did not come in pieces",
+}
+
+
 def _carries(rule: EventRule) -> str:
     parts = []
     if rule.content_path is not None:
-        parts.append(f"text `{rule.content_path}`" + (", all of it so far" if rule.snapshot else ""))
+        parts.append(f"text `{rule.content_path}`" + _MODES[rule.mode])
     if rule.error_path is not None:
         parts.append(f"error `{rule.error_path}`")
     if rule.tokens_path is not None:

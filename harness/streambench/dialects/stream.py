@@ -12,7 +12,7 @@ from typing import Any
 
 from streambench.dialects import rules
 from streambench.dialects.checks.check import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, value_key
-from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule
+from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule, TextMode
 from streambench.errors import nearest
 from streambench.findings import Finding, Severity
 from streambench.grammar import Deviation, GrammarChecker, deviations
@@ -71,6 +71,7 @@ class DialectStream:
         "_decode",
         "_dialect",
         "_half_pair",
+        "_in_pieces",
         "_index",
         "_last_offset",
         "_literals",
@@ -97,6 +98,7 @@ class DialectStream:
         self._last_offset = 0
         self._snapshots: dict[Hashable, str] = {}
         self._snapshot_chars = 0
+        self._in_pieces: set[Hashable] = set()
         self._half_pair = ""
         self._tolerated: set[str] = set()
         self._undispatched: str | None = None
@@ -155,7 +157,7 @@ class DialectStream:
                 content, finding = self._other_content(rule, value, index, message.offset)
                 if finding is not None:
                     findings = [*(findings or ()), finding]
-            if rule.snapshot and value.__class__ is str:
+            if (rule.mode is not TextMode.DELTA or rule.by is not None) and value.__class__ is str:
                 content, finding = self._added(rule, data, content, index, message.offset)
                 if finding is not None:
                     findings = [*(findings or ()), finding]
@@ -295,28 +297,42 @@ class DialectStream:
             got=_excerpt(json.dumps(value, ensure_ascii=False, default=str)),
         )
 
-    def _added(self, rule: EventRule, data: Any, snapshot: str, index: int, offset: int) -> tuple[str, Finding | None]:
-        """What a snapshot adds to the one before it, of the same text."""
+    def _added(self, rule: EventRule, data: Any, text: str, index: int, offset: int) -> tuple[str, Finding | None]:
+        """What an event adds to the text that it belongs to."""
         key = value_key((rule.by,), data) if rule.by is not None else None
-        before = self._snapshots.get(key, "")
-        self._snapshot_chars += len(snapshot) - len(before)
-        if self._snapshot_chars > MAX_TEXT_CHARS or len(self._snapshots) > MAX_KEYS:
-            self._snapshots.clear()  # what would fit in no memory starts anew
-            self._snapshot_chars = len(snapshot)
-        self._snapshots[key] = snapshot
-        if snapshot.startswith(before):
-            return snapshot[len(before) :], None
+        if rule.mode is TextMode.WHOLE:
+            if key in self._in_pieces:
+                return "", None
+            before = self._replaced(key, text)
+            return text[len(before) :] if text.startswith(before) else text, None
+        if len(self._in_pieces) < MAX_KEYS:
+            self._in_pieces.add(key)
+        if rule.mode is TextMode.DELTA:
+            return text, None
+        before = self._replaced(key, text)
+        if text.startswith(before):
+            return text[len(before) :], None
         at = next(
-            (i for i, (a, b) in enumerate(zip(before, snapshot, strict=False)) if a != b),
-            min(len(before), len(snapshot)),
+            (i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b),
+            min(len(before), len(text)),
         )
-        return snapshot[len(before) :], rules.SNAPSHOT.found(
+        return text[len(before) :], rules.SNAPSHOT.found(
             f"The text so far does not extend the one before it: it differs from character {at}.",
             event_index=index,
             offset=offset,
-            got=_excerpt(snapshot[at : at + 30]),
+            got=_excerpt(text[at : at + 30]),
             expected=(_excerpt(before[at : at + 30]),),
         )
+
+    def _replaced(self, key: Hashable, text: str) -> str:
+        """Keeps all the text so far, and returns what was kept before."""
+        before = self._snapshots.get(key, "")
+        self._snapshot_chars += len(text) - len(before)
+        if self._snapshot_chars > MAX_TEXT_CHARS or len(self._snapshots) > MAX_KEYS:
+            self._snapshots.clear()  # what would fit in no memory starts anew
+            self._snapshot_chars = len(text)
+        self._snapshots[key] = text
+        return before
 
     def _whole_characters(self, content: str, index: int, offset: int) -> tuple[str, Finding | None]:
         """Content in whole characters.

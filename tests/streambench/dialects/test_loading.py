@@ -131,7 +131,8 @@ def test_the_bundled_dialects_load_and_carry_the_name_of_their_file(name: str) -
         # forms of values
         ("delta: {content: text}", "delta: {content: text, mode: snapshots}", 7, 32, "must be one of", "snapshot"),
         ("stop: {}", "stop: {mode: delta}", 8, 16, "'content', which is missing", None),
-        ("stop: {}", "stop: {content: a, by: id}", 8, 26, "needs 'mode: snapshot'", None),
+        ("stop: {}", "stop: {by: id}", 8, 14, "needs 'content'", None),
+        ("stop: {}", "stop: {content: a, mode: whole}", 8, 28, "needs 'by'", None),
         ("stop: {}", "stop: {schema: {type: strin}}", 8, 25, "not a valid JSON Schema", None),
         ("stop: {}", "stop: {schema: text}", 8, 18, "must be a JSON Schema", None),
         ("stop: {}", "stop: {schema: {$ref: 'http://127.0.0.1/x'}}", 8, 18, "nothing is fetched", None),

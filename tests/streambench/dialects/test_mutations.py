@@ -177,7 +177,7 @@ def everything(dialect: Dialect) -> Trace:
     """Each event of the dialect, with each value of the paths by which it is sliced."""
     events = [(name, with_values(values)) for name, values in candidates(dialect.automaton)]
     if dialect.interrupt_automaton is not None:
-        events += [(name, {}) for name in sorted(dialect.interrupt_automaton.names)]
+        events += [(name, {}) for name in sorted(dialect.interrupt_automaton.names - dialect.automaton.names)]
     return events + [(name, {}) for name in sorted(dialect.anywhere)]
 
 

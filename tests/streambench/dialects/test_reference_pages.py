@@ -1,6 +1,6 @@
 """The page of each bundled dialect: its generated part is what the file says now.
 
-After a change of a dialect: `python tests/streambench/dialects/test_pages.py` writes the pages anew.
+After a change of a dialect: `python tests/streambench/dialects/test_reference_pages.py` writes the pages anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streambench.dialects.reference_page import page
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs/reference/dialects"
 CAPTURES = ROOT / "tests/captures"
-BEGIN = "<!-- from here on made from the dialect file: python tests/streambench/dialects/test_pages.py -->"
+BEGIN = "<!-- from here on made from the dialect file: python tests/streambench/dialects/test_reference_pages.py -->"
 SHOWN_LINES = 24
 LINE_CHARS = 240
 

@@ -344,3 +344,52 @@ def test_no_message_can_break_the_stream(name: str, data: str) -> None:
         event = stream.feed(WireMessage(data, 0, event="stream-chunk", args=args))
         assert event.findings
     stream.finish("fin")
+
+
+WHOLE = """
+name: type
+events:
+  piece: {content: text, by: id}
+  whole: {content: text, by: id, mode: whole}
+  stop: {}
+grammar: (piece | whole)* stop
+"""
+
+
+@pytest.mark.parametrize(
+    ("messages", "texts"),
+    [
+        ([("piece", 1, "One "), ("piece", 1, "two"), ("whole", 1, "One two")], ["One ", "two", ""]),
+        ([("whole", 1, "One two")], ["One two"]),
+        ([("whole", 1, ""), ("whole", 1, "One two")], ["", "One two"]),
+        ([("whole", 1, "One"), ("whole", 1, "One two")], ["One", " two"]),
+        ([("whole", 1, "Thinking"), ("whole", 1, "One two")], ["Thinking", "One two"]),
+        ([("piece", 1, "One "), ("whole", 2, "Two"), ("whole", 1, "One ")], ["One ", "Two", ""]),
+    ],
+)
+def test_a_whole_text_counts_where_it_did_not_come_in_pieces(messages: list[Any], texts: list[str]) -> None:
+    stream = DialectStream(dialect(WHOLE))
+    events = feed(stream, *({"type": name, "id": key, "text": text} for name, key, text in messages))
+    assert [event.content for event in events] == texts
+    assert rules(*events) == []
+
+
+AWAITED = """
+name: socketio.event
+setup: [{emit: [hello], await: ready}]
+events: {ready: {}, text: {content: text}, stop: {}}
+grammar: text* stop
+"""
+
+
+def test_an_event_that_only_setup_awaits_is_known_and_out_of_place_in_a_reply() -> None:
+    stream = DialectStream(dialect(AWAITED, "socketio"))
+    assert rules(stream.feed(WireMessage('{"text": "One"}', 0, "text"))) == []
+    assert rules(stream.feed(WireMessage("{}", 1, "ready"))) == ["grammar.unexpected-event"]
+    assert rules(stream.feed(WireMessage("{}", 2, "stop"))) == []
+
+
+def test_a_block_without_an_event_line_says_so_where_the_line_is_the_name() -> None:
+    stream = DialectStream(dialect("name: sse.event\nevents: {text: {content: text}, stop: {}}\ngrammar: text* stop\n"))
+    (finding,) = stream.feed(WireMessage('{"text": "One"}', 0)).findings
+    assert "no `event:` line" in finding.message
