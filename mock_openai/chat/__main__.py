@@ -13,7 +13,7 @@ from aiohttp import web
 
 from mock_openai.chat.app import create_app
 from mock_openai.chat.auth import parse_user
-from mock_openai.chat.defects import DEFECTS
+from mock_openai.chat.defects.catalogue import DEFECTS
 from mock_openai.chat.limits import parse_rate
 from mock_openai.chat.livekit import LiveKit
 from mock_openai.chat.modes import MODES

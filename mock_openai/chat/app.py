@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from mock_openai.chat import page_routes
 from mock_openai.chat.cors import allow_origin, same_origin_or
-from mock_openai.chat.defects import server_with, spoil_responses
+from mock_openai.chat.defects.catalogue import server_with, spoil_responses
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
 from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.chat.sse import STARTED
@@ -34,7 +34,7 @@ def create_app(settings: ChatSettings) -> web.Application:
     app[SERVER] = server
     app.on_response_prepare.append(allow_origin(settings.cors_origin))
     if settings.defects:
-        app.on_response_prepare.append(spoil_responses(settings.defects))
+        app.on_response_prepare.append(spoil_responses(settings))
     assistant = AssistantWs(server)
     rooms = RoomChat(server)
     app.add_routes(

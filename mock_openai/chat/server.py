@@ -17,6 +17,7 @@ from mock_openai.chat.livekit import LiveKit
 from mock_openai.chat.modes import MODES
 from mock_openai.chat.provider import DEFAULT_MODEL, InOnePiece, OpenAIProvider, Provider
 from mock_openai.chat.reply import Question, Reply, ToolCallsSeen
+from mock_openai.chat.sse import EventStream
 from mock_openai.chat.store import Message, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -56,13 +57,17 @@ class ChatServer:
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings = settings
-        self.users = Users({**SEEDED_USERS, **settings.users})
+        self.users = self.open_users()
         self.store = self.open_store()
         self.openai = OpenAIProvider(f"{settings.upstream.rstrip('/')}/v1", settings.api_key, settings.model)
         self.gemini = GeminiProvider(settings.gemini_upstream or settings.upstream, settings.gemini_api_key)
         self.rate_limit = RateLimit(settings.rate_limit_per_s)
         self.figures = Figures()
         self.reply_type = Reply
+
+    def open_users(self) -> Users:
+        """The seeded users, and those of the settings."""
+        return Users({**SEEDED_USERS, **self.settings.users})
 
     def open_store(self) -> Store:
         """Raises StoreError."""
@@ -87,6 +92,10 @@ class ChatServer:
         if wait_s > 0:
             return error(429, "Too many requests. Please slow down.", **{"retry-after": f"{max(1, round(wait_s))}"})
         return user
+
+    async def start_events(self, request: web.Request) -> EventStream:
+        """Begin an event stream. Raises ConnectionResetError when the client is gone."""
+        return await EventStream.start(request)
 
     def mode_of(self, request: web.Request) -> str | web.Response:
         """The streaming mode of a request, or the refusal of an unknown one."""

@@ -15,7 +15,6 @@ from mock_openai.chat.limits import error, message_problem, read_object, text_pr
 from mock_openai.chat.provider import Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
-from mock_openai.chat.sse import EventStream
 from mock_openai.chat.store import StoreError
 
 
@@ -90,7 +89,7 @@ class ChatStream:
         return await self._send(request, Question(prompt, mode, conversation))
 
     async def _send(self, request: web.Request, question: Question) -> web.StreamResponse:
-        events = await EventStream.start(request)
+        events = await self._server.start_events(request)
         try:
             async with aclosing(self._server.reply(question).pieces()) as pieces:
                 async for piece in pieces:

@@ -24,7 +24,6 @@ from mock_openai.chat.provider import Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
 from mock_openai.chat.sessions import Sessions
-from mock_openai.chat.sse import EventStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class ConversationStream:
         turn = await self._turn(request)
         if isinstance(turn, web.Response):
             return turn
-        events = await EventStream.start(request)
+        events = await self._server.start_events(request)
         reply = self._server.reply(turn.question, providers=self._server.in_turn)
         try:
             await events.send({"type": "status", "status": "processing"})

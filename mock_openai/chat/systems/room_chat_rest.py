@@ -20,7 +20,6 @@ from mock_openai.chat.limits import error, message_problem, read_object, text_pr
 from mock_openai.chat.provider import Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
-from mock_openai.chat.sse import EventStream
 from mock_openai.chat.systems.room_chat import last_messages, prompt_problem
 
 SESSION_ID = re.compile(r"[\w.-]{1,64}\Z")
@@ -86,7 +85,7 @@ class RoomChatRest:
         question = self._sessions.pop((user, request.match_info["session"]), None)
         if question is None:
             return error(404, "No such session, or its stream was read already.")
-        events = await EventStream.start(request)
+        events = await self._server.start_events(request)
         reply = self._server.reply(question)
         try:
             async with aclosing(reply.pieces()) as pieces:

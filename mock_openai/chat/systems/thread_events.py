@@ -24,7 +24,6 @@ from mock_openai.chat.provider import MAX_TOKENS, Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.retrieval import CLEARANCES, DEFAULT_CLEARANCE, MAX_DOCUMENTS, Passage, may_read, retrieve
 from mock_openai.chat.server import ChatServer
-from mock_openai.chat.sse import EventStream
 from mock_openai.chat.store import Message, StoreError
 from mock_openai.chat.threads import Thread, Threads
 from mock_openai.chat.workflow import WORKFLOWS, parse_steps
@@ -192,7 +191,7 @@ class ThreadEvents:
     async def _send(
         self, request: web.Request, thread: Thread, question: Question, saved: Message | None, passages: list[Passage]
     ) -> web.StreamResponse:
-        events = await EventStream.start(request)
+        events = await self._server.start_events(request)
 
         async def send(kind: str, data: dict[str, Any]) -> None:
             await events.send({"type": kind, "data": data, "timestamp": now_iso()})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mock_openai.chat.defects import DEFECTS
+from mock_openai.chat.defects.catalogue import DEFECTS
 from mock_openai.chat.limits import Caps
 
 Serve = Callable[..., Awaitable[Any]]
@@ -132,3 +132,17 @@ async def test_a_defect_shows_and_the_correct_server_has_none(serve: Serve, defe
         folder.mkdir()
         servers = await serve(db=str(folder / "chat.db"), defects=defects, caps=Caps(idle_s=10))
         assert await CHECKS[defect](servers, folder) is expected
+
+
+async def test_defects_can_be_combined(serve: Serve) -> None:
+    servers = await serve(defects=frozenset(DEFECTS))
+    user = await servers.user("chat-stream", "wrong-token")
+    text = " ".join(f"wörd{number}" for number in range(10))
+    mark = await servers.plan("all", text=text)
+    headers = {"authorization": "Bearer wrong-token"}
+    body = {"message": f"go {mark}", "conversationId": user.conversation}
+    async with servers.http.post(servers.url + "/api/chat/stream", json=body, headers=headers) as response:
+        assert response.content_type == "text/plain"
+        came = await response.text()
+    assert "w?rd8" in came
+    assert "rd9" not in came

@@ -1,0 +1,39 @@
+"""Every defect that a server can be started with, and the server that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from mock_openai.chat.defects import access, conversations, headers, replies
+from mock_openai.chat.defects.defect import Defect
+from mock_openai.chat.server import ChatServer, ChatSettings
+
+DEFECTS: dict[str, Defect] = {
+    defect.name: defect for defect in (*headers.DEFECTS, *access.DEFECTS, *conversations.DEFECTS, *replies.DEFECTS)
+}
+"""Every defect by name."""
+
+
+def server_with(settings: ChatSettings) -> ChatServer:
+    """The server that `settings` ask for: a correct one unless they name defects. Raises StoreError."""
+    wrong = tuple(dict.fromkeys(defect.server for defect in _of(settings) if defect.server is not ChatServer))
+    kind: type[ChatServer] = type("DefectiveServer", wrong, {}) if wrong else ChatServer
+    return kind(settings)
+
+
+def spoil_responses(settings: ChatSettings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """A signal that spoils the headers of responses as `settings` ask for."""
+
+    async def spoil(_: web.Request, response: web.StreamResponse) -> None:
+        for defect in _of(settings):
+            if defect.spoil is not None:
+                defect.spoil(response)
+
+    return spoil
+
+
+def _of(settings: ChatSettings) -> list[Defect]:
+    """In the order of the catalogue, whatever the order they were asked for in."""
+    return [defect for defect in DEFECTS.values() if defect.name in settings.defects]
