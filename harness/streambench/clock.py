@@ -24,6 +24,7 @@ class MonotonicClock:
     __slots__ = ()
 
     def now_ns(self) -> int:
+        """CLOCK_MONOTONIC: on a Linux host, the same for every process."""
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
@@ -36,6 +37,7 @@ class FakeClock:
         self._now_ns = start_ns
 
     def now_ns(self) -> int:
+        """The moment that it was last told."""
         return self._now_ns
 
     def advance(self, by_ns: int) -> None:

@@ -45,6 +45,7 @@ class Finding:
     expected: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """As it stands in a record; what is at its default is left out."""
         out: dict[str, Any] = {"axis": self.axis, "rule": self.rule, "message": self.message}
         if self.severity is not Severity.VIOLATION:
             out["severity"] = self.severity
@@ -58,6 +59,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Finding:
+        """Reads what `to_json` wrote."""
         return cls(
             axis=Axis(data["axis"]),
             rule=data["rule"],

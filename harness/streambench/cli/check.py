@@ -48,6 +48,7 @@ class CheckResult:
     missing: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def add(self, findings: Iterable[Finding]) -> None:
+        """Counts all of them, and keeps the first few of each rule."""
         for finding in findings:
             key = (finding.severity, finding.axis, finding.rule)
             self.counts[key] += 1
@@ -56,6 +57,7 @@ class CheckResult:
 
     @property
     def violations(self) -> int:
+        """How many there were, kept or not."""
         return sum(count for (severity, _, _), count in self.counts.items() if severity is Severity.VIOLATION)
 
     def by_axis(self) -> dict[str, int]:
@@ -67,6 +69,7 @@ class CheckResult:
         return axes
 
     def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
         out: dict[str, Any] = {"verdict": "failed" if self.violations else "passed", "dialect": self.dialect}
         if self.url is not None:
             out["url"] = self.url

@@ -47,6 +47,7 @@ class Secrets:
                     self._pieces.setdefault(secret[at : at + PIECE_CHARS], []).append((secret, at, name))
 
     def __call__(self, text: str) -> str:
+        """The text with each secret, whole or cut, replaced by its name."""
         for value, shown in self._longest_first:
             if value in text:
                 text = text.replace(value, shown)

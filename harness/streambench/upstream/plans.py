@@ -27,6 +27,7 @@ class Plan:
         return f"{self.id}.{number}"
 
     def to_json(self) -> dict[str, Any]:
+        """The plan as the admin API takes it (`POST /_mock/plans`)."""
         out: dict[str, Any] = {"id": self.id, "seed": self.seed}
         if self.tokens is not None:
             out["tokens"] = self.tokens
