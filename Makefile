@@ -1,6 +1,7 @@
 # make demo   sets everything up, runs the simulated-against-real scenario, prints the verdict and the report's path
 # make test   sets everything up and runs the tests
 # make check  lint, format, types, layers
+# make pages  writes the pages that are made from the code
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check lint format types layers wheel sample clean
+.PHONY: demo test check lint format types layers pages wheel sample clean
 
 demo: $(INSTALLED)
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
@@ -33,6 +34,12 @@ types: $(INSTALLED)
 
 layers: $(INSTALLED)
 	$(BIN)/lint-imports
+
+pages: $(INSTALLED)
+	$(BIN)/python -m tools.modules
+	$(BIN)/python -m tools.rules
+	$(BIN)/python tests/streambench/load/test_reference_page.py
+	$(BIN)/python tests/streambench/dialects/test_reference_pages.py
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m pytest -m wheel tests/wheel
