@@ -25,6 +25,14 @@ _KINDS = (
 )
 
 
+def is_there(path: Path) -> bool:
+    """Whether something that may be read is at `path`; of a path that cannot be one, it is not."""
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def read_file(path: Path, max_bytes: int) -> bytes:
     """The bytes of a regular file or of a pipe.
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 
 from streambench.findings import Axis, Finding, Severity
+from streambench.printable import printable
 
 _PLACE = re.compile(r"\b[A-Z]{2,}\b")
 
@@ -59,7 +60,16 @@ class Rule:
         weight = self.severity if severity is None else severity
         if weight is not self.severity and not (self.may_inform and weight is Severity.INFO):
             raise ValueError(f"a finding of {self.id} cannot be {weight}")
-        return Finding(self.axis, self.id, message, weight, event_index, offset, got, expected)
+        return Finding(
+            self.axis,
+            self.id,
+            printable(message),
+            weight,
+            event_index,
+            offset,
+            None if got is None else printable(got),
+            tuple(map(printable, expected)),
+        )
 
     def covers(self, rule_id: str) -> bool:
         """Whether `rule_id` is this rule, or a member of this family."""

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from streambench import __version__
+from streambench.cli.output import say
 from streambench.errors import ExitCode, StreambenchError
 
 # Command -> its line in the overview, so that `--help` does not have to import every command.
@@ -74,7 +75,7 @@ def run_command(args: list[str] | None = None) -> int:
         error.show()
         return ExitCode.USAGE
     except StreambenchError as error:
-        click.echo(f"streambench: {error}", err=True)
+        say(f"streambench: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output left (`streambench ... | head`): not an error, and nothing more can be said.
@@ -83,7 +84,7 @@ def run_command(args: list[str] | None = None) -> int:
     except Exception as error:  # the last line of defence: a bug must not look like a verdict
         if os.environ.get("STREAMBENCH_TRACEBACK"):
             traceback.print_exc()
-        click.echo(
+        say(
             f"streambench: internal error: {type(error).__name__}: {error}\n"
             "This is a bug in streambench. Run again with STREAMBENCH_TRACEBACK=1 and report the output.",
             err=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from streambench.cli.output import say, say_json
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.files import read_all
 from streambench.findings import Axis, Finding, Severity
@@ -126,11 +126,11 @@ def command(
         found: dict[str, Any] = results[0].to_json()
         if har:
             found = {"verdict": "failed" if failed else "passed", "streams": [result.to_json() for result in results]}
-        click.echo(json.dumps(found, ensure_ascii=False), err=show_events)
+        say_json(found, err=show_events)
     elif dialect is not None:
         source = "standard input" if file.name in ("-", "<stdin>") else file.name
         for result in results:
-            click.echo(describe(result, result.url or source), err=show_events, nl=False)
+            say(describe(result, result.url or source), err=show_events, nl=False)
     return ExitCode.CONFORMANCE if failed else ExitCode.PASSED
 
 
@@ -258,7 +258,7 @@ class _Check:
                 line = event_line(message, event)
                 if at_ms is not None:
                     line["at_ms"] = round(at_ms, 3)
-                click.echo(json.dumps(line, ensure_ascii=False))
+                say_json(line)
 
     def _step(self, message: WireMessage, *, session: bool) -> Event:
         assert self._stream is not None

@@ -6,6 +6,7 @@ from typing import IO
 
 import click
 
+from streambench.cli.output import say
 from streambench.errors import ConfigurationError
 from streambench.files import read_all
 
@@ -46,7 +47,7 @@ def list_dialects() -> None:
     loaded = [load_dialect(name) for name in bundled_dialects()]
     width = max(len(dialect.name) for dialect in loaded)
     for dialect in loaded:
-        click.echo(f"{dialect.name:<{width}}  {dialect.transport:<9}  {dialect.summary}")
+        say(f"{dialect.name:<{width}}  {dialect.transport:<9}  {dialect.summary}")
 
 
 @command.command("show")
@@ -66,11 +67,11 @@ def show(name: str, diagram: bool, page: bool) -> None:
 
     dialect = load_dialect(name)
     if diagram:
-        click.echo(drawing.diagram(dialect))
+        say(drawing.diagram(dialect))
     elif page:
-        click.echo(reference.page(dialect), nl=False)
+        say(reference.page(dialect), nl=False)
     else:
-        click.echo(dialect.source_path.read_text("utf-8"), nl=False)
+        say(dialect.source_path.read_text("utf-8"), nl=False)
 
 
 @command.command("new")
@@ -99,6 +100,6 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
         messages = [*decoder.feed(read_all(capture, MAX_CAPTURE_BYTES)), *decoder.finish()]
     except WireError as error:
         raise ConfigurationError(f"the capture cannot be read as {wire}: {error}", path=capture.name) from None
-    if not messages:
+    if not any(message.dispatched for message in messages):
         raise ConfigurationError(f"no {wire} message in the capture: is it the response's body, and is --wire right?")
-    click.echo(draft_dialect(messages, name=name, transport=wire), nl=False)
+    say(draft_dialect(messages, name=name, transport=wire), nl=False)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streambench.cli.output import json_text
 from streambench.cli.waterfall import waterfall
 from streambench.errors import ConfigurationError, ExitCode
+from streambench.printable import printable_lines
 
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
@@ -142,7 +144,8 @@ async def _probe(scenario: Scenario, count: int, *, as_json: bool) -> tuple[list
                     await _watched(work, record, live=not as_json)
                 finally:
                     streams.append(analyse(record, settings))
-                    click.echo(scenario.secrets(_line(record) if as_json else describe(streams[-1])), nl=False)
+                    shown = json_text(record.to_json()) if as_json else printable_lines(describe(streams[-1]))
+                    click.echo(scenario.secrets(shown), nl=as_json)
     except asyncio.CancelledError:
         return streams, True
     return streams, False
@@ -185,7 +188,3 @@ def describe(stream: AnalysedStream) -> str:
         if finding.expected:
             lines.append(f"    expected  {' | '.join(finding.expected)}")
     return "\n".join(lines) + "\n\n"
-
-
-def _line(record: StreamRecord) -> str:
-    return json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"

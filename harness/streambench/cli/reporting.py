@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from streambench.analysis.summary import Summary, summarize
+from streambench.cli.output import json_text
 from streambench.record.journal import read_run
 
 
@@ -31,7 +31,7 @@ def finish_run(
     summary = summarize(read_run(records_path))
     written = write_reports(summary, records_path.parent, formats=formats, plots=plots)
     if as_json:
-        click.echo(redact(json.dumps(summary.to_json(), indent=2, ensure_ascii=False)))
+        click.echo(redact(json_text(summary.to_json(), indent=2)))
     else:
         click.echo(redact(describe_run(summary, written, brief=quiet, width=terminal_width())), nl=False)
     return summary

@@ -16,6 +16,7 @@ from streambench.dialects.checks.fields import in_order
 from streambench.dialects.decoding import decode_data
 from streambench.grammar.notation import is_event_name
 from streambench.paths import MISSING, compile_path
+from streambench.printable import printable_json
 from streambench.wire.message import WireMessage
 
 MAX_NAMES = 40
@@ -247,7 +248,7 @@ def _write_text(name: str, transport: str, messages: Sequence[WireMessage]) -> s
     lines = [HEADER.rstrip("\n"), f"dialect: {_scalar(name)}", "version: 1", f"transport: {transport}"]
     lines += [_request(transport), "", "data: text", "events:", "  chunk: {content: $}"]
     if sentinel is not None:
-        lines.append(f"  DONE: {{literal: {json.dumps(sentinel, ensure_ascii=False)}}}")
+        lines.append(f"  DONE: {{literal: {_quoted(sentinel)}}}")
     lines += ["", "grammar: chunk* DONE" if sentinel is not None else "grammar: chunk*"]
     return "\n".join(lines) + "\n"
 
@@ -263,10 +264,10 @@ def _request(transport: str) -> str:
 
 def _event(seen: _Seen, source: str | None, text: tuple[str, str, bool] | None) -> list[str]:
     if seen.literal:
-        return [f"  {_scalar(seen.name)}:", f"    literal: {json.dumps(seen.wire_name, ensure_ascii=False)}"]
+        return [f"  {_scalar(seen.name)}:", f"    literal: {_quoted(seen.wire_name)}"]
     lines = [f"  {_scalar(seen.name)}:"]
     if seen.name != seen.wire_name and source is not None:
-        lines.append(f"    of: {json.dumps(seen.wire_name, ensure_ascii=False)}")
+        lines.append(f"    of: {_quoted(seen.wire_name)}")
     if text is not None and text[0] == seen.name:
         lines.append(f"    content: {_scalar(text[1])}")
         if text[2]:
@@ -378,10 +379,15 @@ def _scalar(text: str) -> str:
     """A text as YAML: plain where that is safe."""
     plain = text and all(letter.isalnum() or letter in "_-. |+*?()" for letter in text) and text[0].isalpha()
     reserved = text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
-    return text if plain and not reserved and text == text.strip() else json.dumps(text, ensure_ascii=False)
+    return text if plain and not reserved and text == text.strip() else _quoted(text)
 
 
 def _flow(text: str) -> str:
     """A text inside a flow list."""
     safe = text.isidentifier() and text.lower() not in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
-    return text if safe else json.dumps(text, ensure_ascii=False)
+    return text if safe else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """A text in quotes, as YAML and JSON have them."""
+    return printable_json(json.dumps(text, ensure_ascii=False))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from streambench.dialects import rules
-from streambench.dialects.checks.check import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, value_key
-from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule, TextMode
+from streambench.dialects.checks.check import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, as_json, value_key
+from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule, SchemaValidator, TextMode
 from streambench.errors import nearest
 from streambench.findings import Finding, Severity
 from streambench.grammar import Deviation, GrammarChecker, deviations
@@ -145,7 +146,7 @@ class DialectStream:
         if rule.terminal or (rule.interrupts and self._checker.interrupted):
             self.complete = True
 
-        if rule.schema is not None and not rule.schema.is_valid(data):
+        if rule.schema is not None and not _is_valid(rule.schema, data):
             findings = (findings or []) + self._schema_findings(rule, data, index, message.offset)
 
         content = ""
@@ -271,20 +272,24 @@ class DialectStream:
 
     def _schema_findings(self, rule: EventRule, data: Any, index: int, offset: int) -> list[Finding]:
         assert rule.schema is not None
-        findings = []
-        for error in rule.schema.iter_errors(data):
-            where = ".".join(map(str, error.instance_path)) or "the data"
-            findings.append(
-                rules.SCHEMA.of(rule.name).found(
-                    f"`{rule.name}` does not have the form it should have: at {where}, {_cut(error.message)}.",
-                    event_index=index,
-                    offset=offset,
-                    got=_excerpt(json.dumps(data, ensure_ascii=False, default=str)),
-                )
+        problems: list[str] = []
+        try:
+            for error in islice(rule.schema.iter_errors(data), MAX_SCHEMA_FINDINGS):
+                where = ".".join(map(str, error.instance_path)) or "the data"
+                problems.append(f"at {where}, {_cut(error.message)}")
+        except UnicodeEncodeError:
+            problems = ["it holds half a character (a UTF-16 surrogate without its other half)"]
+        except ValueError:  # the validator goes down a few hundred levels
+            problems = ["it is nested too deep"]
+        return [
+            rules.SCHEMA.of(rule.name).found(
+                f"`{rule.name}` does not have the form it should have: {problem}.",
+                event_index=index,
+                offset=offset,
+                got=_excerpt(as_json(data)),
             )
-            if len(findings) == MAX_SCHEMA_FINDINGS:
-                break
-        return findings
+            for problem in problems
+        ]
 
     def _other_content(self, rule: EventRule, value: Any, index: int, offset: int) -> tuple[str, Finding | None]:
         """Content that is not one text: the texts of a `*` path are joined, anything else is a finding."""
@@ -294,7 +299,7 @@ class DialectStream:
             f"`{rule.content_path}` of `{rule.name}` should be text.",
             event_index=index,
             offset=offset,
-            got=_excerpt(json.dumps(value, ensure_ascii=False, default=str)),
+            got=_excerpt(as_json(value)),
         )
 
     def _added(self, rule: EventRule, data: Any, text: str, index: int, offset: int) -> tuple[str, Finding | None]:
@@ -370,7 +375,7 @@ class DialectStream:
         value = rule.error(data) if rule.error is not None else MISSING
         if value is MISSING or value is None:
             return f"{rule.name} without a message" if rule.interrupts else None
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        return value if isinstance(value, str) else as_json(value)
 
     def _premature_end(self, ending: str, offset: int) -> Finding:
         rule, what = _ENDINGS.get(ending, _ENDINGS["fin"])
@@ -429,3 +434,10 @@ def _excerpt(text: str) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def _is_valid(schema: SchemaValidator, data: Any) -> bool:
+    try:
+        return schema.is_valid(data)
+    except ValueError:  # half a character in a key, or nested too deep
+        return False

@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from streambench.dialects.checks.check import as_json
 from streambench.errors import ConfigurationError
 from streambench.paths import MISSING, compile_path
 
+MAX_CAPTURED_CHARS = 8192
+
+_UNSENDABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -99,9 +103,15 @@ class SetupStep:
         for name, path in self.capture.items():
             value = compile_path(path)(data)
             if value is MISSING or value is None:
-                excerpt = json.dumps(data, ensure_ascii=False, default=str)[:200]
+                excerpt = as_json(data)[:200]
                 raise LookupError(f"the setup's answer has no {path!r} to capture as {{{name}}}: {excerpt}")
-            captured[name] = value if isinstance(value, str) else json.dumps(value)
+            text = value if isinstance(value, str) else as_json(value)
+            if len(text) > MAX_CAPTURED_CHARS or _UNSENDABLE.search(text):
+                raise LookupError(
+                    f"the setup's answer has a value at {path!r} that cannot be sent on as {{{name}}}: it holds more "
+                    f"than {MAX_CAPTURED_CHARS:,} characters, a control character, or half a character"
+                )
+            captured[name] = text
         return captured
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from streambench.analysis.gates import Gate, GateError, parse_gate
 from streambench.drivers.target import Timeouts
 from streambench.errors import ConfigurationError, nearest
+from streambench.files import is_there, read_text
 from streambench.load.prompts import Prompts, read_prompts
 from streambench.load.scenario import (
     GATES,
     LOAD,
+    MAX_NAME_CHARS,
     NAME,
     NAME_PATTERN,
     PROMPTS,
@@ -29,13 +31,16 @@ from streambench.load.scenario import (
     VERSION,
     VERSION_NUMBER,
     Scenario,
+    name_of_file,
     read_timeouts,
 )
 from streambench.load.targets import SUFFIXES, Target, TargetReader
 from streambench.load.values import Values
-from streambench.located import Located, read_yaml
+from streambench.located import Located, read_document, read_yaml
 
 MAX_FILE_BYTES = 1 << 20
+MAX_INDEX_DIGITS = 6
+MAX_DEPTH = 40
 
 
 def bundled_scenarios() -> dict[str, Path]:
@@ -56,23 +61,23 @@ def load_scenario(
     ConfigurationError.
     """
     path = _path_of(source)
-    text = _read(path)
-    root = read_yaml(text, str(path))
+    text = read_text(path, MAX_FILE_BYTES)
+    root = read_document(text, str(path), SECTION.what)
     for override in overrides:
         root = _overridden(root, override)
-    digest = hashlib.sha256("\0".join([text, *overrides]).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join([text, *overrides]).encode("utf-8", "surrogatepass")).hexdigest()
     return _Loader(root, path, environ).load(digest, gates)
 
 
 def read_scenario(text: str, name: str, *, environ: Mapping[str, str]) -> Scenario:
     """The scenario in `text`, which stands in no file; `name` is what errors call it."""
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return _Loader(read_yaml(text, name), Path(name), environ).load(digest, ())
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return _Loader(read_document(text, name, SECTION.what), Path(name), environ).load(digest, ())
 
 
 def _path_of(source: str) -> Path:
     path = Path(source)
-    if path.is_file():
+    if is_there(path):
         return path
     bundled = bundled_scenarios()
     if source in bundled:
@@ -87,20 +92,6 @@ def _path_of(source: str) -> Path:
     )
 
 
-def _read(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", path=str(path)) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"is larger than {MAX_FILE_BYTES:,} bytes", path=str(path))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError("is not UTF-8", path=str(path), line=line) from None
-
-
 def _overridden(root: Located, override: str) -> Located:
     """The document with one value replaced: `load.users=50`, `targets.real.url=http://…`; lists count from 0."""
     place, equals, value_text = override.partition("=")
@@ -113,7 +104,7 @@ def _overridden(root: Located, override: str) -> Located:
             return value
         key, rest = keys[0], keys[1:]
         if node is not None and isinstance(node.value, list):
-            if not key.isdecimal() or int(key) >= len(node.value):
+            if not key.isdecimal() or len(key) > MAX_INDEX_DIGITS or int(key) >= len(node.value):
                 raise ConfigurationError(f"--set {place}: the list has no item {key!r}", text=key)
             items = list(node.value)
             items[int(key)] = put(items[int(key)], rest)
@@ -122,7 +113,10 @@ def _overridden(root: Located, override: str) -> Located:
         mapping[key] = put(mapping.get(key), rest)
         return replace(node if node is not None else value, value=mapping)
 
-    return put(root, place.strip().split("."))
+    keys = place.strip().split(".")
+    if len(keys) > MAX_DEPTH:
+        raise ConfigurationError(f"--set: the path has {len(keys):,} parts, more than the {MAX_DEPTH} of any scenario")
+    return put(root, keys)
 
 
 class _Loader:
@@ -146,7 +140,7 @@ class _Loader:
         sides = {target.name: target.two_sided for target in targets}
         prompts = given[PROMPTS]
         return Scenario(
-            name=given[NAME] or self._path.stem,
+            name=given[NAME] or name_of_file(self._path),
             path=str(self._path),
             content_hash=digest,
             targets=targets,
@@ -178,7 +172,9 @@ class _Loader:
             raise many.error("'targets' names no target")
         for name in named:
             if re.fullmatch(NAME_PATTERN, name) is None:
-                raise many.key_error(name, "a target's name is made of letters, digits, `.`, `_` and `-`")
+                raise many.key_error(
+                    name, f"a target's name is made of up to {MAX_NAME_CHARS} letters, digits, `.`, `_` and `-`"
+                )
         return tuple(reader.read(name, node) for name, node in named.items())
 
     def _gates(self, sides: Mapping[str, bool]) -> tuple[Gate, ...]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from streambench.errors import ConfigurationError
@@ -128,32 +131,49 @@ def _prompt_file(node: Located, values: Values, tokens: int | None) -> tuple[Pro
     """A JSON Lines or CSV file; a row has `text` (or `prompt`) and, where wanted, `tokens`."""
     name = values.text(node, "'file'")
     path, content = values.file_beside(node, name, f"the prompts in {name}")
-    rows: list[tuple[int, Any]] = []
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(content, newline=""))
-        rows = [(reader.line_num, row) for row in reader]
-    else:
-        for number, line in enumerate(content.split("\n"), 1):
-            if line.strip():
-                try:
-                    rows.append((number, json.loads(line)))
-                except ValueError as error:
-                    raise ConfigurationError(f"is not JSON: {error}", path=str(path), line=number) from None
-    prompts: list[Prompt] = []
-    for number, row in rows[:MAX_PROMPTS]:
-        row = {"text": row} if isinstance(row, str) else row
-        text = None
-        if isinstance(row, dict) and any(key in row for key in COLUMNS):
-            text = row.get("text", row.get("prompt", DEFAULT_PROMPT))
-        if not isinstance(text, str):
-            raise ConfigurationError(
-                "a row is a text, or an object with `text` and, where wanted, `tokens`", path=str(path), line=number
-            )
-        length = row.get("tokens", tokens)
-        try:
-            prompts.append(Prompt(text, None if length in (None, "") else int(length)))
-        except (TypeError, ValueError):
-            raise ConfigurationError("`tokens` is a whole number", path=str(path), line=number) from None
+    rows = _csv_rows(path, content) if path.suffix == ".csv" else _json_rows(path, content)
+    prompts = [_prompt(path, number, row, tokens) for number, row in islice(rows, MAX_PROMPTS)]
     if not prompts:
         raise node.error(f"there are no prompts in {name}")
     return tuple(prompts)
+
+
+def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ConfigurationError(f"is not CSV: {error}", path=str(path), line=reader.line_num) from None
+
+
+def _json_rows(path: Path, content: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep, or a long number"
+                raise ConfigurationError(f"is not JSON: {reason}", path=str(path), line=number) from None
+
+
+def _prompt(path: Path, number: int, row: Any, tokens: int | None) -> Prompt:
+    """The prompt of a row. Raises ConfigurationError."""
+    row = {"text": row} if isinstance(row, str) else row
+    text = None
+    if isinstance(row, dict) and any(key in row for key in COLUMNS):
+        text = row.get("text", row.get("prompt", DEFAULT_PROMPT))
+    if not isinstance(text, str):
+        raise ConfigurationError(
+            "a row is a text, or an object with `text` and, where wanted, `tokens`", path=str(path), line=number
+        )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigurationError("the text holds half a character", path=str(path), line=number)
+    length = row.get("tokens", tokens)
+    try:
+        wanted = None if length in (None, "") else int(length)
+    except (TypeError, ValueError, OverflowError):
+        wanted = -1
+    if wanted is not None and not 0 <= wanted <= MAX_TOKENS:
+        raise ConfigurationError(f"`tokens` is a whole number up to {MAX_TOKENS:,}", path=str(path), line=number)
+    return Prompt(text, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from streambench.analysis.gates import Gate
@@ -23,7 +24,8 @@ from streambench.located import Located
 from streambench.units import NS_PER_MS
 
 VERSION_NUMBER = 1
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+MAX_NAME_CHARS = 100
+NAME_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}"
 
 _TIMEOUTS = Timeouts()
 CONNECT = Field("connect", Duration(), "for a connection, TLS included", _TIMEOUTS.connect_ns)
@@ -38,6 +40,11 @@ TOTAL = Field("total", Duration(), "from the request to the end of the reply", _
 TIMEOUTS_SECTION = Section("'timeouts'", CONNECT, FIRST_CHUNK, IDLE, TOTAL)
 
 
+def name_of_file(path: Path) -> str:
+    """The name of a scenario that gives itself none: that of its file, as far as a folder may be called so."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")[:MAX_NAME_CHARS] or "scenario"
+
+
 class Name:
     """What becomes the name of a folder."""
 
@@ -45,7 +52,9 @@ class Name:
         """The name. Raises ConfigurationError for what a folder should not be called."""
         name = node.string(what)
         if re.fullmatch(NAME_PATTERN, name) is None:
-            raise node.error("a name is made of letters, digits, `.`, `_` and `-`: it becomes a folder", text=name)
+            raise node.error(
+                f"a name is made of up to {MAX_NAME_CHARS} letters, digits, `.`, `_` and `-`: it becomes a folder"
+            )
         return name
 
     def schema(self) -> Schema:
@@ -59,7 +68,7 @@ class Name:
 
 VERSION = Field("version", Plain({"const": VERSION_NUMBER}), "version of this format", VERSION_NUMBER)
 NAME: Field[str | None] = Field(
-    "name", Name(), "letters, digits, `.`, `_`, `-`; the folder of its runs", None, shown="the file's name"
+    "name", Name(), "up to 100 letters, digits, `.`, `_`, `-`; the folder of its runs", None, shown="the file's name"
 )
 SERVE: Field[Serve] = Field("serve", ServeKind(), "[bundled servers](#serve) to start", Serve(), shown="none")
 TARGET: Field[Any] = Field(

@@ -12,6 +12,7 @@ from streambench.dialects import Dialect, SetupStep, bundled_dialects, load_dial
 from streambench.dialects.requests import read_setup_step
 from streambench.drivers.target import TargetSpec, Timeouts
 from streambench.errors import ConfigurationError
+from streambench.files import is_there
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.kinds import (
     HEADER_NAME,
@@ -218,7 +219,7 @@ class TargetReader:
         node, name = given.at(DIALECT), given[DIALECT]
         if "/" in name or name.endswith(SUFFIXES):
             beside = self._values.path.parent / name
-            return load_dialect(str(beside if beside.is_file() else name))
+            return load_dialect(str(beside if is_there(beside) else name))
         try:
             return load_dialect(name)
         except ConfigurationError as error:
@@ -321,8 +322,8 @@ class TargetReader:
         if isinstance(verify.value, bool):
             return verify.value
         path = Path(self._values.text(verify, "'verify'"))
-        found = path if path.is_file() else self._values.path.parent / path
-        if not found.is_file():
+        found = path if is_there(path) else self._values.path.parent / path
+        if not is_there(found) or not found.is_file():
             raise verify.error(f"'verify' is true, false, or a CA file; there is no file {path}")
         return str(found)
 

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from streambench.errors import ConfigurationError
+from streambench.files import is_there, read_text
 from streambench.load.secrets import Secrets
 from streambench.located import Located, describe
-from streambench.units import parse_duration_ns
+from streambench.units import NS_PER_S, parse_duration_ns
 
 SERVED = ("openai", "chat")
+MAX_DURATION_NS = 10_000 * 3600 * NS_PER_S
+MAX_FILE_BYTES = 64 << 20  # of a file of prompts or of arrivals
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -84,7 +88,12 @@ class Values:
 
     def duration(self, node: Located | None, what: str, default: int) -> int:
         """A duration in ns; `default` where there is none. Raises ConfigurationError."""
-        return default if node is None else self.read(node, parse_duration_ns, what)
+        if node is None:
+            return default
+        duration_ns = self.read(node, parse_duration_ns, what)
+        if duration_ns > MAX_DURATION_NS:
+            raise node.error(f"{what} is longer than any run: at most {MAX_DURATION_NS // NS_PER_S // 3600:,}h")
+        return duration_ns
 
     def number(self, node: Located | None, what: str, low: float, high: float, default: float) -> float:
         """A number from `low` to `high`; `default` where there is none. Raises ConfigurationError."""
@@ -113,9 +122,9 @@ class Values:
 
     def file_beside(self, node: Located, name: str, what: str) -> tuple[Path, str]:
         """A file that the scenario names, in the working directory or beside the scenario, and its text."""
-        path = Path(name) if Path(name).is_file() else self.path.parent / name
+        path = Path(name) if is_there(Path(name)) else self.path.parent / name
         try:
-            return path, path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise node.error(f"{what} cannot be read: {reason}", text=name) from None
+            return path, read_text(path, MAX_FILE_BYTES)
+        except ConfigurationError as error:
+            line = "" if error.line is None else f" (line {error.line})"
+            raise node.error(f"{what}{line} {error.reason}", text=name) from None

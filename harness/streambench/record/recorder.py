@@ -9,6 +9,7 @@ from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding
+from streambench.printable import printable
 from streambench.record.model import Outcome, StreamRecord
 from streambench.rules import Rule, declare
 from streambench.wire.message import WireMessage
@@ -114,7 +115,7 @@ class Recorder:
         if self.record.error is None:
             self.record.outcome = Outcome.FAILED
             self.record.error = str(error)
-            self.record.error_message = message[:MAX_MESSAGE_CHARS]
+            self.record.error_message = printable(message)[:MAX_MESSAGE_CHARS]
 
     def fail_status(self, status: int, excerpt: str) -> None:
         """The response's status is no success; `excerpt` is the beginning of its body.

@@ -6,6 +6,7 @@ end; what it remembers is bounded, whatever a server sends.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from streambench.paths import Getter, compile_path
 
 MAX_TEXT_CHARS = 8 << 20
 MAX_KEYS = 10_000
+MAX_KEY_CHARS = 200  # of a key as it is; a longer one is kept by its digest
 
 
 class Observed(Protocol):
@@ -158,11 +160,20 @@ def value_key(getters: tuple[Getter, ...], data: Any) -> Hashable:
     try:
         hash(values)
     except TypeError:
-        return json.dumps(values, sort_keys=True, default=str)
+        text = as_json(values)
+        return text if len(text) <= MAX_KEY_CHARS else hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return values
+
+
+def as_json(value: Any) -> str:
+    """A decoded value as JSON, its keys in order; of one that is nested too deep, only that."""
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    except (RecursionError, ValueError):
+        return "(nested too deep)"
 
 
 def show(value: Any) -> str:
     """A value for a message, cut to a readable length."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = as_json(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -19,6 +19,16 @@ from streambench.load.values import Values
 from streambench.located import Located
 from streambench.units import NS_PER_S
 
+MAX_ARRIVALS = 1_000_000
+MAX_SECONDS = 1e9  # three decades, and Unix times too
+
+
+def _second(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
 
 class ArrivalTimes:
     """A CSV file whose first column holds seconds; read as ns from its first arrival, ascending."""
@@ -29,20 +39,21 @@ class ArrivalTimes:
         path, content = values.file_beside(node, name, f"the trace {name}")
         seconds: list[float] = []
         reader = csv.reader(io.StringIO(content, newline=""))
-        for row in reader:
-            if not row or not row[0].strip():
-                continue
-            try:
-                second = float(row[0])
-            except ValueError:
-                if not seconds and reader.line_num == 1:
-                    continue  # a heading
-                second = math.nan
-            if not math.isfinite(second):
-                raise ConfigurationError(
-                    "an arrival time is a number of seconds", path=str(path), line=reader.line_num, text=row[0]
-                )
-            seconds.append(second)
+        try:
+            for row in reader:
+                if len(seconds) == MAX_ARRIVALS:
+                    raise node.error(f"the trace {name} holds more than {MAX_ARRIVALS:,} arrivals")
+                if row and row[0].strip():
+                    second = _second(row[0])
+                    if second is None and reader.line_num == 1:
+                        continue  # a heading
+                    if second is None or not abs(second) < MAX_SECONDS:
+                        raise ConfigurationError(
+                            "an arrival time is a number of seconds", path=str(path), line=reader.line_num
+                        )
+                    seconds.append(second)
+        except csv.Error as error:
+            raise ConfigurationError(f"is not CSV: {error}", path=str(path), line=reader.line_num) from None
         if not seconds:
             raise node.error(f"the trace {name} holds no arrival")
         first = min(seconds)
