@@ -138,8 +138,15 @@ class Summary:
             codes.append(ExitCode.UNREACHABLE)
         if not self.generator["valid"] or any(gate.result is Result.INCONCLUSIVE for gate in self.gates):
             codes.append(ExitCode.INVALID)
+        if self.lost_workers:
+            codes.append(ExitCode.INVALID)
         codes += [gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED]
         return ExitCode.worst(codes)
+
+    @property
+    def lost_workers(self) -> list[str]:
+        """Of several generators, those whose streams are missing: what is left says nothing of the whole."""
+        return list(self.generator.get("lost", []))
 
     @property
     def verdict(self) -> str:

@@ -20,6 +20,7 @@ from streambench.errors import ExitCode, StreambenchError
 # Command -> its line in the overview, so that `--help` does not have to import every command.
 COMMANDS = {
     "run": "Run scenarios, write a report, say whether they passed.",
+    "locust": "Start runs from Locust's web UI, on one machine or on many.",
     "probe": "Look at one stream as it arrives.",
     "check": "Check a captured stream against its protocol, offline.",
     "report": "Render a run folder again from its records.",

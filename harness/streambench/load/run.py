@@ -19,7 +19,7 @@ from streambench.load.engine import Engine
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.testbed import Testbed, open_testbed
-from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator
+from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator, upstream_late_ns
 from streambench.record.journal import RecordWriter
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -63,11 +63,7 @@ async def _run_recorded(testbed: Testbed, writer: RecordWriter, progress: Progre
 
     async def write(record: StreamRecord) -> None:
         await testbed.join(record)
-        facts.upstream_late_ns += [
-            (sum(exchange.written_ns) - sum(exchange.scheduled_ns)) // len(exchange.written_ns)
-            for exchange in record.upstream
-            if exchange.written_ns and not exchange.faults
-        ]
+        facts.upstream_late_ns += upstream_late_ns(record)
         # Where many streams end at once, the sockets of the others are read between two records.
         async with writing:
             writer.stream(record)

@@ -42,7 +42,8 @@ class TargetLoad:
     """What all phases share of one target.
 
     `plans` are by the length of their replies, empty where there is no upstream. `idle` are users of the open model
-    who wait for the next arrival, `visits` those who are at work, setup included.
+    who wait for the next arrival, `visits` those who are at work, setup included. Streams and users are numbered from
+    `first_number`, so that several loads can follow each other with the same plans.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TargetLoad:
         run_token: str,
         clock: Clock,
         open_session: OpenSession,
+        first_number: int = 0,
     ) -> None:
         self.target = target
         self.facts = facts
@@ -70,8 +72,13 @@ class TargetLoad:
         self._write = write
         self._run_token = run_token
         self._open_session = open_session
-        self._streams = 0
-        self._users = 0
+        self._streams = first_number
+        self._users = first_number
+
+    @property
+    def next_number(self) -> int:
+        """A number that no stream and no user has had."""
+        return max(self._streams, self._users)
 
     def new_user(self) -> tuple[int, UserSession]:
         """The next simulated user and its number; no other user of this run or of another one has its name."""

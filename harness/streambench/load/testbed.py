@@ -48,19 +48,22 @@ class Testbed:
 
 
 @asynccontextmanager
-async def open_testbed(scenario: Scenario) -> AsyncIterator[Testbed]:
-    """Start what the scenario needs, and end it afterwards.
+async def open_testbed(scenario: Scenario, served: Mapping[str, str] | None = None) -> AsyncIterator[Testbed]:
+    """Start what the scenario needs, and end it afterwards. `served`: URLs of bundled servers that run already.
 
     Raises TargetUnreachable where a target does not answer, ConfigurationError for what only the servers can know.
     """
     async with AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(BundledServers(scenario.serve))
-        scenario = scenario.served_by(servers.urls)
+        pids: Mapping[str, int] = {}
+        if served is None:
+            servers = await stack.enter_async_context(BundledServers(scenario.serve))
+            served, pids = servers.urls, servers.pids
+        scenario = scenario.served_by(served)
         await preflight(scenario)
         token = secrets.token_hex(4)
         plans = plans_of(scenario, token)
         feeds = await stack.enter_async_context(_journals(scenario, plans))
-        yield Testbed(scenario, token, plans, feeds, servers.pids)
+        yield Testbed(scenario, token, plans, feeds, pids)
 
 
 async def preflight(scenario: Scenario) -> None:

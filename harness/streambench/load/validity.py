@@ -12,6 +12,7 @@ from typing import Any
 
 from streambench.clock import MonotonicClock
 from streambench.quantile import quantile
+from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SAMPLE_S = 0.02
@@ -128,6 +129,15 @@ def _waited_ns(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return None
+
+
+def upstream_late_ns(record: StreamRecord) -> list[int]:
+    """How late the fake upstream wrote for a stream, a mean for each exchange that was to go as planned."""
+    return [
+        (sum(exchange.written_ns) - sum(exchange.scheduled_ns)) // len(exchange.written_ns)
+        for exchange in record.upstream
+        if exchange.written_ns and not exchange.faults
+    ]
 
 
 def percentile_ms(values_ns: list[int], percent: float) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -59,24 +59,30 @@ class RecordWriter:
         """Close the file. Every line is on it already."""
         os.close(self._fd)
 
-    def _redacted(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._redact(value)
-        if isinstance(value, dict):
-            return {key: item if key in OWN_WORDS else self._redacted(item) for key, item in value.items()}
-        if isinstance(value, list) and value and not isinstance(value[0], int):
-            return [self._redacted(item) for item in value]
-        return value
-
     def _write(self, line: dict[str, Any]) -> None:
-        redacted = self._redacted(line)
-        try:
-            data = orjson.dumps(redacted) + b"\n"
-        except TypeError:  # half a character, as JavaScript allows it, or a number beyond 64 bits
-            text = json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
-            data = text.encode("utf-8", "replace") + b"\n"
+        data = encode_line(line, self._redact)
         while data:
             data = data[os.write(self._fd, data) :]
+
+
+def encode_line(line: Mapping[str, Any], redact: Callable[[str], str]) -> bytes:
+    """A line of a records file, its secrets hidden."""
+    redacted = _redacted(line, redact)
+    try:
+        return orjson.dumps(redacted) + b"\n"
+    except TypeError:  # half a character, as JavaScript allows it, or a number beyond 64 bits
+        text = json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace") + b"\n"
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: item if key in OWN_WORDS else _redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, list) and value and not isinstance(value[0], int):
+        return [_redacted(item, redact) for item in value]
+    return value
 
 
 class Run(Protocol):

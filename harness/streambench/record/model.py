@@ -188,6 +188,7 @@ class StreamRecord:
     iteration: int = 0
     warmup: bool = False
     mark: str | None = None
+    worker: str | None = None  # of several generators, the one that saw it
 
     connected_ns: int | None = None
     reused_connection: bool = False
@@ -242,6 +243,7 @@ class StreamRecord:
             "iteration": self.iteration,
             "warmup": self.warmup,
             "mark": self.mark,
+            "worker": self.worker,
             "intended_ns": self.intended_ns,
             "start_ns": start_ns,
             "connected": relative(self.connected_ns),
@@ -288,6 +290,7 @@ class StreamRecord:
             iteration=data["iteration"],
             warmup=data["warmup"],
             mark=data["mark"],
+            worker=data.get("worker"),
             connected_ns=absolute(data["connected"]),
             reused_connection=data["reused_connection"],
             sent_ns=absolute(data["sent"]),

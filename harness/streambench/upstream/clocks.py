@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,23 +33,35 @@ async def relate_clocks(client: Any, base_url: str) -> ClockRelation:
     On the same boot of the same host there is only one monotonic clock. Elsewhere the quickest of several exchanges
     counts, as in NTP: the answer's stamp belongs to the middle of the exchange, give or take half of its duration.
     """
-    best: tuple[int, int] | None = None
+    exchanges: list[tuple[int, int, dict[str, Any]]] = []
     for _ in range(EXCHANGES):
         asked_ns = _clock.now_ns()
         response = await client.get(f"{base_url}/_mock/health")
         answered_ns = _clock.now_ns()
         response.raise_for_status()
-        health = response.json()
-        if health.get("boot_id") and health["boot_id"] == _boot_id():
+        exchanges.append((asked_ns, answered_ns, response.json()))
+        if relation_of(exchanges) == ClockRelation():
+            break
+    return relation_of(exchanges)
+
+
+def relation_of(exchanges: Sequence[tuple[int, int, Mapping[str, Any]]]) -> ClockRelation:
+    """The relation to a clock that was asked some times: when we asked, when the answer came, and the answer.
+
+    An answer has the other side's `now_ns` and its `boot_id`.
+    """
+    best: list[tuple[int, int]] = []
+    for asked_ns, answered_ns, said in exchanges:
+        if said.get("boot_id") and said["boot_id"] == boot_id():
             return ClockRelation()
         half_ns = (answered_ns - asked_ns) // 2
-        exchange = (half_ns, int(health["now_ns"]) - asked_ns - half_ns)
-        best = exchange if best is None else min(best, exchange)
-    assert best is not None
-    return ClockRelation(best[1], best[0])
+        best.append((half_ns, int(said["now_ns"]) - asked_ns - half_ns))
+    error_ns, offset_ns = min(best)
+    return ClockRelation(offset_ns, error_ns)
 
 
-def _boot_id() -> str | None:
+def boot_id() -> str | None:
+    """What tells this boot of this host from every other one; None where the system does not say."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:

@@ -1,0 +1,336 @@
+"""Everything around a master: the bundled servers, its process and the workers', live figures, and a report a run.
+
+Master and workers are processes of their own. This one measures nothing; it reads what they have written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streambench import __version__
+from streambench.analysis.summary import Summary
+from streambench.clock import MonotonicClock
+from streambench.errors import ConfigurationError, ExitCode, StreambenchError
+from streambench.load.run import header_of
+from streambench.load.scenario import Scenario
+from streambench.load.servers import BundledServers
+from streambench.load.testbed import preflight
+from streambench.load.validity import CpuWait
+from streambench.locust.live import LiveRun, Tail
+from streambench.locust.population import points_of
+from streambench.locust.verdict import judge_workers
+from streambench.locust.worker import WorkerSettings
+from streambench.record.journal import RecordWriter
+from streambench.report.wording import headline
+
+SNAPSHOT_EVERY_S = 1.0
+CHILD_TIMEOUT_S = 5.0
+MAX_LINE_BYTES = 64 << 20
+
+_clock = MonotonicClock()
+
+
+@dataclass(frozen=True, slots=True)
+class LocustOptions:
+    """What the command line asks for; `workers` are those of this machine. `users` None: as the scenario has it."""
+
+    workers: int
+    expect_workers: int
+    bind_host: str
+    bind_port: int
+    headless: bool = False
+    users: int | None = None
+    spawn_rate: float | None = None
+    run_time_s: int | None = None
+    stop_timeout_s: float = 10.0
+    web: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a session's results go. `open_folder` makes a run's folder, `finish` writes its reports, `note` a line."""
+
+    open_folder: Callable[[], Path]
+    finish: Callable[[Path], Summary]
+    note: Callable[[str], None]
+
+
+@dataclass
+class OpenRun:
+    """A run that goes on, as this process sees it."""
+
+    id: str
+    records: Path
+    writer: RecordWriter
+    waits: CpuWait
+    live: LiveRun = field(default_factory=LiveRun)
+
+    def __post_init__(self) -> None:
+        self._tail = Tail(self.records)
+        self._reading = threading.Lock()
+
+    def read(self) -> None:
+        """Take what the file has gained. One thread at a time."""
+        with self._reading:
+            while lines := self._tail.lines():
+                for line in lines:
+                    self.live.take(line)
+
+    def close(self) -> None:
+        """The file gets no more lines."""
+        self._tail.close()
+        self.writer.close()
+
+
+class LocustSession:
+    """One master with its runs, and the workers of this machine."""
+
+    def __init__(
+        self, scenario: Scenario, arguments: Mapping[str, Sequence[str]], options: LocustOptions, output: Output
+    ) -> None:
+        self._scenario = scenario
+        self._arguments = arguments
+        self._options = options
+        self._output = output
+        self._master: asyncio.subprocess.Process
+        self._run: OpenRun | None = None
+        self._codes: list[ExitCode] = []
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._quit = False
+
+    async def serve(self) -> ExitCode:
+        """Until it is ended; in headless mode until the run is over. Returns the worst exit code of its runs.
+
+        Raises TargetUnreachable, and ConfigurationError for what only the machine can know, such as a busy port.
+        """
+        async with AsyncExitStack() as stack:
+            servers = await stack.enter_async_context(BundledServers(self._scenario.serve))
+            self._scenario = self._scenario.served_by(servers.urls)
+            if self._options.workers:
+                await preflight(self._scenario)
+            self._pids = servers.pids
+            self._master = await start_child("streambench.locust.master", self._master_settings(servers.urls))
+            stack.push_async_callback(end_child, self._master)
+            snapshots = asyncio.create_task(self._snapshots())
+            stack.callback(snapshots.cancel)
+            loop = asyncio.get_running_loop()
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(signum, self._interrupted)
+                stack.callback(loop.remove_signal_handler, signum)
+            await self._listen(stack)
+        return ExitCode.worst(self._codes)
+
+    def _interrupted(self) -> None:
+        if self._stopping:
+            with contextlib.suppress(ProcessLookupError):
+                self._master.kill()
+        self._stopping = True
+        self._tell("stop")
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        """Follow what the master says until it ends."""
+        assert self._master.stdout is not None
+        async for line in self._master.stdout:
+            said = json.loads(line)
+            match said.pop("event"):
+                case "ready":
+                    await self._ready(stack, **said)
+                case "failed":
+                    raise ConfigurationError(said["reason"])
+                case "worker":
+                    self._output.note(f"worker {said['name']} has joined")
+                case "refused":
+                    self._output.note(said["reason"])
+                case "start":
+                    self._begin(said["run"])
+                case "end":
+                    self._end(said["workers"], reason="finished")
+                case "quit":
+                    self._quit = True
+        if not self._quit:
+            self._output.note("the master has ended unexpectedly")
+            self._codes.append(ExitCode.INVALID)
+            lost = {"name": "master", "late": False, "lost": True, "records": 0, "generator": {}}
+            self._end([lost], reason="interrupted")
+        while self._finishing:
+            await asyncio.wait(self._finishing)
+
+    async def _ready(self, stack: AsyncExitStack, port: int, web: int | None) -> None:
+        options = self._options
+        if options.web is not None:
+            scheme = "https" if options.web["tls_cert"] else "http"
+            self._output.note(f"web UI: {scheme}://{shown_host(options.web['host'])}:{options.web['port']}")
+        self._output.note(f"workers: {shown_host(options.bind_host)}:{port}")
+        settings = WorkerSettings(
+            scenario=self._scenario.path,
+            overrides=list(self._arguments["overrides"]),
+            gates=list(self._arguments["gates"]),
+            master_host="127.0.0.1" if options.bind_host in ("*", "0.0.0.0") else options.bind_host,  # noqa: S104
+            master_port=port,
+        )
+        for _ in range(options.workers):
+            worker = await start_child("streambench.locust.worker", asdict(settings))
+            stack.push_async_callback(end_child, worker)
+            watching = asyncio.create_task(self._watch(worker))
+            stack.callback(watching.cancel)
+
+    async def _watch(self, worker: asyncio.subprocess.Process) -> None:
+        code = await worker.wait()
+        if self._stopping or self._quit or code == 0:
+            return
+        self._output.note(f"the worker with process id {worker.pid} has ended unexpectedly (exit status {code})")
+
+    def _master_settings(self, urls: Mapping[str, str]) -> dict[str, Any]:
+        scenario, options = self._scenario, self._options
+        phases = [points_of(phase) for phase in scenario.load.phases]
+        first = scenario.load.phases[0]
+        users = round(phases[0]["users"][0][1] * len(scenario.targets))  # type: ignore[index]
+        run_time_s = options.run_time_s
+        if run_time_s is None and len(phases) == 1 and first.duration_ns is not None:
+            run_time_s = round((scenario.load.warmup_ns + first.duration_ns) / 1e9)
+        by_phases = options.users is None and len(phases) > 1
+        return {
+            "scenario": scenario.name,
+            "scenario_hash": scenario.content_hash,
+            "version": __version__,
+            "classes": {target.name: scenario.secrets(target.spec.url) for target in scenario.targets},
+            "phases": phases,
+            "users": 0 if by_phases and options.headless else (options.users or users),
+            "spawn_rate": options.spawn_rate or min(100, options.users or users),
+            "run_time_s": run_time_s,
+            "stop_timeout_s": options.stop_timeout_s,
+            "bind_host": options.bind_host,
+            "bind_port": options.bind_port,
+            "expect_workers": options.expect_workers,
+            "headless": options.headless,
+            "streams": None if options.run_time_s else getattr(first, "streams", None),
+            "urls": dict(urls),
+            "web": options.web,
+        }
+
+    def _tell(self, order: str, **facts: Any) -> None:
+        assert self._master.stdin is not None
+        with contextlib.suppress(OSError, RuntimeError):
+            self._master.stdin.write(json.dumps({"do": order, **facts}).encode() + b"\n")
+
+    # Runs
+
+    def _begin(self, run_id: str) -> None:
+        folder = self._output.open_folder()
+        records = folder / "records.jsonl"
+        writer = RecordWriter(records, self._scenario.secrets)
+        writer.header(header_of(self._scenario))
+        self._run = OpenRun(run_id, records, writer, CpuWait(self._pids))
+        self._tell("open", run=run_id, records=str(records.resolve()))
+
+    async def _snapshots(self) -> None:
+        """Live figures for the page, about once a second."""
+        while True:
+            await asyncio.sleep(SNAPSHOT_EVERY_S)
+            run = self._run
+            if run is not None:
+                await asyncio.to_thread(run.read)
+                if self._run is run:
+                    self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
+
+    def _end(self, workers: Sequence[Mapping[str, Any]], *, reason: str) -> None:
+        """The load has ended. The next run may begin while the report of this one is written."""
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        task = asyncio.create_task(self._finish(run, workers, reason))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    async def _finish(self, run: OpenRun, workers: Sequence[Mapping[str, Any]], reason: str) -> None:
+        """Close a run: its last line, its reports, its verdict."""
+        for worker in workers:
+            if worker["lost"]:
+                self._output.note(f"the worker {worker['name']} was lost: the run is inconclusive")
+        generator = judge_workers(workers, run.waits.shares())
+        run.writer.end({"at_ns": _clock.now_ns(), "reason": reason, "generator": generator})
+        await asyncio.to_thread(run.read)
+        self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
+        run.close()
+        try:
+            summary = await asyncio.to_thread(self._output.finish, run.records)
+        except StreambenchError as error:
+            self._output.note(f"the run has no report: {error}")
+            self._codes.append(error.exit_code)
+        else:
+            self._codes.append(summary.exit_code)
+            self._tell(
+                "report",
+                run=run.id,
+                path=str((run.records.parent / "report.html").resolve()),
+                verdict=summary.verdict,
+                exit_code=int(summary.exit_code),
+                headline=headline(summary),
+            )
+
+
+async def start_child(module: str, settings: Mapping[str, Any]) -> asyncio.subprocess.Process:
+    """A process of ours, which reads its settings from its standard input."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=MAX_LINE_BYTES,
+        process_group=0,  # Ctrl-C is for us: the others end in order
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(settings).encode() + b"\n")
+    await child.stdin.drain()
+    return child
+
+
+async def end_child(child: asyncio.subprocess.Process) -> None:
+    """Let a child end by itself, for it sees that we leave; one that does not is killed."""
+    if child.stdin is not None:
+        child.stdin.close()
+    try:
+        async with asyncio.timeout(CHILD_TIMEOUT_S):
+            await child.wait()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+async def serve_workers(settings: WorkerSettings, number: int) -> ExitCode:
+    """So many workers for a master elsewhere, until all have ended; returns the worst of their exit codes."""
+    async with AsyncExitStack() as stack:
+        workers = []
+        for _ in range(number):
+            workers.append(await start_child("streambench.locust.worker", asdict(settings)))
+            stack.push_async_callback(end_child, workers[-1])
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, let_go, workers)
+        codes = [await worker.wait() for worker in workers]
+    known = [ExitCode(code) if code in set(ExitCode) else ExitCode.INTERNAL for code in codes]
+    return next((code for code in known if code in (ExitCode.USAGE, ExitCode.INTERNAL)), ExitCode.worst(known))
+
+
+def let_go(workers: Sequence[asyncio.subprocess.Process]) -> None:
+    """Tell workers to end: what they have open is recorded first."""
+    for worker in workers:
+        if worker.stdin is not None:
+            worker.stdin.close()
+
+
+def shown_host(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,345 @@
+"""A measuring worker: one asyncio loop, the scenario's own load and records, Locust's protocol towards the master."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import platform
+import resource
+import secrets
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from streambench import __version__
+from streambench.clock import MonotonicClock
+from streambench.drivers.session import open_session
+from streambench.errors import ConfigurationError, StreambenchError, TargetUnreachable
+from streambench.load.loading import load_scenario
+from streambench.load.run import raise_descriptor_limit
+from streambench.load.scenario import Scenario
+from streambench.load.testbed import Testbed, open_testbed
+from streambench.locust.link import MasterLink
+from streambench.locust.messages import CLOCK, END, HELLO, OURS, RECORDS, REFUSED, WELCOME
+from streambench.locust.part import Part
+from streambench.locust.protocol import (
+    Acknowledged,
+    Custom,
+    ProtocolError,
+    Quit,
+    Reconnect,
+    Spawn,
+    Stop,
+    WorkerProtocol,
+)
+from streambench.locust.rows import Rows
+from streambench.units import NS_PER_S
+from streambench.upstream.clocks import ClockRelation, boot_id, relation_of
+
+TICK_S = 0.1
+STATS_EVERY_NS = NS_PER_S
+ASK_AGAIN_S = 1.0
+MASTER_TIMEOUT_S = 60.0
+CLOCK_EXCHANGES = 8
+
+_clock = MonotonicClock()
+_log = logging.getLogger("streambench.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is started with; everything is a JSON value. `follow_parent`: it ends with its standard input."""
+
+    scenario: str
+    overrides: list[str]
+    gates: list[str]
+    master_host: str
+    master_port: int
+    follow_parent: bool = True
+
+
+class Worker:
+    """One worker, from its first word to the master until it is told to quit."""
+
+    def __init__(self, scenario: Scenario, settings: WorkerSettings) -> None:
+        self._scenario = scenario
+        self._settings = settings
+        client_id = f"{platform.node()}_{secrets.token_hex(16)}"
+        self._protocol = WorkerProtocol(client_id)
+        self._link = MasterLink(settings.master_host, settings.master_port, client_id)
+        self._name = client_id
+        self._rows = Rows()
+        self._relation = ClockRelation()
+        self._testbed: Testbed | None = None
+        self._part: Part | None = None
+        self._last_run: str | None = None
+        self._answers: asyncio.Queue[Custom] = asyncio.Queue()
+        self._orders: asyncio.Queue[Spawn | Stop] = asyncio.Queue()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._cpu = CpuMeter()
+        self._stats_ns = 0
+        self._stop_timeout_s = 0.0
+        self._next_number = 0
+
+    async def run(self) -> None:
+        """Serve one master. Raises TargetUnreachable where there is none, ConfigurationError where it refuses us."""
+        raise_descriptor_limit(self._scenario)
+        tasks = [self._start(self._receive()), self._start(self._watch_parent())]
+        try:
+            urls = await self._greet()
+            await self._relate_clocks()
+            async with open_testbed(self._scenario, urls) as self._testbed:
+                for target in self._testbed.scenario.targets:
+                    open_session(target.spec)  # loads the driver, for which the first user must not wait
+                tasks += [self._start(self._tick()), self._start(self._obey())]
+                try:
+                    await self._over
+                finally:
+                    if self._part is not None:
+                        await self._end_part(0.0)
+                        await self._report()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._link.close()
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        task.add_done_callback(self._failed)
+        return task
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (failure := task.exception()) is not None and not self._over.done():
+            self._over.set_exception(failure)
+
+    def _finish(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    # Joining
+
+    async def _ask(self, kind: str, data: dict[str, Any], timeout_s: float) -> Custom:
+        """Ask the master something until it answers; TimeoutError where it does not."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                await self._link.send(self._protocol.custom(kind, data))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ASK_AGAIN_S):
+                        return await self._answers.get()
+
+    async def _greet(self) -> dict[str, str]:
+        """Introduce ourselves; returns the base URLs of the master's bundled servers."""
+        said = {
+            "version": __version__,
+            "scenario": self._scenario.content_hash,
+            "host": platform.node(),
+            "boot_id": boot_id(),
+        }
+        where = f"{self._settings.master_host}:{self._settings.master_port}"
+        asking = asyncio.create_task(self._ask(HELLO, said, MASTER_TIMEOUT_S))
+        either: set[asyncio.Future[Any]] = {asking, self._over}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        asking.cancel()
+        try:
+            answer = await asking
+        except asyncio.CancelledError:
+            raise ConfigurationError("the worker was ended before a master answered") from None
+        except TimeoutError:
+            raise TargetUnreachable(f"no streambench master answers at {where} (streambench locust --master)") from None
+        if answer.type == REFUSED:
+            raise ConfigurationError(answer.data["reason"])
+        self._name = answer.data["name"]
+        urls: dict[str, str] = answer.data["urls"]
+        if not answer.data["same_host"] and any(map(is_loopback, urls.values())):
+            raise ConfigurationError(
+                "the scenario's bundled servers run beside the master, on its loopback, where this machine cannot "
+                "reach them: start `streambench mock --host` where both can, and name its URLs in the scenario"
+            )
+        return urls
+
+    async def _relate_clocks(self) -> None:
+        """How the master's clock relates to ours; the quickest of several exchanges counts."""
+        exchanges: list[tuple[int, int, dict[str, Any]]] = []
+        for _ in range(CLOCK_EXCHANGES):
+            answer = await self._ask(CLOCK, {"asked_ns": _clock.now_ns()}, MASTER_TIMEOUT_S)
+            if answer.type == CLOCK:
+                exchanges.append((answer.data["asked_ns"], _clock.now_ns(), answer.data))
+        self._relation = relation_of(exchanges)
+
+    # Serving
+
+    async def _receive(self) -> None:
+        """Read the master's frames for as long as the worker lives."""
+        while True:
+            frame = await self._link.receive()
+            try:
+                event = self._protocol.receive(frame, _clock.now_ns())
+            except ProtocolError as error:
+                _log.warning("the master sent %s", error)
+                continue
+            match event:
+                case Custom(type=kind) if kind in (WELCOME, REFUSED, CLOCK):
+                    self._answers.put_nowait(event)
+                case Spawn() | Stop():
+                    self._orders.put_nowait(event)
+                case Quit():
+                    self._finish()
+                case Reconnect():
+                    self._link.reconnect()
+                case Acknowledged() | Custom() | None:
+                    pass
+
+    async def _tick(self) -> None:
+        """Say by itself what is due: heartbeats, finished streams, reports."""
+        while True:
+            now_ns = _clock.now_ns()
+            frames, end = self._protocol.due(now_ns, cpu_percent=self._cpu.percent(now_ns), memory_bytes=memory_bytes())
+            for frame in frames:
+                await self._link.send(frame)
+            if end is not None:
+                _log.warning("%s; the worker ends", end.reason)
+                return self._finish()
+            await self._flush()
+            if now_ns - self._stats_ns >= STATS_EVERY_NS:
+                await self._report()
+            await asyncio.sleep(TICK_S)
+
+    async def _flush(self) -> None:
+        """Send the lines that have gathered."""
+        part = self._part
+        while part is not None:
+            count, lines = part.take_lines()
+            if not count:
+                return
+            await self._link.send(self._protocol.custom(RECORDS, {"run": part.run, "count": count, "lines": lines}))
+
+    async def _report(self) -> None:
+        self._stats_ns = _clock.now_ns()
+        ours = {} if self._part is None else {OURS: self._part.live()}
+        await self._link.send(self._protocol.stats(self._rows.report(ours)))
+
+    async def _obey(self) -> None:
+        """Do what is ordered, one order after the other; of several spawn orders that wait the last one counts."""
+        while True:
+            order = await self._orders.get()
+            while isinstance(order, Spawn) and not self._orders.empty():
+                order = self._orders.get_nowait()
+            try:
+                if isinstance(order, Spawn):
+                    await self._spawn(order)
+                else:
+                    await self._stop()
+            except StreambenchError:
+                raise
+            except Exception as error:  # a mistake of ours belongs where the user of the UI sees it
+                await self._link.send(self._protocol.exception(repr(error), traceback.format_exc()))
+                raise
+
+    async def _spawn(self, order: Spawn) -> None:
+        assert self._testbed is not None
+        ours = order.options.get(OURS) or {}
+        run = str(ours.get("run"))
+        if run == self._last_run:
+            return  # of a run that is over here already
+        await self._link.send(self._protocol.spawning())
+        if self._part is None:
+            self._rows = Rows()
+            self._stop_timeout_s = order.stop_timeout_s
+            self._part = Part(run, self._name, self._testbed, self._relation, self._rows, self._next_number)
+        await self._part.population.resize(order.users, int(ours.get("phase", 0)))
+        await self._link.send(self._protocol.spawned())
+
+    async def _stop(self) -> None:
+        if self._part is not None:
+            await self._end_part(self._stop_timeout_s)
+        self._protocol.no_users()
+        await self._report()
+        for frame in self._protocol.stopped():
+            await self._link.send(frame)
+
+    async def _end_part(self, timeout_s: float) -> None:
+        """End this worker's part of the run, and hand over everything that is left of it."""
+        part = self._part
+        assert part is not None
+        await part.end(timeout_s)
+        await self._flush()
+        await self._report()
+        self._part, self._last_run = None, part.run
+        self._next_number = part.population.next_number
+        end = {"run": part.run, "count": part.records, "facts": part.final()}
+        await self._link.send(self._protocol.custom(END, end))
+        if part.population.failure is not None:
+            raise part.population.failure
+
+    async def _watch_parent(self) -> None:
+        """End with the process that started us: its end of our standard input closes."""
+        if not self._settings.follow_parent:
+            return
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        await reader.read()
+        self._finish()
+
+
+class CpuMeter:
+    """The process's share of a core since it was last asked, in percent, at most once a second."""
+
+    def __init__(self) -> None:
+        self._at_ns = _clock.now_ns()
+        self._used_ns = time.process_time_ns()
+        self._percent = 0.0
+
+    def percent(self, now_ns: int) -> float:
+        """The share of the last second or so."""
+        if now_ns - self._at_ns >= NS_PER_S:
+            used_ns = time.process_time_ns()
+            self._percent = 100 * (used_ns - self._used_ns) / (now_ns - self._at_ns)
+            self._at_ns, self._used_ns = now_ns, used_ns
+        return self._percent
+
+
+def memory_bytes() -> int:
+    """The most memory that the process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main() -> int:
+    """Read the settings from the first line of standard input, and serve; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    with open(0, "rb", buffering=0, closefd=False) as first:
+        settings = WorkerSettings(**json.loads(first.readline()))
+
+    async def serve() -> None:
+        scenario = load_scenario(
+            settings.scenario, overrides=settings.overrides, gates=settings.gates, environ=os.environ
+        )
+        await Worker(scenario, settings).run()
+
+    try:
+        asyncio.run(serve())
+    except StreambenchError as error:
+        _log.error("%s", error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Runs from Locust's own web UI in a real browser, against the real master, with real workers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from streambench.report.wording import figure
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+SHOWN = ("ttfc", "gap", "gap_max", "e2e", "cadence", "forward_lag", "qoe", "stalls")
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> str:
+    path = tmp_path / "fast.yaml"
+    path.write_text(
+        'name: fast\nserve: {openai: {}}\ntarget: {dialect: openai-chat, url: "${serve.openai}/v1/chat/completions"}\n'
+        "prompts: {text: Hello, tokens: 12, profile: {name: fixed, ttft_ms: 20, gap_ms: 5}}\n"
+        "load: {users: 3, duration: 60s, think: 0.1s}\ngates: [ttfc.p50 < 2s, error_rate == 0]\n"
+    )
+    return path.name
+
+
+def table(page: Any, name: str) -> list[list[str]]:
+    """The cells of a table of the page."""
+    rows = f"[...document.querySelectorAll('#table-{name} tbody tr')]"
+    cells: list[list[str]] = page.run(f"{rows}.map(row => [...row.children].map(cell => cell.textContent))")
+    return cells
+
+
+def equals_the_summary(page: Any, summary: dict[str, Any]) -> None:
+    """Every figure on the page is the summary's, to the last digit shown."""
+    (target,) = summary["targets"].values()
+    figures = {re.sub(r" \(.*", "", row[0]): row[1:] for row in table(page, "figures") if len(row) > 1}
+    assert set(figures) == set(target["metrics"])
+    for name, metric in target["metrics"].items():
+        wanted = [figure(metric[key], metric["unit"]).removesuffix(" ms").removesuffix(" per s")
+                  for key in ("p50", "p90", "p95", "p99", "max")]  # fmt: skip
+        assert figures[name] == [f"{metric['n']:,}", *wanted], name
+    (row,) = table(page, "targets")
+    assert row[1] == target["authenticity"]["verdict"]
+    assert row[3:7] == [str(target["streams"][key]) for key in ("completed", "failed", "dropped", "censored")]
+
+
+def test_a_run_is_started_changed_stopped_and_started_again(
+    locust: Callable[..., Any], page: Any, scenario: str, tmp_path: Path
+) -> None:
+    ui = locust(scenario)
+    ui.heard("has joined")
+    page.go(ui.url)
+    page.type("userCount", "2")
+    page.click("Start")
+    page.until("document.body.innerText.includes('RUNNING')")
+    page.until("[...document.querySelectorAll('td')].some(cell => cell.textContent === 'TTFC')")
+    assert ui.live()["now"]["users"] == 2
+
+    page.click("Edit")
+    page.type("userCount", "6")
+    page.click("Update")
+    page.until("document.body.innerText.match(/USERS\\s+6/i) !== null")
+
+    page.click("Streaming")
+    page.until("!!document.querySelector('iframe')?.contentDocument?.querySelector('#table-targets tbody tr')")
+    page.picture(tmp_path / "tab.png")
+    # The page in the frame follows the run by itself.
+    done = (
+        "Number(document.querySelector('iframe').contentDocument.querySelectorAll('#table-targets td')[3].textContent)"
+    )
+    before = page.run(done)
+    page.until(f"{done} > {before}")
+
+    page.click("Stop")
+    page.until("document.querySelector('iframe').contentDocument.querySelector('#report').href.endsWith('report')")
+    (first,) = ui.summaries()
+    page.go(f"{ui.url}/streambench")
+    page.until("document.querySelector('#state').textContent === 'passed'")
+    equals_the_summary(page, first)
+    report = page.run("fetch(document.querySelector('#report').href).then(answer => answer.text())")
+    assert report == (tmp_path / "reports/fast/latest/report.html").read_text()
+    for dark in (False, True):
+        page.picture(tmp_path / f"live-{dark}.png", dark=dark)
+
+    page.go(ui.url)
+    page.until("document.body.innerText.includes('TTFC')")
+    rows = httpx.get(f"{ui.url}/stats/requests", trust_env=False).json()["stats"]
+    shown = {row["method"]: row for row in rows}
+    (target,) = first["targets"].values()
+    for method, metric in (("SSE openai-chat", "e2e"), ("TTFC", "ttfc"), ("GAP MAX", "gap_max")):
+        exact = target["metrics"][metric]
+        row = shown[method]
+        assert row["num_requests"] == exact["n"]
+        for key, quantile in (("median_response_time", "p50"), ("response_time_percentile_0.99", "p99")):
+            assert figure(row[key], "ms") == figure(exact[quantile], "ms")
+    assert shown[""]["num_requests"] == target["streams"]["completed"]  # the rows beside leave the total alone
+
+    page.click("New")
+    page.type("userCount", "1")
+    page.click("Start")
+    page.until("document.body.innerText.includes('RUNNING')")
+    ui.wait_for(5)
+    ui.stop()
+    assert len(ui.summaries()) == 2
+    assert ui.end() == 0
+    assert not page.complaints
+    assert all(url.startswith((ui.url, "data:")) for url in page.requested)
+
+
+def test_the_page_keeps_nothing_of_what_it_has_shown(locust: Callable[..., Any], page: Any, scenario: str) -> None:
+    ui = locust(scenario)
+    ui.heard("has joined")
+    ui.start(3)
+    page.go(f"{ui.url}/streambench")
+    page.until("!!document.querySelector('#table-targets tbody tr')")
+
+    def held() -> dict[str, float]:
+        page.run("gc()")
+        names = ("Nodes", "JSEventListeners", "JSHeapUsedSize")
+        return {m["name"]: m["value"] for m in page.call("Performance.getMetrics")["metrics"] if m["name"] in names}
+
+    page.call("Performance.enable")
+    again = "(async () => {{ for (let i = 0; i < {}; i++) await refresh(); }})()"
+    page.run(again.format(20))
+    before = held()
+    page.run(again.format(120))
+    after = held()
+    assert after["Nodes"] < before["Nodes"] * 1.5 + 500
+    assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
+    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 3e6
+
+
+def test_nobody_else_gets_in(locust: Callable[..., Any], scenario: str, tmp_path: Path) -> None:
+    ui = locust(scenario)
+    ui.heard("has joined")
+    assert httpx.get(ui.url, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
+    foreign = httpx.post(f"{ui.url}/stop", headers={"Origin": "http://evil.example"}, trust_env=False)
+    assert foreign.status_code == 403
+    answer = httpx.get(f"{ui.url}/streambench/live.json", headers={"Origin": "http://evil.example"}, trust_env=False)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert not ui.post("/swarm", user_count=1, spawn_rate=1, host="http://elsewhere.example")["success"]
+    # Both ports are loopback's only.
+    port = re.search(r":(\d+)$", ui.heard("workers: "))
+    assert port is not None
+    listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+    for number in (ui.web_port, int(port[1])):
+        places = re.findall(rf": ([0-9A-F]+):{number:04X} [0-9A-F]+:0000 0A", listening)
+        assert places == ["0100007F"]
+
+
+def test_a_login_keeps_every_page_and_the_secret_shows_nowhere(
+    locust: Callable[..., Any], page: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.yaml").write_text(
+        "name: secret\nserve: {openai: {}}\ntarget:\n  dialect: openai-chat\n"
+        '  url: "${serve.openai}/v1/chat/completions?key=${API_KEY}"\n  auth: {bearer: "${API_KEY}"}\n'
+        "prompts: {text: 'Say ${API_KEY}', tokens: 5, profile: {name: fixed, ttft_ms: 5, gap_ms: 2}}\n"
+        "load: {users: 1, streams: 5}\n"
+    )
+    secret, password = "sk-very-secret-0815", "correct horse"
+    environ = {"API_KEY": secret, "STREAMBENCH_WEB_LOGIN": f"me:{password}"}
+    ui = locust("secret.yaml", "--web-login", environ=environ)
+    ui.heard("has joined")
+    pages = ("/", "/streambench", "/streambench/live.json", "/streambench/report", "/stats/requests", "/logs", "/tasks")
+    with httpx.Client(base_url=ui.url, trust_env=False) as stranger:
+        assert {stranger.get(path).status_code for path in pages} == {302}
+        assert stranger.post("/swarm", data={"user_count": 1, "spawn_rate": 1}).status_code == 302
+        wrong = stranger.post("/streambench/login", data={"username": "me", "password": "wrong"})
+        assert wrong.headers["location"] == "/login"
+        assert stranger.get("/").status_code == 302
+    page.go(ui.url)
+    page.type("username", "me")
+    page.type("password", password)
+    page.click("Login")
+    page.until("!!document.querySelector('input[name=userCount]')")
+    with httpx.Client(base_url=ui.url, trust_env=False, timeout=60) as me:
+        me.post("/streambench/login", data={"username": "me", "password": password})
+        assert me.post("/swarm", data={"user_count": 2, "spawn_rate": 5}).json()["success"]
+        while not me.get("/streambench/live.json").json()["live"].get("seconds"):
+            pass
+        me.post("/stop")
+        while me.get("/streambench/live.json").json()["report"] is None:
+            pass
+        for path in (*pages, "/stats/report", "/exceptions", "/stats/requests/csv"):
+            answer = me.get(path)
+            assert answer.status_code == 200, path
+            assert secret not in answer.text, path
+            assert password not in answer.text, path
+    assert ui.end() == 0
+    for written in (tmp_path / "reports").rglob("*.*"):
+        assert not written.is_file() or secret not in written.read_text(errors="replace"), written
+    assert json.loads((tmp_path / "reports/secret/latest/summary.json").read_text())["verdict"] == "passed"
