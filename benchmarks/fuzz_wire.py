@@ -11,7 +11,6 @@ a parser. An input that breaks the property is added to the seeds of the tests, 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import contextlib
 import functools
@@ -22,20 +21,21 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
-from unittest import mock
 
 from streambench.dialects import load_dialect
-from streambench.drivers import websocket_connection
-from streambench.drivers.connect import endpoint
-from streambench.drivers.http1 import Http1Exchange
-from streambench.drivers.http_client import Exchange, RequestFailed
-from streambench.drivers.polling import PollingTransport
-from streambench.drivers.target import TargetSpec
+from streambench.endings import Ending
+from streambench.record.decoding import Progress, ResponseDecoding
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed
+from streambench.transport.http1 import Http1Connection
+from streambench.transport.polling import PacketReader
+from streambench.transport.requests import Request
+from streambench.transport.target import Endpoint, locate
+from streambench.transport.websocket import WebSocketConnection
 from streambench.wire import engineio, socketio
 from streambench.wire.captures import capture_decoder
 from streambench.wire.engineio_session import EngineSession, SessionState
@@ -174,126 +174,93 @@ class FrameParser:
                 session.acknowledge(packet, packet.id)
 
 
-class FakeChannel:
-    """A channel that sends nothing. It answers a WebSocket upgrade, since that answer depends on the request's key."""
-
-    def __init__(self) -> None:
-        self.layer: Any = None
-        self.open = True
-        self.unsent_bytes = 0
-
-    def write(self, data: bytes) -> None:
-        key = re.search(rb"Sec-WebSocket-Key: (\S+)", data)
-        if key is not None:
-            accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-            head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if b"deflate" in data else b""
-            answer = head + extensions + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-            asyncio.get_running_loop().call_soon(lambda: self.layer.received(answer, 0, kernel=False))
-
-    async def flushed(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.open = False
-
-
-class Seen:
-    """Notes all that a layer brings; what depends on the reads is left out."""
-
-    def __init__(self) -> None:
-        self.messages: list[Any] = []
-        self.failure: tuple[Any, ...] = ()
-
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None: ...
-
-    def read_ended(self) -> None: ...
-
-    def frame(self, data: str | bytes, size: int, at_ns: int) -> None:
-        self.messages.append((data, size))
-
-    def packet(self, packet: engineio.Packet, at_ns: int) -> None:
-        self.messages.append(packet)
-
-    def lost(self, loss: Any, at_ns: int, finding: Any) -> None:
-        self.failure = (loss, finding)
+def told(arrivals: Iterable[Arrival]) -> tuple[list[Any], tuple[Any, ...]]:
+    """The messages of arrivals, and how they end; what depends on the reads is left out."""
+    messages = [(arrival.data, arrival.offset) for arrival in arrivals if isinstance(arrival, Data)]
+    ends = [arrival for arrival in arrivals if isinstance(arrival, Failed | Ended)]
+    return messages, tuple(ends)
 
 
 class LayerParser(ByteParser):
-    """A driver's layer: what it makes of the bytes of a connection, without the connection."""
+    """A protocol layer: what it makes of the bytes of a connection, without the connection."""
 
-    def __init__(self, transport: str, receive: Callable[[TargetSpec, Iterable[bytes]], Awaitable[Reading]]) -> None:
-        self._transport = transport
+    def __init__(self, receive: Callable[[Iterable[bytes]], Reading], *, deflate: bool = False) -> None:
         self._receive = receive
-
-    @functools.cached_property
-    def spec(self) -> TargetSpec:
-        headers = (("Sec-WebSocket-Extensions", "permessage-deflate"),) if self._transport == "deflate" else ()
-        dialect = load_dialect("openai-chat")
-        return TargetSpec("fuzz", dialect, "http://localhost/", headers=headers, limits=LIMITS)
+        self._deflate = deflate
 
     def pieces(self, data: bytes, cuts: Iterable[int]) -> list[Any]:
         # A decompressor that meets bad data gives nothing of that call: how far a broken body is read depends on the
         # split, and that it is broken does not.
-        return super().pieces(data, () if b"encoding" in data.lower() and self._transport != "deflate" else cuts)
+        return super().pieces(data, () if b"encoding" in data.lower() and not self._deflate else cuts)
 
     def read(self, pieces: Iterable[bytes]) -> Reading:
-        return LOOP.run_until_complete(self._receive(self.spec, pieces))
+        return self._receive(pieces)
 
     def soak(self, data: bytes) -> None:
         """A connection ends with its first mistake; `read` has shown what it keeps until then."""
 
 
-async def receive_websocket(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
-    seen = Seen()
-    wire = websocket_connection.WebSocketWire(spec, seen)
-    channel = FakeChannel()
+ENDPOINT = Endpoint("http://localhost/", limits=LIMITS)
+WHERE = locate(ENDPOINT.url)
 
-    async def open_fake(*_: Any, **__: Any) -> FakeChannel:
-        return channel
 
-    with mock.patch.object(websocket_connection, "open_channel", open_fake):
-        await wire.connect(endpoint(spec.url), spec.headers, {})
+def upgraded(headers: Iterable[tuple[str, str]]) -> WebSocketConnection:
+    """A WebSocket whose upgrade was answered; the answer depends on the request's key."""
+    connection = WebSocketConnection(WHERE, headers, LIMITS)
+    request = connection.upgrade({})
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", request)
+    assert key is not None
+    accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if b"deflate" in request else b""
+    connection.receive(head + extensions + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n", 0, kernel=False)
+    return connection
+
+
+def receive_websocket(headers: Iterable[tuple[str, str]], pieces: Iterable[bytes]) -> Reading:
+    connection = upgraded(headers)
+    arrivals: list[Arrival] = []
     for piece in pieces:
-        if piece and channel.open:
-            channel.layer.received(piece, 1, kernel=False)
-    if channel.open:
-        channel.layer.closed(1, reset=False)
-    return tuple(map(repr, seen.messages)), (), tuple(map(repr, seen.failure))
+        if piece and not connection.ended:
+            arrivals += connection.receive(piece, 1, kernel=False)
+            connection.outgoing()
+    messages, ends = told([*arrivals, *connection.closed(1, reset=False)])
+    return tuple(map(repr, messages)), (), tuple(map(repr, ends))
 
 
-async def receive_polling(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
-    seen = Seen()
-    channel = FakeChannel()
-    exchange = Exchange(channel, PollingTransport(spec, lambda: endpoint(spec.url), (), {}, seen), spec)
+def receive_polling(pieces: Iterable[bytes]) -> Reading:
+    http, reader = Http1Connection(ENDPOINT), PacketReader(LIMITS)
+    http.request(WHERE, Request(), {})
+    answer = reader.begin()
+    arrivals: list[Arrival] = []
     for piece in pieces:
-        if piece and channel.open and not exchange.finished.done():
-            exchange.received(piece, 1, kernel=False)
-    exchange.closed(1, reset=False)
-    try:
-        answer = exchange.finished.result()
-        outcome: tuple[Any, ...] = (answer.status, bytes(answer.excerpt))
-    except (RequestFailed, WireError) as failure:
-        outcome = (type(failure).__name__, str(failure))
-    return tuple(map(repr, seen.messages)), (), tuple(map(repr, outcome))
+        if piece and not answer.complete and answer.failure is None:
+            arrivals += reader.take(http.receive(piece, 1, kernel=False))
+    if not answer.complete and answer.failure is None:
+        arrivals += reader.take(http.closed(1, reset=False))
+    messages, ends = told(arrivals)
+    return tuple(map(repr, messages)), (), (*map(repr, ends), str(answer.failure))
 
 
-async def receive_stream(spec: TargetSpec, pieces: Iterable[bytes]) -> Reading:
-    record = StreamRecord("s", "t", spec.dialect.name, 0, 0)
-    recorder = Recorder(record, spec.dialect, keep_text=True)
-    channel = FakeChannel()
-    exchange = Http1Exchange(channel, spec, recorder)
+def receive_stream(pieces: Iterable[bytes]) -> Reading:
+    dialect = load_dialect("openai-chat")
+    record = StreamRecord("s", "t", dialect.name, 0, 0)
+    http = Http1Connection(ENDPOINT)
+    http.request(WHERE, Request(), {})
+    decoding = ResponseDecoding(Recorder(record, dialect, keep_text=True), dialect.transport, LIMITS)
     for piece in pieces:
-        if piece and channel.open and not exchange.finished.done():
-            exchange.received(piece, 1, kernel=False)
-    if not exchange.finished.done():
-        exchange.closed(1, reset=False)
+        if piece and decoding.progress < Progress.ABANDONED:
+            decoding.take(http.receive(piece, 1, kernel=False))
+    if decoding.progress is Progress.ABANDONED:
+        decoding.take([Ended(1, Ending.CLIENT)])
+    decoding.take(http.closed(1, reset=False))
     outcome = (record.outcome, record.error, record.error_message, record.status, record.terminal_event)
     events = tuple(zip(record.events.name, record.events.chars, strict=True))
     findings = tuple(sorted(map(repr, record.findings)))
     return tuple(map(repr, events)), findings, tuple(map(repr, outcome))
 
 
+DEFLATE = (("Sec-WebSocket-Extensions", "permessage-deflate"),)
 PARSERS: dict[str, ByteParser | FrameParser] = {
     "sse": ByteParser(lambda: capture_decoder("sse", LIMITS)),
     "ndjson": ByteParser(lambda: capture_decoder("ndjson", LIMITS)),
@@ -301,12 +268,11 @@ PARSERS: dict[str, ByteParser | FrameParser] = {
     "socketio": ByteParser(lambda: capture_decoder("socketio", LIMITS)),
     "polling": ByteParser(lambda: engineio.PayloadDecoder(LIMITS)),
     "frames": FrameParser(),
-    "websocket-frames": LayerParser("", receive_websocket),
-    "websocket-deflate": LayerParser("deflate", receive_websocket),
-    "http-polling": LayerParser("", receive_polling),
-    "http-stream": LayerParser("", receive_stream),
+    "websocket-frames": LayerParser(functools.partial(receive_websocket, ())),
+    "websocket-deflate": LayerParser(functools.partial(receive_websocket, DEFLATE), deflate=True),
+    "http-polling": LayerParser(receive_polling),
+    "http-stream": LayerParser(receive_stream),
 }
-LOOP = asyncio.new_event_loop()
 
 _SOCKETIO_WORDS: list[bytes] = [
     *(
@@ -567,7 +533,7 @@ def fuzz_with_atheris(wire: str, seconds: int, seed: int, folder: Path) -> NoRet
     """Coverage-guided, by libFuzzer; it ends the process itself, with the first input that breaks the property."""
     import atheris
 
-    packages = ("streambench.wire.", "streambench.drivers.", "websockets.")
+    packages = ("streambench.wire.", "streambench.transport.", "streambench.record.", "websockets.")
     for name in [name for name in sys.modules if name.startswith(packages)]:
         module = sys.modules[name]
         for value in vars(module).values():

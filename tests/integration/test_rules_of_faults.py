@@ -17,11 +17,12 @@ import pytest
 
 from streambench.analysis.alignment import compare
 from streambench.dialects import load_dialect
-from streambench.drivers.session import open_session
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import open_session
 from streambench.findings import Severity
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.target import Endpoint, Timeouts
 from streambench.units import NS_PER_MS, NS_PER_S
 
 TEXT = "One two three “four” five six seven eight."
@@ -60,7 +61,7 @@ async def stream(upstream: str, dialect_name: str, *faults: Any, idle_ms: int = 
         plan = await client.post("/_mock/plans", json={"id": mark, "text": TEXT, "faults": list(faults)})
         assert plan.status_code == 201, plan.text
         timeouts = Timeouts(idle_ns=idle_ms * NS_PER_MS, first_chunk_ns=30 * NS_PER_S)
-        session = open_session(TargetSpec("t", dialect, upstream + PATHS[dialect_name], timeouts=timeouts))
+        session = open_session(TargetSpec("t", dialect, Endpoint(upstream + PATHS[dialect_name], timeouts=timeouts)))
         now = time.monotonic_ns()
         record = StreamRecord("1", "t", dialect_name, now, now)
         await session.stream(f"Hello [[sb:{mark}]]", Recorder(record, dialect, keep_text=True))

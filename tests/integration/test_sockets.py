@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from streambench.dialects import load_dialect
-from streambench.drivers.session import open_session
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import open_session
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.target import Endpoint, Timeouts
 from streambench.units import NS_PER_S
 
 USERS = 60
@@ -39,7 +40,9 @@ async def test_many_users_at_once(dialect: str, scheme: str, query: str, start_m
     servers = start_mock("--profile", "instant", "--tokens", "30")
     loaded = load_dialect(dialect)
     url = servers.chat.replace("http", scheme) + query
-    spec = TargetSpec(dialect, loaded, url, headers=(("Authorization", "Bearer alice-token"),), timeouts=PATIENT)
+    spec = TargetSpec(
+        dialect, loaded, Endpoint(url, headers=(("Authorization", "Bearer alice-token"),), timeouts=PATIENT)
+    )
     async with httpx.AsyncClient(base_url=servers.openai, trust_env=False) as admin:
         (await admin.post("/_mock/plans", json={"id": "many"})).raise_for_status()
         descriptors, tasks = len(list(OPEN_FILES.iterdir())), len(asyncio.all_tasks())

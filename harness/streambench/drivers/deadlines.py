@@ -1,83 +1,57 @@
-"""The three timeouts of a stream, watched by one timer that is moved only when it fires.
+"""The three timeouts of a stream, as arithmetic: when to look again, or what has come too late.
 
-Re-arming a timer for every read would cost more than reading. So a read only notes its time, and a timer that fires
-too early looks at what has happened since and sets itself anew.
+Setting a timer anew for every read would cost more than reading. So one timer is set for the next moment at which
+something could be too late, and when it fires, the stream is looked at: what has come since moves that moment.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-
-from streambench.clock import MonotonicClock
-from streambench.drivers.target import Timeouts
-from streambench.endings import ErrorClass
-from streambench.record.recorder import Recorder
+from streambench.endings import Ending, ErrorClass
+from streambench.record.decoding import Progress
+from streambench.transport.arrivals import Arrival, Ended, Failed
+from streambench.transport.target import Timeouts
 from streambench.units import NS_PER_S, format_duration
 
 LINGER_NS = NS_PER_S  # how long a server may take to end a response whose terminal event has come
 
-_clock = MonotonicClock()
-
 
 class Deadlines:
-    """Fails the recorder and calls `expired` when the first content, the next read or the end comes too late.
+    """When the first content, the next read, or the end of a stream that began at `started_ns` is too late."""
 
-    After the terminal event it calls `expired` without a failure where the response does not end within `LINGER_NS`.
-    """
-
-    def __init__(self, timeouts: Timeouts, recorder: Recorder, expired: Callable[[], None]) -> None:
+    def __init__(self, timeouts: Timeouts, started_ns: int) -> None:
         self._timeouts = timeouts
-        self._recorder = recorder
-        self._expired = expired
-        self._loop = asyncio.get_running_loop()
-        self._started_ns = self.last_read_ns = _clock.now_ns()
-        self._lingering_ns: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._arm(min(timeouts.first_chunk_ns, timeouts.idle_ns, timeouts.total_ns))
+        self._started_ns = started_ns
+        self._complete_ns: int | None = None
 
-    def lingering(self) -> None:
+    def complete(self, now_ns: int) -> None:
         """The terminal event has come: only the end of the response is awaited, whatever comes until then."""
-        self._lingering_ns = _clock.now_ns()
-        self._arm(LINGER_NS)
+        if self._complete_ns is None:
+            self._complete_ns = now_ns
 
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def next_ns(self, progress: Progress, alive_ns: int | None) -> int:
+        """The moment at which the stream is too late, if nothing comes until then."""
+        return self._next(progress, alive_ns)[0]
 
-    def _arm(self, wait_ns: int) -> None:
-        self.stop()
-        self._timer = self._loop.call_later(wait_ns / NS_PER_S, self._look)
+    def expired(self, progress: Progress, alive_ns: int | None, now_ns: int) -> list[Arrival]:
+        """How a stream ends for which that moment has come. After the terminal event it is no failure."""
+        _, error, waited_ns = self._next(progress, alive_ns)
+        ended = Ended(now_ns, Ending.TIMEOUT)
+        if error is None:
+            return [ended]
+        return [Failed(now_ns, error, f"{_WAITED_FOR[error]} within {format_duration(waited_ns)}"), ended]
 
-    def _look(self) -> None:
-        now_ns = _clock.now_ns()
-        recorder, timeouts = self._recorder, self._timeouts
-        if recorder.done:
-            since_ns = self.last_read_ns if self._lingering_ns is None else self._lingering_ns
-            due_ns, error, waited_ns = since_ns + LINGER_NS, None, LINGER_NS
+    def _next(self, progress: Progress, alive_ns: int | None) -> tuple[int, ErrorClass | None, int]:
+        timeouts, started_ns = self._timeouts, self._started_ns
+        alive_ns = started_ns if alive_ns is None else max(alive_ns, started_ns)
+        if progress >= Progress.COMPLETE:
+            since_ns = alive_ns if self._complete_ns is None else self._complete_ns
+            return since_ns + LINGER_NS, None, LINGER_NS
+        total = (started_ns + timeouts.total_ns, ErrorClass.TIMEOUT_TOTAL, timeouts.total_ns)
+        if progress is Progress.STREAMING:
+            sooner = (alive_ns + timeouts.idle_ns, ErrorClass.TIMEOUT_IDLE, timeouts.idle_ns)
         else:
-            due_ns, error, waited_ns = self._started_ns + timeouts.total_ns, ErrorClass.TIMEOUT_TOTAL, timeouts.total_ns
-            if recorder.first_content_came:
-                next_ns, why, limit_ns = (
-                    self.last_read_ns + timeouts.idle_ns,
-                    ErrorClass.TIMEOUT_IDLE,
-                    timeouts.idle_ns,
-                )
-            else:
-                next_ns, why, limit_ns = (
-                    self._started_ns + timeouts.first_chunk_ns,
-                    ErrorClass.TIMEOUT_FIRST_CHUNK,
-                    timeouts.first_chunk_ns,
-                )
-            if next_ns < due_ns:
-                due_ns, error, waited_ns = next_ns, why, limit_ns
-        if now_ns < due_ns:
-            self._arm(due_ns - now_ns)
-            return
-        if error is not None:
-            recorder.fail(error, f"{_WAITED_FOR[error]} within {format_duration(waited_ns)}")
-        self._expired()
+            sooner = (started_ns + timeouts.first_chunk_ns, ErrorClass.TIMEOUT_FIRST_CHUNK, timeouts.first_chunk_ns)
+        return sooner if sooner[0] < total[0] else total
 
 
 _WAITED_FOR = {

@@ -1,76 +1,53 @@
-"""What a socket is to a user of it: a link that carries requests out and messages in, until it is lost."""
+"""What a socket is to a user of it: a link that carries requests out and arrivals in, until it is lost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+from urllib.parse import quote
 
 from streambench.dialects import RenderedRequest
-from streambench.endings import Ending, ErrorClass
-from streambench.findings import Finding
-from streambench.wire.limits import OversizeError, WireError
-from streambench.wire.message import WireMessage
-
-
-@dataclass(slots=True, frozen=True)
-class Loss:
-    """Why a link is of no more use. `error` is None where the server left in order; then the ending says how."""
-
-    ending: Ending
-    close_code: int | None = None
-    error: str | None = None
-    message: str = ""
-
-    @classmethod
-    def unreadable(cls, error: WireError) -> Loss:
-        """What the server sent cannot be read any further, so we leave."""
-        error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
-        return cls(Ending.CLIENT, None, error_class, str(error))
-
-    def __str__(self) -> str:
-        if self.message:
-            return self.message
-        code = f" (close code {self.close_code})" if self.close_code is not None else ""
-        return f"the server ended the connection{code}"
+from streambench.dialects.templates import fill
+from streambench.drivers.target import TargetSpec
+from streambench.record.sockets import SocketReader
+from streambench.transport.arrivals import Arrival
+from streambench.transport.target import Location, locate
 
 
 class Receiver(Protocol):
-    """Who takes what a link brings, in the callback that read it."""
+    """Who takes what a link brings, in the callback that read it. It gives every arrival to the link's reader."""
 
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        """The socket brought `size` bytes at `at_ns`; the messages that they complete follow."""
-        ...
-
-    def message(self, message: WireMessage, at_ns: int) -> None: ...
-
-    def read_ended(self) -> None:
-        """All messages of that read have been given."""
-        ...
-
-    def lost(self, loss: Loss, at_ns: int) -> None:
-        """Nothing more will come. Called once."""
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """What one read brought."""
         ...
 
 
 class Link(Protocol):
-    """A socket to the server. `offset` counts the bytes of messages that came so far."""
+    """A socket to the server, and the reader of what comes on it."""
 
     receiver: Receiver
 
     @property
-    def open(self) -> bool: ...
+    def reader(self) -> SocketReader:
+        """The reader of what comes, for as long as the link lives."""
+        ...
+
+    @property
+    def open(self) -> bool:
+        """Whether a request can be sent."""
+        ...
 
     async def start(self) -> None:
         """Connect. Raises SetupError."""
         ...
 
-    def send(self, request: RenderedRequest) -> None: ...
+    def send(self, request: RenderedRequest) -> None:
+        """Send what a request says. On a link that is gone it is lost, and its loss was told."""
+        ...
 
     async def flushed(self) -> int | None:
         """Return when what was sent is with the kernel; says since when, where `send` itself did not hand it over."""
         ...
-
-    def take_findings(self) -> list[Finding]: ...
 
     def abort(self) -> None:
         """Close at once."""
@@ -82,16 +59,21 @@ class Link(Protocol):
 
 
 class Unattended:
-    """The receiver between two replies."""
+    """The receiver between two replies: what comes belongs to none."""
 
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        pass
+    def __init__(self, reader: SocketReader) -> None:
+        self._reader = reader
 
-    def message(self, message: WireMessage, at_ns: int) -> None:
-        pass
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Let the reader see it, and drop the messages and findings."""
+        for arrival in arrivals:
+            self._reader.read(arrival)
+        self._reader.take_findings()
 
-    def read_ended(self) -> None:
-        pass
 
-    def lost(self, loss: Loss, at_ns: int) -> None:
-        pass
+def destination(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[Location, list[tuple[str, str]]]:
+    """Where a target's socket is, and the headers to open it with; the target's own come last, and win."""
+    template = spec.dialect.request
+    path = fill(template.path, {name: quote(value, safe="") for name, value in variables.items()})
+    headers = fill(dict(template.headers), variables)
+    return locate(spec.endpoint.url, path), [*headers.items(), *spec.endpoint.headers]

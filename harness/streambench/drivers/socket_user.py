@@ -7,17 +7,22 @@ of the old reply; so it is closed, and the next prompt finds a new one, set up a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streambench.clock import MonotonicClock
 from streambench.dialects.templates import SetupStep
-from streambench.drivers.link import Link, Loss, Receiver, Unattended
-from streambench.drivers.reply import Reply
-from streambench.drivers.session import SetupError, http_setup
+from streambench.drivers.failures import SetupError
+from streambench.drivers.link import Link, Unattended
+from streambench.drivers.setup import http_setup, is_connect
+from streambench.drivers.stream import RunningStream
 from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
+from streambench.record.decoding import SocketDecoding, StreamDecoding, open_decoding
 from streambench.record.recorder import Recorder
+from streambench.record.sockets import SocketReader
+from streambench.record.tap import Setting
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
 from streambench.units import NS_PER_S, format_duration
 from streambench.wire.message import WireMessage
 
@@ -27,24 +32,24 @@ MAX_KEPT_BYTES = 8 << 20
 _clock = MonotonicClock()
 
 
-class Inbox(Unattended):
+class Inbox:
     """The receiver during setup: keeps the messages until a step has taken them."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: SocketReader) -> None:
+        self._reader = reader
         self._messages: list[WireMessage] = []
-        self._loss: Loss | None = None
         self._changed = asyncio.Event()
 
-    def message(self, message: WireMessage, at_ns: int) -> None:
-        if len(self._messages) < MAX_KEPT_MESSAGES and message.offset < MAX_KEPT_BYTES:
-            self._messages.append(message)
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Keep the messages of a read, as far as there is room."""
+        for arrival in arrivals:
+            for message in self._reader.read(arrival):
+                if len(self._messages) < MAX_KEPT_MESSAGES and message.offset < MAX_KEPT_BYTES:
+                    self._messages.append(message)
+        self._reader.take_findings()
         self._changed.set()
 
-    def lost(self, loss: Loss, at_ns: int) -> None:
-        self._loss = loss
-        self._changed.set()
-
-    async def take(self, wanted: Callable[[WireMessage], bool]) -> WireMessage:
+    async def pick(self, wanted: Callable[[WireMessage], bool]) -> WireMessage:
         """The first message that `wanted` says yes to; it is asked once for each. Raises SetupError at a loss."""
         looked_at = 0
         while True:
@@ -52,8 +57,9 @@ class Inbox(Unattended):
                 if wanted(self._messages[i]):
                     return self._messages.pop(i)
             looked_at = len(self._messages)
-            if self._loss is not None:
-                raise SetupError(self._loss.error or ErrorClass.SETUP, str(self._loss))
+            loss = self._reader.loss
+            if loss is not None:
+                raise SetupError(loss.error or ErrorClass.SETUP, str(loss))
             self._changed.clear()
             await self._changed.wait()
 
@@ -65,7 +71,7 @@ class SocketUser:
         self,
         spec: TargetSpec,
         variables: dict[str, str],
-        open_link: Callable[[TargetSpec, Mapping[str, str], dict[str, str], Receiver], Link],
+        open_link: Callable[[TargetSpec, Mapping[str, str], dict[str, str]], Link],
     ) -> None:
         self._spec = spec
         self.variables = variables
@@ -83,54 +89,58 @@ class SocketUser:
 
     async def stream(self, prompt: str, recorder: Recorder) -> None:
         """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        reused = self._link is not None and self._link.open
         try:
-            link = await self._connected(recorder)
+            link = self._link if reused and self._link is not None else await self._connect()
         except SetupError as failure:
-            recorder.fail(failure.error, str(failure))
-            recorder.end(Ending.NOT_CONNECTED, _clock.now_ns())
+            now_ns = _clock.now_ns()
+            self._without_link(recorder).take(
+                [Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)]
+            )
             return
         except asyncio.CancelledError:
-            recorder.censor(_clock.now_ns())
+            self._without_link(recorder).take([Cancelled(_clock.now_ns())])
             raise
         request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
-        link.take_findings()  # those of setup, and of what came between the replies
-        reply = Reply(link, self._spec, recorder)
+        decoding = SocketDecoding(recorder, link.reader)
+
+        def over(usable: bool) -> None:
+            if usable:
+                link.receiver = Unattended(link.reader)
+            else:
+                link.abort()
+
+        decoding.take([Connected(_clock.now_ns() if reused else self._connected_ns, reused)])
+        reply = RunningStream(decoding, self._spec.endpoint.timeouts, over, on_socket=True)
         link.receiver = reply
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
-            recorder.sent(_clock.now_ns())
+            reply.take([Sent(_clock.now_ns())])
             link.send(request)
             sent_ns = await link.flushed()
             if sent_ns is not None:
-                recorder.sent(sent_ns)
+                reply.take([Sent(sent_ns)])
             await reply.finished
         except asyncio.CancelledError:
-            reply.stop()
+            reply.cancel()
             link.abort()
-            recorder.censor(_clock.now_ns())
             raise
-        if reply.usable:
-            link.receiver = Unattended()
-        else:
-            link.abort()
 
     async def close(self) -> None:
+        """Close the connection as its protocol asks for it."""
         if self._link is not None:
             await self._link.close()
 
-    async def _connected(self, recorder: Recorder) -> Link:
-        if self._link is not None and self._link.open:
-            recorder.connected(_clock.now_ns(), reused=True)
-            return self._link
-        link = await self._connect()
-        recorder.connected(self._connected_ns)
-        return link
+    def _without_link(self, recorder: Recorder) -> StreamDecoding:
+        """The decoding of a stream that was never sent."""
+        return open_decoding(recorder, Setting(self._spec.dialect.transport, self._spec.endpoint.limits))
 
     async def _connect(self) -> Link:
-        inbox = Inbox()
         variables = self._spec.dialect.with_defaults(self.variables)
-        link = self._open_link(self._spec, variables, self._cookies, inbox)
-        connect_s = self._spec.timeouts.connect_ns / NS_PER_S
+        link = self._open_link(self._spec, variables, self._cookies)
+        inbox = Inbox(link.reader)
+        link.receiver = inbox
+        connect_s = self._spec.endpoint.timeouts.connect_ns / NS_PER_S
         try:
             try:
                 async with asyncio.timeout(connect_s):
@@ -144,7 +154,7 @@ class SocketUser:
         except BaseException:
             link.abort()
             raise
-        link.receiver = Unattended()
+        link.receiver = Unattended(link.reader)
         self._link = link
         return link
 
@@ -167,10 +177,10 @@ class SocketUser:
                 raise SetupError(ErrorClass.SETUP, f"instead of {step.wait_for!r} came {name!r}: {str(said)[:200]}")
             return False
 
-        wait_ns = self._spec.timeouts.first_chunk_ns
+        wait_ns = self._spec.endpoint.timeouts.first_chunk_ns
         try:
             async with asyncio.timeout(wait_ns / NS_PER_S):
-                await inbox.take(is_awaited)
+                await inbox.pick(is_awaited)
         except TimeoutError:
             waited = format_duration(wait_ns)
             raise SetupError(ErrorClass.SETUP, f"{step.wait_for!r} did not come within {waited}") from None
@@ -179,8 +189,3 @@ class SocketUser:
                 self.variables.update(step.capture_from(data))
             except LookupError as error:
                 raise SetupError(ErrorClass.SETUP, str(error)) from error
-
-
-def is_connect(step: SetupStep) -> bool:
-    """Whether a step is the payload of Socket.IO's own CONNECT: no client can emit an event of that name."""
-    return step.request.emit is not None and step.request.emit[0] == "connect"

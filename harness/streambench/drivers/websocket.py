@@ -3,79 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from streambench.dialects import RenderedRequest
-from streambench.dialects.templates import fill
-from streambench.drivers.connect import Endpoint, endpoint
-from streambench.drivers.link import Loss, Receiver
+from streambench.drivers.failures import SetupError
+from streambench.drivers.link import Receiver, Unattended, destination
 from streambench.drivers.target import TargetSpec
-from streambench.drivers.websocket_connection import WebSocketWire
-from streambench.findings import Finding
-from streambench.wire.message import WireMessage
+from streambench.record.sockets import WebSocketReader
+from streambench.transport.aio.websocket import WebSocketTransport
+from streambench.transport.arrivals import Arrival
+from streambench.transport.failures import ConnectFailure
 
 
 class WebSocketLink:
     """A link whose messages are the WebSocket's own."""
 
-    def __init__(
-        self, spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str], receiver: Receiver
-    ) -> None:
-        self.receiver = receiver
+    def __init__(self, spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> None:
+        self.reader = WebSocketReader()
+        self.receiver: Receiver = Unattended(self.reader)
         self._spec = spec
         self._variables = variables
         self._cookies = cookies
-        self._wire = WebSocketWire(spec, self)
-        self._offset = 0
-        self._findings: list[Finding] = []
+        self._transport = WebSocketTransport(spec.endpoint, self._take)
 
     @property
     def open(self) -> bool:
-        return self._wire.open
+        """Whether a request can be sent."""
+        return self._transport.open
 
     async def start(self) -> None:
+        """Connect and upgrade. Raises SetupError."""
         where, headers = destination(self._spec, self._variables)
-        await self._wire.connect(where, headers, self._cookies)
+        try:
+            await self._transport.connect(where, headers, self._cookies)
+        except ConnectFailure as failure:
+            raise SetupError(failure.error, str(failure)) from failure
 
     def send(self, request: RenderedRequest) -> None:
+        """Send the request's texts, each as one message."""
         for text in request.send:
-            self._wire.send(text)
+            self._transport.send(text)
 
     async def flushed(self) -> int | None:
-        return await self._wire.flushed()
-
-    def take_findings(self) -> list[Finding]:
-        taken, self._findings = self._findings, []
-        return taken
+        """Return when what was sent is with the kernel; says since when, where that was later than `send`."""
+        return await self._transport.flushed()
 
     def abort(self) -> None:
-        self._wire.abort()
+        """Close at once."""
+        self._transport.abort()
 
     async def close(self) -> None:
-        await self._wire.close()
+        """Send a Close and wait shortly for the server's."""
+        await self._transport.close()
 
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        self.receiver.read(at_ns, size, kernel=kernel)
-
-    def frame(self, data: str | bytes, size: int, at_ns: int) -> None:
-        message = (
-            WireMessage(data, self._offset) if isinstance(data, str) else WireMessage("", self._offset, binary=data)
-        )
-        self._offset += size
-        self.receiver.message(message, at_ns)
-
-    def read_ended(self) -> None:
-        self.receiver.read_ended()
-
-    def lost(self, loss: Loss, at_ns: int, finding: Finding | None) -> None:
-        if finding is not None:
-            self._findings.append(finding)
-        self.receiver.lost(loss, at_ns)
-
-
-def destination(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[Endpoint, list[tuple[str, str]]]:
-    """Where a target's socket is, and the headers to open it with; the target's own come last, and win."""
-    template = spec.dialect.request
-    path = fill(template.path, {name: quote(value, safe="") for name, value in variables.items()})
-    headers = fill(dict(template.headers), variables)
-    return endpoint(spec.url, path), [*headers.items(), *spec.headers]
+    def _take(self, arrivals: list[Arrival]) -> None:
+        self.receiver.take(arrivals)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from streambench.clock import Clock, MonotonicClock
-from streambench.drivers.session import open_session as connect
+from streambench.drivers.users import open_session as connect
 from streambench.load.phase import Executor, Phase
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario

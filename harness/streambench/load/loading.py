@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from streambench.analysis.gates import Gate, GateError, parse_gate
-from streambench.drivers.target import Timeouts
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
 from streambench.load.prompts import Prompts, read_prompts
@@ -37,6 +36,7 @@ from streambench.load.scenario import (
 from streambench.load.targets import SUFFIXES, Target, TargetReader
 from streambench.load.values import Values
 from streambench.located import Located, read_document, read_yaml
+from streambench.transport.target import Timeouts
 
 MAX_FILE_BYTES = 1 << 20
 MAX_INDEX_DIGITS = 6

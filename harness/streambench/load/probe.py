@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.session import SetupError, open_session
+from streambench.drivers.failures import SetupError
+from streambench.drivers.users import open_session
 from streambench.errors import TargetUnreachable
 from streambench.load.scenario import Scenario
 from streambench.load.streams import begin_stream

@@ -13,7 +13,7 @@ from typing import Any
 
 from streambench import __version__
 from streambench.clock import MonotonicClock
-from streambench.drivers.session import open_session
+from streambench.drivers.users import open_session
 from streambench.errors import ConfigurationError
 from streambench.load.engine import Engine
 from streambench.load.progress import Progress
@@ -101,7 +101,7 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
             target.name: {
                 "dialect": target.spec.dialect.name,
                 "transport": target.spec.dialect.transport,
-                "url": target.spec.url,
+                "url": target.spec.endpoint.url,
                 "two_sided": target.two_sided,
             }
             for target in scenario.targets

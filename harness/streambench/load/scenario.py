@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from streambench.analysis.gates import Gate
-from streambench.drivers.target import Timeouts
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.gate_pattern import gate_pattern
 from streambench.load.kinds import Duration, Integer, Number, Plain, Schema
@@ -21,6 +20,7 @@ from streambench.load.serve import MAX_SEED, Serve, ServeKind
 from streambench.load.targets import Target
 from streambench.load.values import Values
 from streambench.located import Located
+from streambench.transport.target import Timeouts
 from streambench.units import NS_PER_MS
 
 VERSION_NUMBER = 1

@@ -41,4 +41,4 @@ def begin_stream(
         mark=mark,
     )
     keep_text = keep_text or plan is not None
-    return record, Recorder(record, spec.dialect, keep_text=keep_text, max_events=spec.limits.max_events), text
+    return record, Recorder(record, spec.dialect, keep_text=keep_text, max_events=spec.endpoint.limits.max_events), text

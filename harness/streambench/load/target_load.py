@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from streambench.clock import Clock
-from streambench.drivers.session import SetupError, UserSession
+from streambench.drivers.failures import SetupError
 from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import UserSession
 from streambench.endings import Ending
 from streambench.load.progress import TargetProgress
 from streambench.load.prompts import Prompts

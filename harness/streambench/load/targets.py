@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 from streambench.dialects import Dialect, SetupStep, bundled_dialects, load_dialect
 from streambench.dialects.requests import read_setup_step
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.target import TargetSpec
 from streambench.errors import ConfigurationError
 from streambench.files import is_there
 from streambench.load.fields import Field, Given, Nested, Section
@@ -29,6 +29,7 @@ from streambench.load.kinds import (
 from streambench.load.secrets import SECRET_HEADERS
 from streambench.load.values import Values
 from streambench.located import Located
+from streambench.transport.target import Endpoint, Timeouts
 
 SUFFIXES = (".yaml", ".yml")
 SCHEMES = {
@@ -176,9 +177,10 @@ class Target:
             return text
 
         spec = replace(
-            self.spec,
-            url=fill(self.spec.url),
-            headers=tuple((name, fill(value)) for name, value in self.spec.headers),
+            self.spec.reached(
+                url=fill(self.spec.endpoint.url),
+                headers=tuple((name, fill(value)) for name, value in self.spec.endpoint.headers),
+            ),
             variables={name: fill(value) for name, value in self.spec.variables.items()},
         )
         return replace(self, spec=spec, upstream=None if self.upstream is None else fill(self.upstream))
@@ -200,19 +202,16 @@ class TargetReader:
         steps = dialect.setup if setup is None else setup
         variables = self._variables(given, dialect, steps)
         self._check_placeholders(given, dialect, steps, variables)
-        spec = TargetSpec(
-            name=name if name is not None else dialect.name,
-            dialect=dialect,
+        endpoint = Endpoint(
             url=self._url(given, dialect),
             headers=tuple(headers.items()),
-            variables=variables,
-            setup=setup,
             tls_verify=self._tls(given),
             http=self._http(given, dialect),
             proxy=self._proxy(given.get(PROXY)),
             timeouts=self._timeouts,
             stamps=given[STAMPS],
         )
+        spec = TargetSpec(name if name is not None else dialect.name, dialect, endpoint, variables, setup)
         return Target(spec, self._upstream(given.get(UPSTREAM)))
 
     def _dialect(self, given: Given) -> Dialect:

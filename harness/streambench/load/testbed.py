@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from streambench.drivers.connect import ConnectFailure, endpoint, open_channel
 from streambench.errors import TargetUnreachable
 from streambench.load.scenario import Scenario
 from streambench.load.servers import BundledServers
 from streambench.load.targets import Target
 from streambench.record.model import StreamRecord
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.failures import ConnectFailure
+from streambench.transport.target import locate
 from streambench.upstream.journal import JournalFeed
 from streambench.upstream.plans import Plan, delete_plans, post_plans
 
@@ -71,7 +73,7 @@ async def preflight(scenario: Scenario) -> None:
 
     async def reach(target: Target) -> str | None:
         try:
-            channel = await open_channel(target.spec, endpoint(target.spec.url))
+            channel = await open_channel(target.spec.endpoint, locate(target.spec.endpoint.url))
         except ConnectFailure as failure:
             return f"{target.name}: {failure}"
         channel.close()

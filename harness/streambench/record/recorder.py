@@ -11,6 +11,7 @@ from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding
 from streambench.printable import printable
 from streambench.record.model import Outcome, StreamRecord
+from streambench.record.tap import Tap
 from streambench.rules import Rule, declare
 from streambench.wire.message import WireMessage
 
@@ -36,23 +37,47 @@ _TIMEOUTS = {*_SILENCES, ErrorClass.TIMEOUT_TOTAL}
 class Recorder:
     """The one who writes a `StreamRecord`, from the connection's first moment to the end of the stream.
 
-    `keep_text` keeps the content itself, for comparison with what an upstream wrote.
+    `keep_text` keeps the content itself, for comparison with what an upstream wrote. `tap` is given every arrival that
+    the record is made of. `done`: the stream is complete or has failed. `unreadable`: nothing more that comes can
+    change what it is, for it has failed by something else than an event that says so. `ended`: it is over.
     """
 
-    __slots__ = ("_ended", "_keep_text", "_max_events", "_read", "_stream", "_text", "_text_chars", "done", "record")
+    __slots__ = (
+        "_read",
+        "_stream",
+        "_text",
+        "_text_chars",
+        "content_came",
+        "done",
+        "ended",
+        "keep_text",
+        "max_events",
+        "record",
+        "tap",
+        "unreadable",
+    )
 
     def __init__(
-        self, record: StreamRecord, dialect: Dialect, *, keep_text: bool, max_events: int = MAX_EVENTS
+        self,
+        record: StreamRecord,
+        dialect: Dialect,
+        *,
+        keep_text: bool,
+        max_events: int = MAX_EVENTS,
+        tap: Tap | None = None,
     ) -> None:
         self.record = record
-        self.done = False  # the stream is complete or has failed: the driver may leave
+        self.tap = tap
+        self.done = False
+        self.unreadable = False
+        self.ended = False
+        self.content_came = False
         self._stream = DialectStream(dialect)
-        self._keep_text = keep_text
-        self._max_events = max_events
+        self.keep_text = keep_text
+        self.max_events = max_events
         self._text: list[str] = []
         self._text_chars = 0
         self._read = -1
-        self._ended = False
 
     def connected(self, at_ns: int, *, reused: bool = False) -> None:
         """The connection is ready for the request, TLS and upgrade included."""
@@ -88,9 +113,11 @@ class Recorder:
             return
         chars = len(event.content)
         record.events.append(at_ns, event.name, chars, max(self._read, 0))
-        if chars and self._keep_text and self._text_chars < MAX_TEXT_CHARS:
-            self._text.append(event.content)
-            self._text_chars += chars
+        if chars:
+            self.content_came = True
+            if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
+                self._text.append(event.content)
+                self._text_chars += chars
         if event.findings:
             self.findings(event.findings)
         if self._stream.complete:
@@ -98,8 +125,8 @@ class Recorder:
             self.done = True
         if event.error is not None:
             self.fail(ErrorClass.ERROR_EVENT, event.error)
-        elif len(record.events) >= self._max_events:
-            self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self._max_events:,} events")
+        elif len(record.events) >= self.max_events:
+            self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
 
     def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
         """Keep what a decoder or the dialect found; of one stream, the first hundred."""
@@ -110,8 +137,10 @@ class Recorder:
                 self.record.findings_dropped += 1
 
     def fail(self, error: str, message: str) -> None:
-        """The stream has failed; the first reason stands."""
+        """The stream has failed; the first reason stands. An error event may be followed by more of the protocol."""
         self.done = True
+        if error != ErrorClass.ERROR_EVENT:
+            self.unreadable = True
         if self.record.error is None:
             self.record.outcome = Outcome.FAILED
             self.record.error = str(error)
@@ -128,7 +157,7 @@ class Recorder:
 
     def censor(self, at_ns: int) -> None:
         """We ended the stream while it was still open, because the run had to end."""
-        if self._ended:
+        if self.ended:
             return
         self._finish(Ending.CLIENT, at_ns)
         if self.record.error is None and not self._stream.complete:
@@ -136,7 +165,7 @@ class Recorder:
 
     def end(self, ending: Ending, at_ns: int, close_code: int | None = None) -> None:
         """The stream is over. Ending it a second time changes nothing."""
-        if self._ended:
+        if self.ended:
             return
         record = self.record
         record.close_code = close_code
@@ -159,19 +188,14 @@ class Recorder:
                 self.fail(ErrorClass.DISCONNECT, f"the stream ended before its terminal event{code}")
 
     def _finish(self, ending: Ending, at_ns: int) -> None:
-        self._ended = True
+        self.ended = True
         self.done = True
         record = self.record
         record.ending = ending
         record.end_ns = at_ns
         record.tokens = self._stream.tokens
-        if self._keep_text:
+        if self.keep_text:
             record.text = "".join(self._text)
-
-    @property
-    def first_content_came(self) -> bool:
-        """Whether any content has come, for the driver's choice between its two timeouts."""
-        return self._text_chars > 0 or any(self.record.events.chars)
 
 
 def wrong_content_type(expected: str, got: str) -> Finding:

@@ -22,13 +22,19 @@ import zstandard
 
 from streambench.dialects import load_dialect
 from streambench.dialects.requests import read_setup_step
-from streambench.drivers import http1
-from streambench.drivers.session import SetupError, UserSession, open_session
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers import http_user
+from streambench.drivers.failures import SetupError
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import UserSession, open_session
 from streambench.endings import Ending, ErrorClass
 from streambench.located import read_yaml
+from streambench.record.decoding import Progress, ResponseDecoding
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.http1 import Http1Connection
+from streambench.transport.requests import Request
+from streambench.transport.target import Endpoint, Timeouts, locate
 from streambench.wire.limits import WireLimits
 
 MS = 1_000_000
@@ -142,7 +148,8 @@ async def user(server: Server, stream_of: Any) -> AsyncIterator[Callable[..., Us
 
     def make(*scripts: Sequence[Act], **changes: Any) -> User:
         server.scripts = list(scripts)
-        spec = replace(TargetSpec("t", DIALECT, server.url, setup=()), **changes)
+        of_spec = {name: changes.pop(name) for name in ("dialect", "setup") if name in changes}
+        spec = replace(TargetSpec("t", DIALECT, Endpoint(**{"url": server.url, **changes}), setup=()), **of_spec)
         users.append(User(open_session(spec, {}), spec, stream_of))
         return users[-1]
 
@@ -180,41 +187,25 @@ async def test_every_framing_of_a_body(user: MakeUser, response: Sequence[Act], 
     assert record.wire_bytes == sum(len(act) for act in response if isinstance(act, bytes))
 
 
-class Wire:
-    """A channel without a network: what is written is dropped, and the test plays the server."""
-
-    def __init__(self) -> None:
-        self.layer: Any = None
-        self.open = True
-        self.unsent_bytes = 0
-
-    def write(self, data: bytes) -> None: ...
-
-    async def flushed(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.open = False
-
-
 def exchanged(pieces: Sequence[bytes], spec: TargetSpec, *, fin: bool = False) -> StreamRecord:
     """The record of a response that comes in these pieces, 1 ns apart."""
     record = StreamRecord("s", "t", "d", 0, 0)
-    wire = Wire()
-    exchange = http1.Http1Exchange(wire, spec, Recorder(record, spec.dialect, keep_text=True))
+    connection = Http1Connection(spec.endpoint)
+    decoding = ResponseDecoding(
+        Recorder(record, spec.dialect, keep_text=True), spec.dialect.transport, spec.endpoint.limits
+    )
+    connection.request(locate(spec.endpoint.url), Request(), {})
     for i, piece in enumerate(pieces):
-        if not wire.open:
+        if decoding.take(connection.receive(piece, i, kernel=True)) >= Progress.ABANDONED:
             break
-        exchange.received(piece, i, kernel=True)
-    if fin and not exchange.finished.done():
-        exchange.closed(len(pieces), reset=False)
-    exchange.deadlines.stop()
+    if fin and decoding.progress < Progress.ABANDONED:
+        decoding.take(connection.closed(len(pieces), reset=False))
     return record
 
 
 @pytest.mark.parametrize("response", [CHUNKED, SIZED, UNSIZED], ids=["chunked", "sized", "until close"])
 async def test_a_response_is_the_same_wherever_it_is_split(response: bytes) -> None:
-    spec = TargetSpec("t", DIALECT, "http://h/")
+    spec = TargetSpec("t", DIALECT, Endpoint("http://h/"))
     for cut in range(1, len(response)):
         assert_whole(exchanged([response[:cut], response[cut:]], spec, fin=True))
     record = exchanged([response[i : i + 1] for i in range(len(response))], spec, fin=True)
@@ -227,7 +218,7 @@ async def test_a_response_is_the_same_wherever_it_is_split(response: bytes) -> N
 
 @pytest.mark.parametrize("response", [CHUNKED, SIZED], ids=["chunked", "sized"])
 async def test_a_response_that_breaks_off_anywhere_is_incomplete(response: bytes) -> None:
-    spec = TargetSpec("t", DIALECT, "http://h/")
+    spec = TargetSpec("t", DIALECT, Endpoint("http://h/"))
     complete = response.index(DONE) + len(DONE)
     for cut in range(complete):
         record = exchanged([response[:cut]] if cut else [], spec, fin=True)
@@ -315,7 +306,7 @@ async def test_a_connection_that_is_of_no_use_any_more_is_opened_anew(
     one = user(first, [CHUNKED])
     await one.ask()
     if first == [CHUNKED, Fin]:  # the FIN has to arrive before the next prompt does
-        while one.session._transport._channel.open:  # type: ignore[attr-defined]
+        while one.session._link.open:  # type: ignore[attr-defined]
             await asyncio.sleep(0)
     record = await one.ask()
     assert_whole(record)
@@ -325,19 +316,19 @@ async def test_a_connection_that_is_of_no_use_any_more_is_opened_anew(
 
 async def test_what_follows_a_whole_response_changes_nothing(user: MakeUser) -> None:
     for more in (b"garbage", CHUNKED, SIZED, head(status="500 Oops") + b"no", b"\r\n"):
-        assert_whole(exchanged([CHUNKED + more], TargetSpec("t", DIALECT, "http://h/")))
-        assert_whole(exchanged([CHUNKED, more], TargetSpec("t", DIALECT, "http://h/")))
+        assert_whole(exchanged([CHUNKED + more], TargetSpec("t", DIALECT, Endpoint("http://h/"))))
+        assert_whole(exchanged([CHUNKED, more], TargetSpec("t", DIALECT, Endpoint("http://h/"))))
 
 
 async def test_a_connection_that_died_while_it_was_handed_over(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that wants a certificate of the client says so after the handshake, and nobody listens yet."""
 
-    async def dead(*_: object) -> Wire:
-        wire = Wire()
-        wire.close()
-        return wire
+    async def dead(*arguments: Any) -> Any:
+        channel = await open_channel(*arguments)
+        channel.close()
+        return channel
 
-    monkeypatch.setattr(http1, "open_channel", dead)
+    monkeypatch.setattr(http_user, "open_channel", dead)
     record = await user([]).ask()
     assert (record.outcome, record.error) == (Outcome.FAILED, ErrorClass.RESET)
 
@@ -465,7 +456,7 @@ async def begun(one: User) -> tuple[asyncio.Task[None], StreamRecord]:
     record = StreamRecord("s", "t", "d", monotonic_ns(), monotonic_ns())
     recorder = Recorder(record, one.spec.dialect, keep_text=True)
     task = asyncio.create_task(one.session.stream("hi", recorder))
-    while not recorder.first_content_came:
+    while not recorder.content_came:
         await asyncio.sleep(0)
     return task, record
 
@@ -622,7 +613,7 @@ async def test_cancelling_while_connecting_censors(user: MakeUser, monkeypatch: 
         connecting.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(http1, "open_channel", never)
+    monkeypatch.setattr(http_user, "open_channel", never)
     record = StreamRecord("s", "t", "d", 0, 0)
     task = asyncio.create_task(user([]).session.stream("hi", Recorder(record, DIALECT, keep_text=True)))
     await connecting.wait()
@@ -689,7 +680,7 @@ def compressed(encoding: str) -> bytes:
 async def test_a_compressed_stream_is_the_same_wherever_it_is_split(user: MakeUser, encoding: str) -> None:
     body = compressed(encoding)
     top = head(f"Content-Encoding: {encoding}", "Transfer-Encoding: chunked")
-    spec = TargetSpec("t", DIALECT, "http://h/")
+    spec = TargetSpec("t", DIALECT, Endpoint("http://h/"))
     whole = top + chunk(body) + b"0\r\n\r\n"
     for cut in range(len(top), len(whole)):
         assert_whole(exchanged([whole[:cut], whole[cut:]], spec))

@@ -15,11 +15,12 @@ import h2.events
 import pytest
 
 from streambench.dialects import load_dialect
-from streambench.drivers.session import open_session
 from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import open_session
 from streambench.endings import Ending, ErrorClass
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.target import Endpoint
 
 DIALECT = load_dialect("chat-stream")
 HEADERS = [(":status", "200"), ("content-type", "text/event-stream")]
@@ -86,7 +87,7 @@ async def start() -> AsyncIterator[Callable[[Answer], Awaitable[tuple[Server, Ta
         listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
         servers.append(listening)
         port = listening.sockets[0].getsockname()[1]
-        return server, TargetSpec("t", DIALECT, f"http://127.0.0.1:{port}/chat?a=1", http=2)
+        return server, TargetSpec("t", DIALECT, Endpoint(f"http://127.0.0.1:{port}/chat?a=1", http=2))
 
     yield listen
     for listening in servers:
@@ -213,7 +214,7 @@ async def test_a_server_that_speaks_no_http2_is_told_from_one_that_fails(said: b
         writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    spec = TargetSpec("t", DIALECT, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/", http=2)
+    spec = TargetSpec("t", DIALECT, Endpoint(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/", http=2))
     session = open_session(spec)
     record = await ask(session, spec)
     await session.close()

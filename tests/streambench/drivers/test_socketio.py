@@ -17,10 +17,12 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websocket_server
 
 from streambench.dialects import load_dialect
-from streambench.drivers.session import SetupError, open_session
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.failures import SetupError
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import open_session
 from streambench.endings import Ending, ErrorClass
 from streambench.record.model import Outcome, StreamRecord
+from streambench.transport.target import Endpoint, Timeouts
 from streambench.wire.limits import WireLimits
 
 DIALECT = """
@@ -207,12 +209,12 @@ def serve(request: pytest.FixtureRequest) -> Serving:
 
 @pytest.fixture
 def spec(dialect_file: Callable[[str], str]) -> TargetSpec:
-    return TargetSpec("t", load_dialect(dialect_file(DIALECT)), "http://127.0.0.1:1")
+    return TargetSpec("t", load_dialect(dialect_file(DIALECT)), Endpoint("http://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_replies_come_in_sequence(transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming) -> None:
-    spec = replace(spec, url=await serve() + "/" + TRANSPORTS[transport])
+    spec = spec.reached(url=await serve() + "/" + TRANSPORTS[transport])
     user = open_session(spec)
     await user.prepare()
     assert user.variables["session"] == "ann's"
@@ -234,7 +236,7 @@ async def test_replies_come_in_sequence(transport: str, serve: Serving, spec: Ta
 async def test_heartbeats_go_on_during_a_reply(
     transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve(ping_interval=0.05) + "/" + TRANSPORTS[transport])
+    spec = spec.reached(url=await serve(ping_interval=0.05) + "/" + TRANSPORTS[transport])
     user = open_session(spec)
     await user.prepare()
     record = await stream_of(user, spec, "slow")
@@ -247,7 +249,7 @@ async def test_a_namespace_and_a_path_of_its_own(
     transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
     url = await serve(path="ws/socket.io")
-    spec = replace(spec, url=f"{url}/ws/socket.io{TRANSPORTS[transport]}#/admin")
+    spec = spec.reached(url=f"{url}/ws/socket.io{TRANSPORTS[transport]}#/admin")
     user = open_session(spec)
     record = await stream_of(user, spec, "words")
     await user.close()
@@ -263,7 +265,7 @@ async def test_a_namespace_and_a_path_of_its_own(
 async def test_a_refusal_is_a_failed_setup_with_the_servers_reason(
     fragment: str, token: str, message: str, transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve() + "/" + TRANSPORTS[transport] + fragment, variables={"token": token})
+    spec = replace(spec.reached(url=await serve() + "/" + TRANSPORTS[transport] + fragment), variables={"token": token})
     user = open_session(spec)
     with pytest.raises(SetupError, match=message) as raised:
         await user.prepare()
@@ -291,7 +293,7 @@ async def test_what_ends_a_reply_is_recorded_and_the_next_one_has_a_new_connecti
     spec: TargetSpec,
     stream_of: Streaming,
 ) -> None:
-    spec = replace(spec, url=await serve() + "/" + TRANSPORTS[transport], limits=WireLimits(max_event_bytes=10_000))
+    spec = spec.reached(url=await serve() + "/" + TRANSPORTS[transport], limits=WireLimits(max_event_bytes=10_000))
     user = open_session(spec)
     await user.prepare()
     first = user.variables["id"]
@@ -308,7 +310,7 @@ async def test_what_ends_a_reply_is_recorded_and_the_next_one_has_a_new_connecti
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_server_that_dies(transport: str, serve_node: Any, spec: TargetSpec, stream_of: Any) -> None:
     own = f"socket.io/{transport}"
-    spec = replace(spec, url=await serve_node(path=own) + f"/{own}/{TRANSPORTS[transport]}")
+    spec = spec.reached(url=await serve_node(path=own) + f"/{own}/{TRANSPORTS[transport]}")
     process = next(process for options, (process, _) in serve_node.processes.items() if options[0] == f"/{own}")
     user = open_session(spec)
     await user.prepare()
@@ -325,7 +327,7 @@ async def test_a_server_that_dies(transport: str, serve_node: Any, spec: TargetS
 async def test_an_error_event_fails_the_reply_and_leaves_the_connection(
     serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve())
+    spec = spec.reached(url=await serve())
     user = open_session(spec)
     failed = await stream_of(user, spec, "failing")
     after = await stream_of(user, spec, "plain")
@@ -342,10 +344,10 @@ async def test_an_error_event_fails_the_reply_and_leaves_the_connection(
 async def test_a_reply_that_stalls_while_the_heart_beats(
     transport: str, serve: Serving, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve(ping_interval=0.05) + "/" + TRANSPORTS[transport])
+    spec = spec.reached(url=await serve(ping_interval=0.05) + "/" + TRANSPORTS[transport])
     user = open_session(spec)
     await user.prepare()
-    hasty = replace(spec, timeouts=Timeouts(idle_ns=250_000_000))
+    hasty = spec.reached(timeouts=Timeouts(idle_ns=250_000_000))
     user._spec = hasty  # type: ignore[attr-defined]  # setup may take its time
     record = await stream_of(user, hasty, "silent")
     await user.close()
@@ -354,21 +356,21 @@ async def test_a_reply_that_stalls_while_the_heart_beats(
 
 async def test_a_server_without_websockets_is_polled(serve: Serving, spec: TargetSpec, stream_of: Streaming) -> None:
     url = await serve(transports="polling")
-    user = open_session(replace(spec, url=url))
+    user = open_session(spec.reached(url=url))
     record = await stream_of(user, spec, "words")
     await user.close()
     assert (record.outcome, record.text, user.variables["transport"]) == (Outcome.COMPLETED, TEXT, "polling")
     with pytest.raises(SetupError) as raised:
-        await open_session(replace(spec, url=url + "?transport=websocket")).prepare()
+        await open_session(spec.reached(url=url + "?transport=websocket")).prepare()
     assert raised.value.error == "http_400"
 
 
 async def test_a_server_without_polling(serve: Serving, spec: TargetSpec) -> None:
     url = await serve(transports="websocket")
     with pytest.raises(SetupError) as raised:
-        await open_session(replace(spec, url=url)).prepare()
+        await open_session(spec.reached(url=url)).prepare()
     assert raised.value.error == "http_400"
-    user = open_session(replace(spec, url=url.replace("http:", "ws:")))
+    user = open_session(spec.reached(url=url.replace("http:", "ws:")))
     await user.prepare()
     await user.close()
 
@@ -377,7 +379,7 @@ async def test_a_server_without_polling(serve: Serving, spec: TargetSpec) -> Non
 async def test_cancelling_closes_everything_at_once(
     transport: str, serve_python: Any, spec: TargetSpec, stream_of: Any
 ) -> None:
-    spec = replace(spec, url=await serve_python() + "/" + TRANSPORTS[transport])
+    spec = spec.reached(url=await serve_python() + "/" + TRANSPORTS[transport])
     before = asyncio.all_tasks()
     user = open_session(spec)
     await user.prepare()
@@ -396,8 +398,7 @@ async def test_headers_query_and_cookies_reach_every_request(
     transport: str, serve_python: Any, spec: TargetSpec, stream_of: Streaming
 ) -> None:
     query = TRANSPORTS[transport] + ("&" if TRANSPORTS[transport] else "?") + "key=a%20b"
-    spec = replace(
-        spec,
+    spec = spec.reached(
         url=await serve_python() + "/" + query,
         headers=(("Authorization", "Bearer secret"), ("Cookie", "mine=1")),
     )
@@ -418,7 +419,7 @@ async def test_headers_query_and_cookies_reach_every_request(
 async def test_polling_takes_two_connections_where_the_server_keeps_them(
     keeps_alive: bool, serve_python: Any, spec: TargetSpec, stream_of: Streaming
 ) -> None:
-    spec = replace(spec, url=await serve_python() + "/?transport=polling")
+    spec = spec.reached(url=await serve_python() + "/?transport=polling")
     chat = serve_python.chat
     chat.keeps_alive = keeps_alive
     user = open_session(spec)
@@ -438,15 +439,15 @@ async def test_tls_and_a_proxy(
     stream_of: Streaming,
 ) -> None:
     url = (await serve_python(ssl=certificate.server)).replace("127.0.0.1", "localhost")
-    spec = replace(spec, url=url + "/" + TRANSPORTS[transport], tls_verify=certificate.path)
-    for target in (spec, replace(spec, proxy=tunnel_proxy.url), replace(spec, tls_verify=False)):
+    spec = spec.reached(url=url + "/" + TRANSPORTS[transport], tls_verify=certificate.path)
+    for target in (spec, spec.reached(proxy=tunnel_proxy.url), spec.reached(tls_verify=False)):
         user = open_session(target)
         record = await stream_of(user, target, "words")
         await user.close()
         assert (record.outcome, record.text) == (Outcome.COMPLETED, TEXT)
     assert tunnel_proxy.asked
     with pytest.raises(SetupError) as raised:
-        await open_session(replace(spec, tls_verify=True)).prepare()
+        await open_session(spec.reached(tls_verify=True)).prepare()
     assert raised.value.error == ErrorClass.TLS
 
 
@@ -491,14 +492,14 @@ async def test_what_is_no_engineio_server(answer: str, error: str, spec: TargetS
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     with pytest.raises(SetupError) as raised:
-        await open_session(replace(spec, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")).prepare()
+        await open_session(spec.reached(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")).prepare()
     assert raised.value.error == error
     server.close()
 
 
 async def test_many_users_at_once(serve: Serving, spec: TargetSpec, stream_of: Streaming) -> None:
     url = await serve()
-    specs = [replace(spec, url=f"{url}/{query}") for query in TRANSPORTS.values() for _ in range(8)]
+    specs = [spec.reached(url=f"{url}/{query}") for query in TRANSPORTS.values() for _ in range(8)]
     users = [open_session(each) for each in specs]
     await asyncio.gather(*(user.prepare() for user in users))
     records = await asyncio.gather(*(stream_of(user, each, "words") for user, each in zip(users, specs, strict=True)))
@@ -553,7 +554,7 @@ async def test_a_server_that_breaks_the_protocol_within_a_reply(
 
     async with websocket_server(serve, "127.0.0.1", 0) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        spec = replace(spec, url=url, limits=WireLimits(max_attachments=8))
+        spec = spec.reached(url=url, limits=WireLimits(max_attachments=8))
         user = open_session(spec)
         record = await stream_of(user, spec, "anything")
         await user.close()

@@ -7,18 +7,19 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from streambench.dialects import load_dialect
-from streambench.drivers.connection import StampedConnection
-from streambench.drivers.session import open_session
-from streambench.drivers.target import TargetSpec, Timeouts
-from streambench.drivers.tls import TlsChannel, tls_context
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import open_session
 from streambench.endings import Ending, ErrorClass
 from streambench.record.model import Outcome, StreamRecord
+from streambench.transport.aio.connection import StampedConnection
+from streambench.transport.aio.tls import TlsChannel
+from streambench.transport.target import Endpoint, Timeouts
+from streambench.transport.tls import tls_context
 
 MS = 1_000_000
 DIALECT = load_dialect("chat-stream")
@@ -58,7 +59,7 @@ async def ask(stream_of: Any) -> AsyncIterator[Callable[..., Any]]:
     sessions: list[Any] = []
 
     async def one(url: str, times: int = 1, **changes: Any) -> StreamRecord:
-        spec = replace(TargetSpec("t", DIALECT, url, setup=()), **changes)
+        spec = TargetSpec("t", DIALECT, Endpoint(url, **changes), setup=())
         sessions.append(open_session(spec, {}))
         for _ in range(times):
             record = await stream_of(sessions[-1], spec, "hi")
@@ -105,7 +106,7 @@ async def test_kernel_stamps_pass_through_tls(listen: Any, ask: Any, certificate
 
 
 def _has_kernel_stamps(sock: socket.socket) -> bool:
-    from streambench.drivers.stamps import enable_kernel_stamps
+    from streambench.transport.stamps import enable_kernel_stamps
 
     return enable_kernel_stamps(sock)
 

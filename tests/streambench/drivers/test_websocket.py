@@ -17,11 +17,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
 from streambench.dialects import load_dialect
-from streambench.drivers import websocket_connection
-from streambench.drivers.session import SetupError, open_session
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.failures import SetupError
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import open_session
 from streambench.endings import Ending, ErrorClass
 from streambench.record.model import Outcome
+from streambench.transport.aio import websocket as websocket_shell
+from streambench.transport.target import Endpoint, Timeouts
 from streambench.wire.limits import WireLimits
 
 DIALECT = """
@@ -190,7 +192,7 @@ async def chat() -> AsyncIterator[Chat]:
 
 @pytest.fixture
 def spec(chat: Chat, dialect_file: Callable[[str], str]) -> TargetSpec:
-    return TargetSpec("t", load_dialect(dialect_file(DIALECT)), f"ws://127.0.0.1:{chat.port}")
+    return TargetSpec("t", load_dialect(dialect_file(DIALECT)), Endpoint(f"ws://127.0.0.1:{chat.port}"))
 
 
 Streaming = Callable[..., Any]
@@ -256,7 +258,7 @@ async def test_compression_where_the_headers_ask_for_it(
         port = compressing.sockets[0].getsockname()[1]
         for asked in (True, False):
             headers = (("Sec-WebSocket-Extensions", "permessage-deflate"),) if asked else ()
-            there = replace(spec, url=f"ws://127.0.0.1:{port}", headers=headers)
+            there = spec.reached(url=f"ws://127.0.0.1:{port}", headers=headers)
             user = open_session(there)
             records = [await stream_of(user, there, prompt) for prompt in ("words", "fragments")]
             await user.close()
@@ -269,8 +271,7 @@ async def test_a_message_that_grows_beyond_the_limit_when_decompressed(
     chat: Chat, spec: TargetSpec, stream_of: Streaming
 ) -> None:
     async with serve(chat.serve, "127.0.0.1", 0) as compressing:
-        there = replace(
-            spec,
+        there = spec.reached(
             url=f"ws://127.0.0.1:{compressing.sockets[0].getsockname()[1]}",
             headers=(("Sec-WebSocket-Extensions", "permessage-deflate"),),
             limits=WireLimits(max_event_bytes=10_000),
@@ -302,7 +303,7 @@ async def test_what_ends_a_reply_is_recorded_and_the_next_one_has_a_new_connecti
     spec: TargetSpec,
     stream_of: Streaming,
 ) -> None:
-    spec = replace(spec, limits=WireLimits(max_event_bytes=10_000))
+    spec = spec.reached(limits=WireLimits(max_event_bytes=10_000))
     user = open_session(spec)
     await user.prepare()
     record = await stream_of(user, spec, prompt)
@@ -341,7 +342,7 @@ async def test_a_server_that_vanishes(prompt: str, error: ErrorClass, spec: Targ
     await user.prepare()
     short_ns = 200_000_000
     timeouts = Timeouts(idle_ns=short_ns) if prompt == "silent" else Timeouts(first_chunk_ns=short_ns)
-    hasty = replace(spec, timeouts=timeouts)
+    hasty = spec.reached(timeouts=timeouts)
     user._spec = hasty  # type: ignore[attr-defined]  # setup may take its time
     record = await stream_of(user, hasty, prompt)
     await user.close()
@@ -352,7 +353,7 @@ async def test_a_server_that_vanishes(prompt: str, error: ErrorClass, spec: Targ
 async def test_pongs_for_a_server_that_does_not_read_them_are_bounded(
     spec: TargetSpec, stream_of: Streaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket_connection, "MAX_UNSENT_BYTES", 1 << 16)
+    monkeypatch.setattr(websocket_shell, "MAX_UNSENT_BYTES", 1 << 16)
     user = open_session(spec)
     record = await stream_of(user, spec, "flooding")
     await user.close()
@@ -397,7 +398,7 @@ async def test_a_setup_that_fails_says_why(
     path: str, error: ErrorClass, message: str, spec: TargetSpec, stream_of: Streaming
 ) -> None:
     wait_ns = 300_000_000 if path == "mute" else 30_000_000_000
-    spec = replace(spec, variables={"room": path}, timeouts=Timeouts(first_chunk_ns=wait_ns))
+    spec = replace(spec.reached(timeouts=Timeouts(first_chunk_ns=wait_ns)), variables={"room": path})
     user = open_session(spec)
     with pytest.raises(SetupError, match=message) as raised:
         await user.prepare()
@@ -440,7 +441,10 @@ async def test_a_refused_upgrade(room: str, error: str, spec: TargetSpec) -> Non
     port = server.sockets[0].getsockname()[1]
     connect_ns = 300_000_000 if room == "hang" else 20_000_000_000
     user = open_session(
-        replace(spec, url=f"ws://127.0.0.1:{port}", variables={"room": room}, timeouts=Timeouts(connect_ns=connect_ns))
+        replace(
+            spec.reached(url=f"ws://127.0.0.1:{port}", timeouts=Timeouts(connect_ns=connect_ns)),
+            variables={"room": room},
+        )
     )
     with pytest.raises(SetupError) as raised:
         await user.prepare()
@@ -450,7 +454,7 @@ async def test_a_refused_upgrade(room: str, error: str, spec: TargetSpec) -> Non
 
 async def test_a_dead_target(spec: TargetSpec) -> None:
     with pytest.raises(SetupError) as raised:
-        await open_session(replace(spec, url="ws://127.0.0.1:1")).prepare()
+        await open_session(spec.reached(url="ws://127.0.0.1:1")).prepare()
     assert raised.value.error == ErrorClass.CONNECT
 
 
@@ -459,10 +463,8 @@ async def test_headers_cookies_subprotocol_and_path_of_the_upgrade(
 ) -> None:
     async with serve(chat.serve, "127.0.0.1", 0, subprotocols=["chat.v2"]) as server:
         port = server.sockets[0].getsockname()[1]
-        there = replace(
-            spec,
+        there = replace(spec, variables={"room": "a b/c"}).reached(
             url=f"ws://127.0.0.1:{port}/base?key=1",
-            variables={"room": "a b/c"},
             headers=(
                 ("Authorization", "Bearer secret"),
                 ("Sec-WebSocket-Protocol", "chat.v1, chat.v2"),
@@ -488,10 +490,10 @@ async def test_tls_and_a_proxy(
     async with serve(chat.serve, "127.0.0.1", 0, ssl=certificate.server) as secure:
         port = secure.sockets[0].getsockname()[1]
         targets = [
-            replace(spec, url=f"wss://localhost:{port}", tls_verify=certificate.path),
-            replace(spec, url=f"wss://127.0.0.1:{port}", tls_verify=False),
-            replace(spec, url=f"wss://localhost:{port}", tls_verify=certificate.path, proxy=tunnel_proxy.url),
-            replace(spec, proxy=tunnel_proxy.url.replace("://", "://user:pass%21@")),
+            spec.reached(url=f"wss://localhost:{port}", tls_verify=certificate.path),
+            spec.reached(url=f"wss://127.0.0.1:{port}", tls_verify=False),
+            spec.reached(url=f"wss://localhost:{port}", tls_verify=certificate.path, proxy=tunnel_proxy.url),
+            spec.reached(proxy=tunnel_proxy.url.replace("://", "://user:pass%21@")),
         ]
         for target in targets:
             user = open_session(target)
@@ -499,7 +501,7 @@ async def test_tls_and_a_proxy(
             await user.close()
             assert (record.outcome, record.findings) == (Outcome.COMPLETED, [])
         with pytest.raises(SetupError) as raised:
-            await open_session(replace(targets[0], tls_verify=True)).prepare()
+            await open_session(targets[0].reached(tls_verify=True)).prepare()
         assert raised.value.error == ErrorClass.TLS
     assert [head.split(" ")[0] for head in tunnel_proxy.asked] == ["CONNECT"] * 2
     assert "Basic " + base64.b64encode(b"user:pass!").decode() in tunnel_proxy.asked[1]
@@ -561,7 +563,7 @@ async def test_a_login_beside_the_socket_gives_its_cookie_and_its_thread(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     dialect = load_dialect(dialect_file(LOGIN_DIALECT))
-    spec = TargetSpec("t", dialect, f"ws://127.0.0.1:{runner.addresses[0][1]}")
+    spec = TargetSpec("t", dialect, Endpoint(f"ws://127.0.0.1:{runner.addresses[0][1]}"))
     user = open_session(spec)
     await user.prepare()
     record = await stream_of(user, spec, "hello")
@@ -595,7 +597,7 @@ async def test_deltas_and_all_the_text_so_far_are_measured_alike(
             text = text.replace("/chat/{room}", "/chat").replace("variables: {room: main}\n", "")
             text = text[: text.index("setup:")] + 'request: {send: ["{prompt}"]}\n' + text[text.index("name:") :]
             dialect = load_dialect(dialect_file(text))
-            spec = TargetSpec("t", dialect, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            spec = TargetSpec("t", dialect, Endpoint(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
             user = open_session(spec)
             record = await stream_of(user, spec, mode)
             await user.close()

@@ -13,8 +13,8 @@ import pytest
 
 from streambench.dialects import load_dialect
 from streambench.dialects.requests import read_setup_step
-from streambench.drivers.session import SetupError
-from streambench.drivers.target import TargetSpec, Timeouts
+from streambench.drivers.failures import SetupError
+from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
 from streambench.errors import ConfigurationError
 from streambench.load.engine import Engine
@@ -32,6 +32,7 @@ from streambench.load.validity import GeneratorFacts
 from streambench.located import read_yaml
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.target import Endpoint, Timeouts
 from streambench.upstream.plans import Plan
 from streambench.wire.message import WireMessage
 
@@ -155,7 +156,8 @@ def run(virtual_time: Callable[..., Any]) -> Callable[..., Ran]:
 
         async def go(loop: Any) -> Ran:
             loop.set_task_factory(task_factory)
-            specs = [TargetSpec(name, DIALECT, "http://127.0.0.1:9/", setup=SETUP if setup else ()) for name in targets]
+            endpoint = Endpoint("http://127.0.0.1:9/")
+            specs = [TargetSpec(name, DIALECT, endpoint, setup=SETUP if setup else ()) for name in targets]
             scenario = Scenario(
                 name="s",
                 path="s.yaml",

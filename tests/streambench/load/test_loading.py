@@ -53,8 +53,9 @@ def test_the_smallest_scenario(load: Load) -> None:
     scenario = load(MINIMAL)
     assert scenario.name == "s"
     (target,) = scenario.targets
-    assert (target.name, target.two_sided, target.spec.url) == ("chat-stream", False, "http://127.0.0.1:9/api")
-    assert (target.spec.tls_verify, target.spec.http, target.spec.proxy, target.spec.stamps) == (True, 1, None, "auto")
+    assert (target.name, target.two_sided, target.spec.endpoint.url) == ("chat-stream", False, "http://127.0.0.1:9/api")
+    endpoint = target.spec.endpoint
+    assert (endpoint.tls_verify, endpoint.http, endpoint.proxy, endpoint.stamps) == (True, 1, None, "auto")
     assert scenario.load.phases == (ClosedPhase(users=1, streams=1),)
     assert scenario.prompts.of_stream(7).text == DEFAULT_PROMPT
     assert scenario.timeouts.total_ns == 120 * S
@@ -98,14 +99,14 @@ stall_after: 250ms
 reading_wpm: 300
 """)
     real, other = scenario.targets
-    assert real.spec.url == "${serve.chat}/api/chat/stream?streaming=real&lang=de&n=3&debug=true"
-    assert dict(real.spec.headers) == {"x-trace": "abc", "Authorization": "Bearer tok-12345"}
+    assert real.spec.endpoint.url == "${serve.chat}/api/chat/stream?streaming=real&lang=de&n=3&debug=true"
+    assert dict(real.spec.endpoint.headers) == {"x-trace": "abc", "Authorization": "Bearer tok-12345"}
     assert real.upstream == "${serve.openai}"
     assert other.upstream is None
-    assert dict(other.spec.headers) == {"Cookie": "session=abcdef"}
+    assert dict(other.spec.endpoint.headers) == {"Cookie": "session=abcdef"}
     assert other.spec.variables == {"model": "gpt-x"}
-    assert other.spec.tls_verify == str(tmp_path / "ca.pem")
-    assert (other.spec.http, other.spec.stamps) == (2, "user")
+    assert other.spec.endpoint.tls_verify == str(tmp_path / "ca.pem")
+    assert (other.spec.endpoint.http, other.spec.endpoint.stamps) == (2, "user")
     assert scenario.load.warmup_ns == 2 * S
     assert scenario.load.phases == (
         ClosedPhase(users=20, duration_ns=20 * S, think_ns=S // 2),
@@ -115,12 +116,12 @@ reading_wpm: 300
     assert [prompt.text for prompt in scenario.prompts.prompts] == ["one", "two"]
     assert [scenario.prompts.of_stream(i).text for i in range(3)] == ["one", "two", "one"]
     assert (scenario.prompts.profile, scenario.prompts.faults) == ({"name": "fixed"}, ("stall",))
-    assert real.spec.timeouts.idle_ns == 3 * S
+    assert real.spec.endpoint.timeouts.idle_ns == 3 * S
     assert [(gate.target, gate.metric) for gate in scenario.gates] == [(None, "ttfc"), ("real", "authenticity")]
     assert (scenario.seed, scenario.stall_after_ns, scenario.reading_wpm) == (42, S // 4, 300)
     assert scenario.serve.openai == {"profile": "openai-fast", "seed": 3, "tokens": 50}
     served = scenario.served_by({"openai": "http://h:1", "chat": "http://h:2"})
-    assert served.targets[0].spec.url.startswith("http://h:2/api/chat/stream?")
+    assert served.targets[0].spec.endpoint.url.startswith("http://h:2/api/chat/stream?")
     assert served.targets[0].upstream == "http://h:1"
     shown = scenario.secrets("tok-12345 session=abcdef secret-pass")
     assert not any(secret in shown for secret in ("tok-12345", "abcdef", "secret-pass"))
@@ -160,8 +161,8 @@ def test_the_content_hash_is_of_the_file_and_its_overrides(load: Load) -> None:
 def test_the_environment_fills_texts_and_becomes_secret(load: Load) -> None:
     text = MINIMAL.replace("127.0.0.1:9", "${HOST_PORT}").replace("/api'", "/api?key=${KEY}&m=${MODE:-real}'")
     scenario = load(text, environ={"HOST_PORT": "h:8080", "KEY": "k-123456"})
-    assert scenario.targets[0].spec.url == "http://h:8080/api?key=k-123456&m=real"
-    assert scenario.secrets(scenario.targets[0].spec.url) == "http://${HOST_PORT}/api?key=${KEY}&m=real"
+    assert scenario.targets[0].spec.endpoint.url == "http://h:8080/api?key=k-123456&m=real"
+    assert scenario.secrets(scenario.targets[0].spec.endpoint.url) == "http://${HOST_PORT}/api?key=${KEY}&m=real"
 
 
 @pytest.mark.parametrize("value", ["Bearer tok-9876", "tok-9876"])
@@ -175,9 +176,10 @@ def test_a_variable_that_is_not_set_is_a_mistake(load: Load) -> None:
     error = mistake(load, MINIMAL.replace("127.0.0.1:9", "${NO_SUCH}"))
     assert "NO_SUCH" in error.reason
     assert error.line == 1
-    assert load(MINIMAL.replace("127.0.0.1:9", "${NO_SUCH:-h:1}")).targets[0].spec.url == "http://h:1/api"
+    assert load(MINIMAL.replace("127.0.0.1:9", "${NO_SUCH:-h:1}")).targets[0].spec.endpoint.url == "http://h:1/api"
     # Set and empty is set.
-    assert load(MINIMAL.replace("/api", "${NO_SUCH:-/x}"), environ={"NO_SUCH": ""}).targets[0].spec.url.endswith(":9")
+    (target,) = load(MINIMAL.replace("/api", "${NO_SUCH:-/x}"), environ={"NO_SUCH": ""}).targets
+    assert target.spec.endpoint.url.endswith(":9")
 
 
 def test_no_secret_is_in_an_error(load: Load) -> None:
@@ -202,7 +204,7 @@ def test_values_are_replaced_from_the_command_line(load: Load) -> None:
     assert (scenario.load.phases[1].rate_from, scenario.load.phases[1].rate_to) == (1, 2)
     assert scenario.name == "other"
     assert scenario.timeouts.idle_ns == 7 * S
-    assert load(MINIMAL, "target.url=http://h:1/a=b").targets[0].spec.url == "http://h:1/a=b"
+    assert load(MINIMAL, "target.url=http://h:1/a=b").targets[0].spec.endpoint.url == "http://h:1/a=b"
 
 
 @pytest.mark.parametrize(
@@ -551,4 +553,4 @@ target: {dialect: room-chat, url: "http://127.0.0.1:1/#/admin", query: {streamin
 load: {streams: 1}
 """)
     (target,) = scenario.targets
-    assert target.spec.url == "http://127.0.0.1:1/?streaming=real#/admin"
+    assert target.spec.endpoint.url == "http://127.0.0.1:1/?streaming=real#/admin"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streambench.drivers.session import UserSession
+from streambench.drivers.users import UserSession
 from streambench.load.pacing import Alarm
 from streambench.load.target_load import Iteration, Stage
 from streambench.record.model import Outcome

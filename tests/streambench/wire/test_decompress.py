@@ -7,7 +7,7 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 import zstandard
 
-from streambench.drivers.decompress import MAX_STEPS, Decompressor
+from streambench.wire.decompress import MAX_STEPS, Decompressor
 from streambench.wire.limits import OversizeError, WireError
 
 TEXT = ("data: {}\n\n" * 300).encode()

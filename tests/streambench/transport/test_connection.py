@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from streambench.drivers import stamps
-from streambench.drivers.connection import StampedConnection
-from streambench.drivers.stamps import RealtimeOffset, enable_kernel_stamps, kernel_stamp_ns
+from streambench.transport import stamps
+from streambench.transport.aio.connection import StampedConnection
+from streambench.transport.stamps import RealtimeOffset, enable_kernel_stamps, kernel_stamp_ns
 
 MS = 1_000_000
 S = 1_000_000_000

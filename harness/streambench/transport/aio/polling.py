@@ -5,52 +5,40 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.connect import Endpoint
-from streambench.drivers.http_client import RequestConnection, RequestFailed
-from streambench.drivers.link import Loss
-from streambench.drivers.target import TargetSpec
-from streambench.endings import Ending, ErrorClass
-from streambench.findings import Finding
-from streambench.wire.engineio import Packet, PayloadDecoder, encode_payloads
-from streambench.wire.limits import WireError
+from streambench.transport.aio.http_client import RequestConnection, StatusOnly
+from streambench.transport.arrivals import Arrival
+from streambench.transport.failures import RequestFailed
+from streambench.transport.polling import Answer, PacketReader, lost
+from streambench.transport.target import Endpoint, Location
+from streambench.wire.engineio import Packet, encode_payloads
 
 CONTENT_TYPE = ("content-type", "text/plain;charset=UTF-8")
 
 _clock = MonotonicClock()
 
 
-class PacketSink(Protocol):
-    """Who takes the packets of a transport."""
-
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None: ...
-
-    def packet(self, packet: Packet, at_ns: int) -> None: ...
-
-    def read_ended(self) -> None: ...
-
-    def lost(self, loss: Loss, at_ns: int, finding: Finding | None) -> None: ...
-
-
 class PollingTransport:
-    """One session's polling. `where` gives the endpoint as it is now: with the session id, once there is one."""
+    """One session's polling. `where` gives the location as it is now: with the session id, once there is one.
+
+    What comes is given to `sink`, as of a socket: `Data` is a packet, and after `Ended` nothing more comes.
+    """
 
     def __init__(
         self,
-        spec: TargetSpec,
-        where: Callable[[], Endpoint],
+        endpoint: Endpoint,
+        where: Callable[[], Location],
         headers: Iterable[tuple[str, str]],
         cookies: dict[str, str],
-        sink: PacketSink,
+        sink: Callable[[list[Arrival]], None],
     ) -> None:
         own = [(name, value) for name, value in headers if name.lower() not in ("content-type", "content-length")]
         self._where = where
         self._sink = sink
-        self._decoder = PayloadDecoder(spec.limits)
-        self._gets = RequestConnection(spec, own, cookies)
-        self._posts = RequestConnection(spec, [*own, CONTENT_TYPE], cookies)
+        self._reader = PacketReader(endpoint.limits)
+        self._gets = RequestConnection(endpoint, own, cookies, self)
+        self._posts = RequestConnection(endpoint, [*own, CONTENT_TYPE], cookies, StatusOnly(endpoint.limits))
         self._queue: list[Packet] = []
         self._max_payload: int | None = None
         self._queued = 0  # packets so far, and how many of them were handed to the kernel
@@ -63,8 +51,8 @@ class PollingTransport:
         self.open = True
 
     async def handshake(self) -> None:
-        """The first GET, whose packets go to the sink. Raises RequestFailed or WireError."""
-        await self._gets.ask(self._where(), sink=self)
+        """The first GET, whose packets go to the sink. Raises RequestFailed."""
+        await self._gets.ask(self._where())
 
     def start(self, max_payload: int | None) -> None:
         """Poll from now on, until `pause`. `max_payload` bounds the body of a POST."""
@@ -86,6 +74,7 @@ class PollingTransport:
         return unsent
 
     def send(self, packets: list[Packet]) -> None:
+        """Queue packets for the next POST, which follows at once."""
         if not packets or not self.open:
             return
         self._queue += packets
@@ -109,6 +98,7 @@ class PollingTransport:
             await asyncio.wait([self._poster])
 
     def abort(self) -> None:
+        """Close at once."""
         self.open = False
         self._progress.set()
         for task in (self._poller, self._poster):
@@ -117,32 +107,25 @@ class PollingTransport:
         self._gets.abort()
         self._posts.abort()
 
-    # The sink of a GET's answer
+    # The answers to the GETs
 
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        self._sink.read(at_ns, size, kernel=kernel)
+    def begin(self) -> Answer:
+        """A GET is about to be sent."""
+        return self._reader.begin()
 
-    def body(self, data: bytes, at_ns: int) -> None:
-        packets = self._decoder.feed(data)
-        for packet in packets:
-            self._sink.packet(packet, at_ns)
-        if packets:
-            self._decoder.feed(b"")  # raises what is wrong behind them
-
-    def ended(self, at_ns: int) -> None:
-        self._sink.packet(self._decoder.finish(), at_ns)
-        self._sink.read_ended()
-
-    def take_findings(self) -> list[Finding]:
-        return self._decoder.take_findings()
+    def take(self, arrivals: list[Arrival]) -> None:
+        """A read of a GET's answer, as messages to the sink."""
+        messages = self._reader.take(arrivals)
+        if messages:
+            self._sink(messages)
 
     # The two loops
 
     async def _poll(self) -> None:
         try:
             while self.open and not self._pausing:
-                await self._gets.ask(self._where(), sink=self)
-        except (RequestFailed, WireError) as failure:
+                await self._gets.ask(self._where())
+        except RequestFailed as failure:
             self._lose(failure)
 
     async def _post(self) -> None:
@@ -161,14 +144,7 @@ class PollingTransport:
         self._written_ns = at_ns
         self._progress.set()
 
-    def _lose(self, failure: RequestFailed | WireError) -> None:
-        if not self.open:
-            return
-        self.abort()
-        if isinstance(failure, WireError):
-            self._sink.lost(Loss.unreadable(failure), _clock.now_ns(), failure.finding)
-        elif failure.error in (ErrorClass.DISCONNECT, ErrorClass.RESET):
-            ending = Ending.RESET if failure.reset else Ending.FIN
-            self._sink.lost(Loss(ending, message=str(failure)), _clock.now_ns(), None)
-        else:
-            self._sink.lost(Loss(Ending.RESPONSE_END, None, failure.error, str(failure)), _clock.now_ns(), None)
+    def _lose(self, failure: RequestFailed) -> None:
+        if self.open:
+            self.abort()
+            self._sink(lost(failure, _clock.now_ns()))

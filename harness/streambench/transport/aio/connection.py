@@ -12,14 +12,14 @@ import socket
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.stamps import (
+from streambench.transport.stamps import (
     ANCILLARY_BYTES,
     RealtimeOffset,
     enable_kernel_stamps,
     keep_stamping,
     kernel_stamp_ns,
 )
-from streambench.drivers.target import Stamps
+from streambench.transport.target import Stamps
 
 READ_BYTES = 1 << 18
 READS_A_TURN = 16
@@ -43,7 +43,7 @@ def _literal(host: str, port: int) -> list[Address]:
 
 
 class Layer(Protocol):
-    """A sans-I/O protocol on top of a connection."""
+    """Who takes what a connection brings."""
 
     def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
         """Bytes that arrived at `at_ns`; `kernel` says who stamped them."""
@@ -52,6 +52,44 @@ class Layer(Protocol):
     def closed(self, at_ns: int, *, reset: bool) -> None:
         """The peer has closed the connection, or reset it. Called once; nothing is received after it."""
         ...
+
+
+class Channel(Protocol):
+    """What a layer writes to: a stamped connection, with TLS on it or without."""
+
+    layer: Layer
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still be sent or come."""
+        ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the kernel has not taken yet; it grows where the peer does not read."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, in order, without waiting."""
+        ...
+
+    async def flushed(self) -> bool:
+        """Return when everything written is with the kernel; says whether that had to be waited for."""
+        ...
+
+    def close(self) -> None:
+        """Close at once; the layer is not told, since it was our doing."""
+        ...
+
+
+class Silent:
+    """The layer of a connection on which nothing is expected yet."""
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        """Dropped."""
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        """Told to nobody: the next user of the connection finds it closed."""
 
 
 class StampedConnection:

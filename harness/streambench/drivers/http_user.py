@@ -1,0 +1,186 @@
+"""A simulated user of an SSE or NDJSON endpoint: one connection, kept between prompts, whichever version of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from streambench.clock import MonotonicClock
+from streambench.drivers.setup import http_setup
+from streambench.drivers.stream import RunningStream
+from streambench.drivers.target import TargetSpec
+from streambench.endings import Ending, ErrorClass
+from streambench.record.decoding import ResponseDecoding
+from streambench.record.recorder import Recorder
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.aio.connection import Channel
+from streambench.transport.aio.tls import TlsChannel
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
+from streambench.transport.failures import ConnectFailure
+from streambench.transport.requests import Request
+from streambench.transport.target import Endpoint, Location, locate
+
+_clock = MonotonicClock()
+
+
+class HttpConnection(Protocol):
+    """The client's half of an HTTP connection, one exchange at a time: `Http1Connection` or `Http2Connection`."""
+
+    @property
+    def alpn(self) -> tuple[str, ...]:
+        """What to offer a server over TLS."""
+        ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent now."""
+        ...
+
+    def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
+        """Begin an exchange: the bytes to send now."""
+        ...
+
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+        """What one read brought of the response."""
+        ...
+
+    def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
+        """The connection has ended."""
+        ...
+
+    def outgoing(self) -> bytes:
+        """What is to be sent in answer."""
+        ...
+
+    def abandon(self) -> None:
+        """Nobody waits for the response any more."""
+        ...
+
+
+class HttpLink:
+    """The layer between a channel and the exchange on it."""
+
+    def __init__(self, channel: Channel, connection: HttpConnection) -> None:
+        self._channel = channel
+        self._connection = connection
+        self._stream: RunningStream | None = None
+        channel.layer = self
+        self._flush()
+
+    @property
+    def open(self) -> bool:
+        """Whether another request can be sent."""
+        return self._channel.open and self._connection.usable
+
+    async def exchange(
+        self, where: Location, request: Request, cookies: Mapping[str, str], begin: Callable[[HttpLink], RunningStream]
+    ) -> None:
+        """Send the request and read the response to its end. Cancelling closes the connection at once."""
+        channel = self._channel
+        stream = self._stream = begin(self)
+        try:
+            # Taken before the call: on loopback the answer may be here before the call returns.
+            stream.take([Sent(_clock.now_ns())])
+            data = self._connection.request(where, request, cookies)
+            if channel.open:
+                channel.write(data)
+            else:  # it was lost while it was handed over, when there was no layer to tell
+                self.closed(_clock.now_ns(), reset=True)
+            if await channel.flushed():
+                stream.take([Sent(_clock.now_ns())])
+            await stream.finished
+        except asyncio.CancelledError:
+            stream.cancel()
+            self.close()
+            raise
+
+    def over(self, _: bool) -> None:
+        """The stream is over; what is left of its response is of no interest."""
+        self._connection.abandon()
+        self._flush()
+        if not self._connection.usable:
+            self._channel.close()
+
+    def close(self) -> None:
+        """Close at once."""
+        self._channel.close()
+
+    # The layer
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        """Take in what a read brought."""
+        arrivals = self._connection.receive(data, at_ns, kernel=kernel)
+        self._flush()
+        if arrivals and self._stream is not None:
+            self._stream.take(arrivals)
+        elif not self._connection.usable and (self._stream is None or self._stream.finished.done()):
+            self._channel.close()
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        """The connection has ended."""
+        arrivals = self._connection.closed(at_ns, reset=reset)
+        if arrivals and self._stream is not None:
+            self._stream.take(arrivals)
+
+    def _flush(self) -> None:
+        outgoing = self._connection.outgoing()
+        if outgoing:
+            self._channel.write(outgoing)
+
+
+class HttpUser:
+    """A user of an SSE or NDJSON endpoint. `open_connection` makes the protocol of a new connection."""
+
+    def __init__(
+        self, spec: TargetSpec, variables: dict[str, str], open_connection: Callable[[Endpoint], HttpConnection]
+    ) -> None:
+        self._spec = spec
+        self.variables = variables
+        self._cookies: dict[str, str] = {}
+        self._open_connection = open_connection
+        self._link: HttpLink | None = None
+
+    async def prepare(self) -> None:
+        """Do the setup. Raises SetupError."""
+        captured, cookies = await http_setup(self._spec, self.variables)
+        self.variables.update(captured)
+        self._cookies.update(cookies)
+
+    async def stream(self, prompt: str, recorder: Recorder) -> None:
+        """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        endpoint, dialect = self._spec.endpoint, self._spec.dialect
+        rendered = dialect.render_request({**self.variables, "prompt": prompt})
+        request = Request(rendered.method, rendered.headers, rendered.body)
+        where = locate(endpoint.url, rendered.path)
+        decoding = ResponseDecoding(recorder, dialect.transport, endpoint.limits)
+        try:
+            link, reused = await self._connected(where)
+        except ConnectFailure as failure:
+            now_ns = _clock.now_ns()
+            decoding.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)])
+            return
+        except asyncio.CancelledError:
+            decoding.take([Cancelled(_clock.now_ns())])
+            raise
+        decoding.take([Connected(_clock.now_ns(), reused)])
+        await link.exchange(
+            where, request, self._cookies, lambda link: RunningStream(decoding, endpoint.timeouts, link.over)
+        )
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._link is not None:
+            self._link.close()
+
+    async def _connected(self, where: Location) -> tuple[HttpLink, bool]:
+        """A connection, and whether it was there. Raises ConnectFailure."""
+        if self._link is not None and self._link.open:
+            return self._link, True
+        connection = self._open_connection(self._spec.endpoint)
+        channel = await open_channel(self._spec.endpoint, where, connection.alpn)
+        if self._spec.endpoint.http == 2 and isinstance(channel, TlsChannel) and channel.alpn != "h2":
+            channel.close()
+            raise ConnectFailure(ErrorClass.TLS, f"{where.authority} does not offer HTTP/2: set http: 1")
+        self._link = HttpLink(channel, connection)
+        return self._link, False

@@ -1,0 +1,93 @@
+"""One stream under way: what arrives goes to its decoding, and how far that has come decides when to leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from streambench.clock import MonotonicClock
+from streambench.drivers.deadlines import Deadlines
+from streambench.endings import Ending
+from streambench.record.decoding import Progress, StreamDecoding
+from streambench.transport.arrivals import Arrival, Cancelled, Ended
+from streambench.transport.target import Timeouts
+from streambench.units import NS_PER_S
+
+AFTER_ERROR_S = 0.1  # an error event may be followed by the protocol's own closing event
+
+_clock = MonotonicClock()
+
+
+class RunningStream:
+    """A stream until it is over; then `finished` resolves, and `over` was called.
+
+    A response ends when the server ends it, and is not waited for long after its terminal event. A reply on a socket
+    (`on_socket`) ends with that event: the connection outlives it. `over` is told whether the connection can be used
+    for another one, as far as this stream knows.
+    """
+
+    def __init__(
+        self, decoding: StreamDecoding, timeouts: Timeouts, over: Callable[[bool], None], *, on_socket: bool = False
+    ) -> None:
+        self._decoding = decoding
+        self._over = over
+        self._on_socket = on_socket
+        self._progress = Progress.WAITING
+        self._usable = False
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(timeouts, _clock.now_ns())
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self.finished: asyncio.Future[None] = self._loop.create_future()
+        self._arm()
+
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in what one read brought."""
+        progress = self._decoding.take(arrivals)
+        if progress is not self._progress:
+            self._progress = progress
+            self._moved(arrivals[-1].at_ns)
+
+    def cancel(self) -> None:
+        """End the stream where it is, because the run has to end."""
+        self.take([Cancelled(_clock.now_ns())])
+
+    def _moved(self, at_ns: int) -> None:
+        match self._progress:
+            case Progress.STREAMING:
+                self._arm()
+            case Progress.COMPLETE | Progress.INTERRUPTED if not self._on_socket:
+                self._deadlines.complete(_clock.now_ns())
+                self._arm()
+            case Progress.COMPLETE:
+                self._usable = True
+                self.take([Ended(at_ns, Ending.RESPONSE_END)])
+            case Progress.INTERRUPTED:
+                if self._closing is None:
+                    self._closing = self._loop.call_later(AFTER_ERROR_S, self._after_error)
+            case Progress.ABANDONED:
+                self.take([Ended(at_ns, Ending.CLIENT)])
+            case Progress.ENDED:
+                for timer in (self._timer, self._closing):
+                    if timer is not None:
+                        timer.cancel()
+                if not self.finished.done():  # whoever waited for it may have been cancelled
+                    self.finished.set_result(None)
+                self._over(self._usable)
+
+    def _after_error(self) -> None:
+        self._usable = True
+        self.take([Ended(_clock.now_ns(), Ending.RESPONSE_END)])
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due_ns = self._deadlines.next_ns(self._progress, self._decoding.alive_ns)
+        self._timer = self._loop.call_later(max(0, due_ns - _clock.now_ns()) / NS_PER_S, self._look)
+
+    def _look(self) -> None:
+        now_ns, alive_ns = _clock.now_ns(), self._decoding.alive_ns
+        if now_ns < self._deadlines.next_ns(self._progress, alive_ns):
+            self._arm()
+        else:
+            self.take(self._deadlines.expired(self._progress, alive_ns, now_ns))

@@ -1,0 +1,338 @@
+"""From what arrives of a stream to its record: content types and encodings, messages, findings, and how it ended.
+
+A decoding takes the arrivals of one stream in their order, live, behind the reads, or from a file; it asks for no time
+and waits for nothing, so the record is the same each time. What a driver must know of the stream while it runs is one
+value, its `Progress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from enum import IntEnum
+
+from streambench.endings import Ending, ErrorClass
+from streambench.record.recorder import Recorder, wrong_content_type
+from streambench.record.sockets import SocketReader, open_reader
+from streambench.record.tap import Setting
+from streambench.transport.arrivals import (
+    Arrival,
+    Cancelled,
+    Connected,
+    Data,
+    Ended,
+    Failed,
+    Head,
+    Noted,
+    Read,
+    Sent,
+)
+from streambench.transport.failures import MAX_EXCERPT_BYTES, answer_excerpt
+from streambench.wire.decompress import Decompressor
+from streambench.wire.limits import OversizeError, WireError, WireLimits
+from streambench.wire.message import WireMessage
+from streambench.wire.ndjson import NdjsonDecoder
+from streambench.wire.sse import SseDecoder
+
+CONTENT_TYPES = {
+    "sse": ("text/event-stream",),
+    "ndjson": (
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/json-lines",
+        "application/stream+json",
+        "application/json",
+    ),
+}
+# A body of one of these is a page or an answer, never a stream that only lacks the right label.
+NOT_STREAMS = {"sse": ("text/html", "application/json", "application/problem+json"), "ndjson": ("text/html",)}
+
+
+class Progress(IntEnum):
+    """How far a stream has come, as far as it matters to whoever waits for it; it never goes back."""
+
+    WAITING = 0  # for the first content
+    STREAMING = 1
+    COMPLETE = 2  # the terminal event came; only the end of the response is missing
+    INTERRUPTED = 3  # an event said that the stream has failed; the protocol's own closing event may follow
+    ABANDONED = 4  # it has failed, and there is nothing to wait for
+    ENDED = 5
+
+
+class StreamDecoding:
+    """Turns the arrivals of one stream into calls of its recorder.
+
+    `alive_ns` is the stamp of the newest sign of life, None before the first.
+    """
+
+    def __init__(self, recorder: Recorder, setting: Setting) -> None:
+        self.alive_ns: int | None = None
+        self._recorder = recorder
+        self._tap = recorder.tap
+        if self._tap is not None:
+            self._tap.begin(setting)
+        self._complete_ns: int | None = None  # when the dialect had all it needs
+
+    @property
+    def progress(self) -> Progress:
+        """How far the stream has come."""
+        recorder = self._recorder
+        if recorder.done:
+            if recorder.ended:
+                return Progress.ENDED
+            if recorder.unreadable:
+                return Progress.ABANDONED
+            return Progress.COMPLETE if recorder.record.error is None else Progress.INTERRUPTED
+        return Progress.STREAMING if recorder.content_came else Progress.WAITING
+
+    def take(self, arrivals: Sequence[Arrival]) -> Progress:
+        """Take in what came next: the arrivals of one read, or what the driver itself has to say."""
+        if self._tap is not None:
+            self._tap.take(arrivals)
+        if self._recorder.ended:
+            self._too_late(arrivals)
+            return Progress.ENDED
+        for arrival in arrivals:
+            kind = arrival.__class__
+            if kind is Data:
+                if not self._recorder.unreadable:
+                    self._data(arrival)  # type: ignore[arg-type]
+            elif kind is Read:
+                self._read(arrival)  # type: ignore[arg-type]
+            else:
+                self._other(arrival)
+        self._settle()
+        return self.progress
+
+    def _other(self, arrival: Arrival) -> None:
+        """Arrivals that a stream has few of."""
+        recorder = self._recorder
+        match arrival:
+            case Connected(at_ns=at_ns, reused=reused):
+                recorder.connected(at_ns, reused=reused)
+            case Sent(at_ns=at_ns):
+                recorder.sent(at_ns)
+            case Head():
+                self._head(arrival)
+            case Noted(finding=finding):
+                recorder.findings([finding])
+            case Failed():
+                self._failed(arrival)
+            case Ended():
+                self._end(arrival)
+            case Cancelled(at_ns=at_ns):
+                self._settle()
+                recorder.censor(at_ns)
+
+    def _messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
+        recorder = self._recorder
+        for message in messages:
+            recorder.message(message, at_ns)
+        if recorder.done and self._complete_ns is None:
+            self._complete_ns = at_ns
+
+    def _over(self, ending: Ending, at_ns: int, close_code: int | None = None) -> None:
+        """The stream is over; where it was complete before, it ended then."""
+        self._recorder.end(ending, at_ns if self._complete_ns is None else self._complete_ns, close_code)
+
+    # What the kinds of transport differ in
+
+    def _read(self, read: Read) -> None:
+        raise NotImplementedError
+
+    def _data(self, data: Data) -> None:
+        raise NotImplementedError
+
+    def _head(self, head: Head) -> None:
+        """The head of a response; a socket's answer to the upgrade says nothing of a stream."""
+
+    def _too_late(self, arrivals: Sequence[Arrival]) -> None:
+        """What comes after the end of the stream."""
+
+    def _settle(self) -> None:
+        """All arrivals of a read have been taken."""
+
+    def _failed(self, failed: Failed) -> None:
+        if failed.finding is not None:
+            self._recorder.findings([failed.finding])
+        self._recorder.fail(failed.error, failed.message)
+
+    def _end(self, ended: Ended) -> None:
+        self._over(ended.ending, ended.at_ns, ended.close_code)
+
+
+class ResponseDecoding(StreamDecoding):
+    """A stream that is the body of one HTTP response, whichever version: `transport` is `sse` or `ndjson`."""
+
+    def __init__(self, recorder: Recorder, transport: str, limits: WireLimits) -> None:
+        super().__init__(recorder, Setting(transport, limits))
+        self._transport = transport
+        self._limits = limits
+        self._decoder: SseDecoder | NdjsonDecoder = SseDecoder(limits) if transport == "sse" else NdjsonDecoder(limits)
+        self._decompressor: Decompressor | None = None
+        self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
+        self._status = 0
+        self._unwelcome_type: str | None = None
+        self._broken = False  # what came cannot be read any further
+
+    def _read(self, read: Read) -> None:
+        self.alive_ns = read.at_ns
+        self._recorder.read(read.at_ns, read.size, kernel=read.kernel)
+        if read.pieces > 1:
+            self._recorder.coalesced()
+
+    def _head(self, head: Head) -> None:
+        recorder = self._recorder
+        recorder.headers(head.status, head.at_ns)
+        self._status = head.status
+        content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+        transport = self._transport
+        if not 200 <= head.status < 300:
+            self._excerpt = bytearray()
+        elif content_type not in CONTENT_TYPES[transport]:
+            expected = CONTENT_TYPES[transport][0]
+            recorder.findings([wrong_content_type(expected, content_type)])
+            if content_type in NOT_STREAMS[transport]:
+                self._unwelcome_type = content_type
+                self._excerpt = bytearray()
+        try:
+            if head.headers.get("content-encoding"):
+                self._decompressor = Decompressor(head.headers["content-encoding"], self._limits.max_decompressed_bytes)
+        except WireError as error:
+            self._unreadable(error)
+
+    def _data(self, data: Data) -> None:
+        if self._broken:
+            return
+        piece = data.data
+        assert isinstance(piece, bytes)
+        decoder = self._decoder
+        try:
+            if self._decompressor is not None:
+                piece = self._decompressor.feed(piece)
+            if self._excerpt is not None:
+                self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
+                return
+            messages = decoder.feed(piece)
+            if not messages:
+                if decoder.findings:
+                    self._recorder.findings(decoder.take_findings())
+                return
+        except WireError as error:
+            self._unreadable(error)
+            return
+        self._messages(messages, data.at_ns)
+        if decoder.findings:
+            self._recorder.findings(decoder.take_findings())
+        try:
+            decoder.feed(b"")  # raises what is wrong behind them
+        except WireError as error:
+            self._unreadable(error)
+
+    def _end(self, ended: Ended) -> None:
+        recorder = self._recorder
+        if self._excerpt is not None:
+            excerpt = answer_excerpt(bytes(self._excerpt))
+            if self._unwelcome_type is None:
+                recorder.fail_status(self._status, excerpt)
+            else:
+                expected = CONTENT_TYPES[self._transport][0]
+                recorder.fail(ErrorClass.PROTOCOL, f"the response is {self._unwelcome_type}, not {expected}: {excerpt}")
+        else:
+            try:
+                for message in self._decoder.finish() if not self._broken else ():
+                    recorder.message(message, ended.at_ns)
+            except WireError as error:
+                self._unreadable(error)
+            recorder.findings(self._decoder.take_findings())
+        self._over(ended.ending, ended.at_ns)
+
+    def _unreadable(self, error: WireError) -> None:
+        self._broken = True
+        if self._excerpt is not None:
+            return  # the status or the type says what is wrong; the body was only to be shown
+        self._recorder.findings([*self._decoder.take_findings(), error.finding])
+        oversize = isinstance(error, OversizeError)
+        self._recorder.fail(ErrorClass.OVERSIZE if oversize else ErrorClass.PROTOCOL, str(error))
+
+
+class SocketDecoding(StreamDecoding):
+    """A reply on a socket that outlives it.
+
+    `reader` is the connection's own, and knows what came before; what it found until now belongs to no reply. Only
+    messages are signs of life: a server may go on with its heartbeat long after the reply has died.
+    """
+
+    def __init__(self, recorder: Recorder, reader: SocketReader) -> None:
+        reader.take_findings()
+        super().__init__(recorder, reader.setting())
+        self._reader = reader
+        self._begin_offset: int | None = None  # of what came first, were it a heartbeat
+        self._first_offset: int | None = None  # of the reply's first message
+        self._messages_in_read = 0
+
+    def _read(self, read: Read) -> None:
+        self._settle()
+        self._recorder.read(read.at_ns, read.size, kernel=read.kernel)
+
+    def _data(self, data: Data) -> None:
+        if self._begin_offset is None:
+            self._begin_offset = data.offset
+        messages = self._reader.read(data)
+        if messages:
+            self.alive_ns = data.at_ns
+            self._messages_in_read += len(messages)
+            for message in messages:
+                if self._first_offset is None:
+                    self._first_offset = message.offset
+                message.offset -= self._first_offset
+            self._messages(messages, data.at_ns)
+        if self._reader.loss is not None:
+            self._lost(data.at_ns)
+
+    def _other(self, arrival: Arrival) -> None:
+        self._reader.read(arrival)
+        if not isinstance(arrival, Noted):
+            super()._other(arrival)
+
+    def _too_late(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            self._reader.read(arrival)
+
+    def _settle(self) -> None:
+        if self._messages_in_read > 1:
+            self._recorder.coalesced()
+        self._messages_in_read = 0
+        self._take_findings()
+
+    def _failed(self, failed: Failed) -> None:
+        self._take_findings()
+        self._recorder.fail(failed.error, failed.message)
+
+    def _end(self, ended: Ended) -> None:
+        self._settle()
+        super()._end(ended)
+
+    def _lost(self, at_ns: int) -> None:
+        """The session on the socket has ended, or cannot be read any further."""
+        loss = self._reader.loss
+        assert loss is not None
+        self._settle()
+        if loss.error is not None:
+            self._recorder.fail(loss.error, str(loss))
+        self._over(loss.ending, at_ns, loss.close_code)
+
+    def _take_findings(self) -> None:
+        first = (self._begin_offset or 0) if self._first_offset is None else self._first_offset
+        for finding in self._reader.take_findings():
+            offset = finding.offset
+            within = None if offset is None or offset < first else offset - first
+            self._recorder.findings([replace(finding, offset=within)])
+
+
+def open_decoding(recorder: Recorder, setting: Setting) -> StreamDecoding:
+    """The decoding of a stream with such a setting, from its beginning."""
+    if setting.transport in CONTENT_TYPES:
+        return ResponseDecoding(recorder, setting.transport, setting.limits)
+    return SocketDecoding(recorder, open_reader(setting))

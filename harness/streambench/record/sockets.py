@@ -1,0 +1,245 @@
+"""What the messages of a socket mean, for as long as the connection lives: WebSocket's own, and Socket.IO's events.
+
+A reader is the client's half of what is spoken on the socket. It takes every arrival of the connection, whichever reply
+it belongs to, returns the messages that dialects read, and holds what is to be sent in answer. It does no I/O, so that
+it reads the same from a file of arrivals; then what it would send goes nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streambench.endings import Ending, ErrorClass
+from streambench.findings import Finding
+from streambench.record.tap import Setting
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Noted
+from streambench.wire import engineio, socketio
+from streambench.wire.engineio_session import EngineSession, SessionState
+from streambench.wire.limits import OversizeError, WireError, WireLimits
+from streambench.wire.message import WireMessage
+from streambench.wire.socketio_session import NamespaceState, SocketSession
+
+NO_MESSAGES: Sequence[WireMessage] = ()
+_BINARY_TYPES = (str(socketio.PacketType.BINARY_EVENT.value), str(socketio.PacketType.BINARY_ACK.value))
+
+
+@dataclass(slots=True, frozen=True)
+class Loss:
+    """Why a socket is of no more use. `error` is None where the server left in order; then the ending says how."""
+
+    ending: Ending
+    close_code: int | None = None
+    error: str | None = None
+    message: str = ""
+
+    @classmethod
+    def unreadable(cls, error: WireError) -> Loss:
+        """What the server sent cannot be read any further, so we leave."""
+        error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
+        return cls(Ending.CLIENT, None, error_class, str(error))
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        code = f" (close code {self.close_code})" if self.close_code is not None else ""
+        return f"the server ended the connection{code}"
+
+
+class SocketReader(Protocol):
+    """Reads a connection. `loss` is set once it is of no more use."""
+
+    loss: Loss | None
+
+    def read(self, arrival: Arrival) -> Sequence[WireMessage]:
+        """The messages that an arrival completes. Raises nothing: what cannot be read is a loss."""
+        ...
+
+    def take_findings(self) -> list[Finding]:
+        """What was found since the last call; offsets count from the beginning of the connection."""
+        ...
+
+    def setting(self) -> Setting:
+        """What makes a new reader that goes on where this one is, between two messages."""
+        ...
+
+
+class _Endings:
+    """How a connection's own end becomes a loss."""
+
+    def __init__(self) -> None:
+        self.loss: Loss | None = None
+        self._failed: Failed | None = None
+        self._findings: list[Finding] = []
+
+    def _take(self, arrival: Arrival) -> None:
+        match arrival:
+            case Failed():
+                self._failed = self._failed or arrival
+                if arrival.finding is not None:
+                    self._findings.append(arrival.finding)
+            case Noted(finding=finding):
+                self._findings.append(finding)
+            # The end of a reply is not the end of its connection.
+            case Ended() if self.loss is None and (self._failed or arrival.ending is not Ending.RESPONSE_END):
+                failed = self._failed
+                self.loss = Loss(
+                    arrival.ending,
+                    arrival.close_code,
+                    None if failed is None else failed.error,
+                    arrival.message if failed is None else failed.message,
+                )
+
+    def _taken(self) -> list[Finding]:
+        taken, self._findings = self._findings, []
+        return taken
+
+
+class WebSocketReader(_Endings):
+    """A connection whose messages are the WebSocket's own."""
+
+    def read(self, arrival: Arrival) -> Sequence[WireMessage]:
+        """A message for each `Data`."""
+        if not isinstance(arrival, Data):
+            self._take(arrival)
+            return NO_MESSAGES
+        data, offset = arrival.data, arrival.offset
+        return (WireMessage(data, offset) if isinstance(data, str) else WireMessage("", offset, binary=data),)
+
+    def take_findings(self) -> list[Finding]:
+        """What was found since the last call."""
+        return self._taken()
+
+    def setting(self) -> Setting:
+        """Nothing but the transport: each message stands for itself."""
+        return Setting("websocket")
+
+
+class SocketIoReader(_Endings):
+    """A connection on which Socket.IO is spoken; its messages are the events of one namespace.
+
+    `opened` once the server has given the session an id, `joined` once it has let us into the namespace.
+    """
+
+    def __init__(self, namespace: str, limits: WireLimits) -> None:
+        super().__init__()
+        self.engine = EngineSession()
+        self._namespace = namespace
+        self._limits = limits
+        self._socket = SocketSession(limits)
+        self._formative: list[Arrival] = []  # what brought the session to where it is
+        self._unjudged: list[Arrival] = []  # since the findings were last taken
+        self._unfinished: list[Arrival] = []  # of a packet whose attachments are still to come
+
+    @property
+    def opened(self) -> bool:
+        """Whether the Engine.IO session has begun."""
+        return self.engine.handshake is not None
+
+    @property
+    def joined(self) -> bool:
+        """Whether the namespace is connected."""
+        room = self._socket.namespaces.get(self._namespace)
+        return room is not None and room.state is NamespaceState.CONNECTED
+
+    def read(self, arrival: Arrival) -> Sequence[WireMessage]:
+        """The event of a packet that is one; what a packet asks for is answered in `take_outgoing`."""
+        if not isinstance(arrival, Data):
+            self._take(arrival)
+            if self.loss is not None:
+                self._socket.finish()
+            return NO_MESSAGES
+        if self.loss is not None:
+            return NO_MESSAGES
+        opened, joined = self.opened, self.joined
+        try:
+            packet = engineio.decode_frame(arrival.data, offset=arrival.offset)
+            data = self.engine.receive(packet, arrival.at_ns)
+            received = None if data is None else self._socket.receive(data, offset=packet.offset)
+        except WireError as error:
+            self._socket.finish()
+            self._findings.append(error.finding)
+            self.loss = Loss.unreadable(error)
+            return NO_MESSAGES
+        messages = NO_MESSAGES if received is None else self._event(received)
+        if self.engine.state is SessionState.CLOSED and self.loss is None:
+            self._lose(Loss(Ending.CLOSE_FRAME, message=self.engine.close_reason or ""))
+        if (opened, joined) != (self.opened, self.joined):
+            self._formative.append(arrival)
+        else:
+            self._unjudged.append(arrival)
+        self._note_unfinished(arrival, data, complete=received is not None)
+        return messages
+
+    def take_findings(self) -> list[Finding]:
+        """What was found since the last call, by whichever of the layers."""
+        found = [*self.engine.take_findings(), *self._socket.take_findings()]
+        if found:
+            self._formative += self._unjudged  # what was noted once is not noted again
+        self._unjudged.clear()
+        return [*self._taken(), *found]
+
+    def setting(self) -> Setting:
+        """With the packets that opened the session and joined the namespace, and those that were found to be odd."""
+        return Setting("socketio", self._limits, self._namespace, (*self._formative, *self._unfinished))
+
+    # What goes out
+
+    def join(self, auth: dict[str, Any] | None) -> None:
+        """Ask for the namespace, with the payload that the server may want to see."""
+        self._socket.connect(self._namespace, auth)
+
+    def emit(self, event: str, arguments: Iterable[Any]) -> None:
+        """Send an event to the namespace."""
+        self._socket.emit(event, *arguments, namespace=self._namespace)
+
+    def leave(self) -> None:
+        """Leave the namespace, where we are in it."""
+        if self.joined:
+            self._socket.disconnect(self._namespace)
+
+    def take_outgoing(self) -> list[engineio.Packet]:
+        """The packets to send now, in order."""
+        if self.engine.state is SessionState.OPEN:
+            for data in self._socket.take_outgoing():
+                self.engine.send(data)
+        return self.engine.take_outgoing()
+
+    def _event(self, packet: socketio.Packet) -> Sequence[WireMessage]:
+        match packet.type:
+            case socketio.PacketType.CONNECT_ERROR:
+                room = self._socket.namespaces[packet.namespace]
+                why = f"the server refuses the namespace {room.name!r}: {room.refusal}"
+                self._lose(Loss(Ending.CLOSE_FRAME, None, ErrorClass.SETUP, why))
+            case socketio.PacketType.DISCONNECT:
+                why = f"the server disconnected the namespace {packet.namespace!r}"
+                self._lose(Loss(Ending.CLOSE_FRAME, message=why))
+            case socketio.PacketType.EVENT | socketio.PacketType.BINARY_EVENT:
+                if packet.id is not None:  # a server that waits for it would wait for a user's program
+                    self._socket.acknowledge(packet)
+                return (socketio.event_message(packet),)
+        return NO_MESSAGES
+
+    def _note_unfinished(self, arrival: Data, data: str | bytes | None, *, complete: bool) -> None:
+        if isinstance(data, str):
+            announces_attachments = data[:1] in _BINARY_TYPES and not complete
+            self._unfinished = [arrival] if announces_attachments else []
+        elif data is not None:
+            self._unfinished = [] if complete else [*self._unfinished, arrival]
+
+    def _lose(self, loss: Loss) -> None:
+        self._socket.finish()
+        self.loss = loss
+
+
+def open_reader(setting: Setting) -> SocketReader:
+    """A reader for a connection that is where `setting` says."""
+    if setting.transport == "websocket":
+        return WebSocketReader()
+    reader = SocketIoReader(setting.namespace or socketio.MAIN_NAMESPACE, setting.limits)
+    reader.join(None)
+    for arrival in setting.before:
+        reader.read(arrival)
+    reader.take_outgoing()
+    return reader

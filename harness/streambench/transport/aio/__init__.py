@@ -1,0 +1,1 @@
+"""The protocol layers on asyncio: stamped connections, and what waits and keeps time above them."""

@@ -1,0 +1,152 @@
+"""Plain HTTP/1.1 requests, one after the other, on a stamped connection that stays open between them.
+
+For protocols that send messages by many requests (Engine.IO's long-polling). What a response brings is taken in the
+callback that read it, so that a message keeps the stamp of its arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from streambench.clock import MonotonicClock
+from streambench.endings import ErrorClass
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.aio.connection import Channel
+from streambench.transport.arrivals import Arrival
+from streambench.transport.failures import ConnectFailure, RequestFailed
+from streambench.transport.http1 import Http1Connection
+from streambench.transport.polling import Answer
+from streambench.transport.requests import Request, remember_cookies
+from streambench.transport.target import Endpoint, Location
+from streambench.wire.limits import WireError, WireLimits
+
+_clock = MonotonicClock()
+
+
+class Answers(Protocol):
+    """Who takes the answers to requests, one after the other."""
+
+    def begin(self) -> Answer:
+        """A request is about to be sent; what will be known of its answer."""
+        ...
+
+    def take(self, arrivals: list[Arrival]) -> None:
+        """The arrivals of a read."""
+        ...
+
+
+class StatusOnly:
+    """Takes answers whose status says all."""
+
+    def __init__(self, limits: WireLimits) -> None:
+        self._limits = limits
+        self._answer = Answer(limits)
+
+    def begin(self) -> Answer:
+        """A request is about to be sent."""
+        self._answer = Answer(self._limits)
+        return self._answer
+
+    def take(self, arrivals: list[Arrival]) -> None:
+        """Look for the end of the answer."""
+        for arrival in arrivals:
+            try:
+                self._answer.body(arrival)
+            except WireError as error:
+                self._answer.fail(RequestFailed(ErrorClass.PROTOCOL, str(error)))
+
+
+class RequestConnection:
+    """One user's kept connection for requests to one host, opened when it is needed; the layer on its channel."""
+
+    def __init__(
+        self, endpoint: Endpoint, headers: Iterable[tuple[str, str]], cookies: dict[str, str], answers: Answers
+    ) -> None:
+        self._endpoint = endpoint
+        self._headers = tuple(headers)
+        self._cookies = cookies
+        self._answers = answers
+        self._http = Http1Connection(endpoint)
+        self._channel: Channel | None = None
+        self._answer: Answer | None = None
+        self._answered: asyncio.Future[None] | None = None
+
+    async def ask(
+        self, where: Location, body: bytes | None = None, *, sent: Callable[[int], None] | None = None
+    ) -> None:
+        """One request and its answer: a GET, or a POST with a body. Raises RequestFailed.
+
+        `sent` is called with the moment at which the request was handed to the kernel. Cancelling closes the connection
+        at once.
+        """
+        first_failure: RequestFailed | None = None
+        while True:
+            reused = self._channel is not None and self._channel.open
+            try:
+                await self._ask_once(where, body, sent)
+            except RequestFailed as failure:
+                # A server may close a kept connection at the moment in which we use it; then it has read nothing.
+                if reused and failure.closed_idle:
+                    first_failure = failure
+                    continue
+                if first_failure is None:
+                    raise
+                # The second try failed as well, so it was no such moment: the server has gone.
+                raise first_failure from failure
+            return
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._channel is not None:
+            self._channel.close()
+
+    async def _ask_once(self, where: Location, body: bytes | None, sent: Callable[[int], None] | None) -> None:
+        if self._channel is None or not self._channel.open:
+            try:
+                self._channel = await open_channel(self._endpoint, where)
+            except ConnectFailure as failure:
+                raise RequestFailed(failure.error, str(failure)) from failure
+            self._http = Http1Connection(self._endpoint)
+        channel = self._channel
+        answer = self._answer = self._answers.begin()
+        self._answered = asyncio.get_running_loop().create_future()
+        channel.layer = self
+        request = Request("GET" if body is None else "POST", self._headers, body or b"")
+        try:
+            sent_ns = _clock.now_ns()  # before the call: on loopback the answer may be here before it returns
+            channel.write(self._http.request(where, request, self._cookies))
+            if await channel.flushed():
+                sent_ns = _clock.now_ns()
+            if sent is not None:
+                sent(sent_ns)
+            await self._answered
+        except BaseException:
+            channel.close()
+            raise
+        if not self._http.usable:
+            channel.close()
+        remember_cookies(self._cookies, self._http.set_cookies)
+        if answer.failure is not None:
+            raise answer.failure
+
+    # The layer
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        """Take in what a read brought; bytes that belong to no answer make the connection useless."""
+        self._take(self._http.receive(data, at_ns, kernel=kernel))
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        """The connection has ended."""
+        self._take(self._http.closed(at_ns, reset=reset))
+
+    def _take(self, arrivals: list[Arrival]) -> None:
+        answer, answered = self._answer, self._answered
+        if answer is None or answered is None or answered.done():
+            if self._channel is not None:
+                self._channel.close()
+            return
+        self._answers.take(arrivals)
+        if (answer.complete or answer.failure is not None) and not answered.done():
+            answered.set_result(None)

@@ -1,0 +1,92 @@
+"""A TLS session on a channel: the layer above it gets plain bytes with the stamps of the encrypted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from streambench.transport.aio.connection import Channel
+from streambench.transport.tls import TlsSession
+
+
+class TlsChannel:
+    """A channel with TLS on `below`. `handshake` first; then what arrives goes to `layer` decrypted."""
+
+    def __init__(self, below: Channel, context: ssl.SSLContext, server_name: str) -> None:
+        self._below = below
+        self._session = TlsSession(context, server_name)
+        self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.layer = below.layer
+        below.layer = self
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still be sent or come."""
+        return self._below.open
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Encrypted bytes that the kernel has not taken yet."""
+        return self._below.unsent_bytes
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol that the server chose."""
+        return self._session.alpn
+
+    async def handshake(self) -> None:
+        """Raises ssl.SSLError, or OSError where the connection ends."""
+        self._shake(b"")
+        await self._shaken
+
+    def write(self, data: bytes) -> None:
+        """Encrypt `data` and send it."""
+        self._session.send(data)
+        self._flush()
+
+    async def flushed(self) -> bool:
+        """Return when everything written is with the kernel; says whether that had to be waited for."""
+        return await self._below.flushed()
+
+    def close(self) -> None:
+        """Close at once, without a word to the peer."""
+        self._below.close()
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        """Take in encrypted bytes."""
+        if not self._session.shaken:
+            self._shake(data)
+            if not self._session.shaken:
+                return
+            data = b""
+        plain = self._session.receive(data)
+        self._flush()
+        if plain.data:
+            self.layer.received(plain.data, at_ns, kernel=kernel)
+        if plain.ended and self.open:
+            self.close()
+            self.layer.closed(at_ns, reset=plain.reset)
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        """The connection below has ended."""
+        if not self._shaken.done():
+            self._shaken.set_exception(ConnectionResetError("the connection ended in the TLS handshake"))
+            return
+        self.layer.closed(at_ns, reset=reset)
+
+    def _shake(self, data: bytes) -> None:
+        if self._shaken.done():  # it has failed
+            return
+        try:
+            self._session.shake(data)
+        except ssl.SSLError as error:
+            self._shaken.set_exception(error)
+        else:
+            if self._session.shaken:
+                self._shaken.set_result(None)
+        self._flush()
+
+    def _flush(self) -> None:
+        outgoing = self._session.outgoing()
+        if outgoing:
+            self._below.write(outgoing)

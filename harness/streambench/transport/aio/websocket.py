@@ -1,0 +1,123 @@
+"""A WebSocket on a stamped connection: connecting, sending, and the patience that closing needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from streambench.clock import MonotonicClock
+from streambench.endings import Ending, ErrorClass
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.aio.connection import Channel
+from streambench.transport.arrivals import Arrival, Ended, Failed, Head
+from streambench.transport.failures import ConnectFailure
+from streambench.transport.requests import remember_cookies
+from streambench.transport.target import Endpoint, Location
+from streambench.transport.websocket import WebSocketConnection
+
+CLOSE_WAIT_S = 1.0  # how long a server may take to answer our Close
+MAX_UNSENT_BYTES = 16 << 20  # pongs for a server that sends pings and does not read
+
+_clock = MonotonicClock()
+
+
+class WebSocketTransport:
+    """One WebSocket, from the upgrade to the end. What comes is given to `sink`, the arrivals of a read at a time."""
+
+    def __init__(self, endpoint: Endpoint, sink: Callable[[list[Arrival]], None]) -> None:
+        self.sink = sink
+        self._endpoint = endpoint
+        self._channel: Channel | None = None
+        self._socket: WebSocketConnection | None = None
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.Event()
+
+    @property
+    def open(self) -> bool:
+        """Whether messages may still come."""
+        return self._channel is not None and self._channel.open and not self._ended.is_set()
+
+    async def connect(self, where: Location, headers: Iterable[tuple[str, str]], cookies: dict[str, str]) -> None:
+        """Connect and upgrade. Cookies that the answer sets are added to `cookies`. Raises ConnectFailure."""
+        channel = self._channel = await open_channel(self._endpoint, where, tunnel=True)
+        socket = self._socket = WebSocketConnection(where, headers, self._endpoint.limits)
+        channel.layer = self
+        try:
+            channel.write(socket.upgrade(cookies))
+            await self._opened
+        except BaseException:
+            self.abort()
+            raise
+        remember_cookies(cookies, socket.set_cookies)
+
+    def send(self, data: str | bytes) -> None:
+        """Send one message. What is sent on a connection that is gone is lost, and its loss was reported."""
+        if self._socket is not None:
+            self._socket.send(data)
+            self._flush()
+
+    async def flushed(self) -> int | None:
+        """When the rest of what was sent was handed to the kernel; None where there was no rest."""
+        waited = self._channel is not None and await self._channel.flushed()
+        return _clock.now_ns() if waited else None
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._ended.set()
+        if self._channel is not None:
+            self._channel.close()
+
+    async def close(self) -> None:
+        """Send a Close and wait shortly for the server's."""
+        if self.open and self._socket is not None and self._socket.writable:
+            self._socket.close()
+            self._flush()
+            try:
+                async with asyncio.timeout(CLOSE_WAIT_S):
+                    await self._ended.wait()
+            except TimeoutError:
+                pass
+        self.abort()
+
+    # The layer
+
+    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+        """Take in what a read brought, and answer what the protocol asks to be answered."""
+        socket, channel = self._socket, self._channel
+        assert socket is not None
+        assert channel is not None
+        if self._ended.is_set():
+            return
+        arrivals = socket.receive(data, at_ns, kernel=kernel)
+        self._flush()
+        if not socket.ended and channel.unsent_bytes > MAX_UNSENT_BYTES:
+            arrivals.append(Failed(at_ns, ErrorClass.OVERSIZE, "the server does not read what it asks for"))
+            arrivals.append(Ended(at_ns, Ending.CLIENT))
+        self._take(arrivals)
+
+    def closed(self, at_ns: int, *, reset: bool) -> None:
+        """The connection has ended."""
+        if self._socket is not None and not self._ended.is_set():
+            self._take(self._socket.closed(at_ns, reset=reset))
+
+    def _take(self, arrivals: list[Arrival]) -> None:
+        if not self._opened.done():
+            self._look_for_upgrade(arrivals)
+        if arrivals and isinstance(arrivals[-1], Ended):
+            self._ended.set()
+            assert self._channel is not None
+            self._channel.close()
+        self.sink(arrivals)
+
+    def _look_for_upgrade(self, arrivals: list[Arrival]) -> None:
+        for arrival in arrivals:
+            if isinstance(arrival, Head):
+                self._opened.set_result(None)
+                return
+            if isinstance(arrival, Failed):
+                self._opened.set_exception(ConnectFailure(arrival.error, arrival.message))
+                return
+
+    def _flush(self) -> None:
+        if self._socket is not None and self._channel is not None:
+            self._channel.write(self._socket.outgoing())

@@ -1,0 +1,100 @@
+"""What transport tells of a stream: plain values, each with its stamp in ns of CLOCK_MONOTONIC.
+
+They are made for every read, so they are slotted and compared by nothing. A stream's arrivals in their order are all
+that its record is made of: kept in a file (`record/transcript.py`), they give the same record again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streambench.endings import Ending
+from streambench.findings import Finding
+
+
+@dataclass(slots=True, eq=False)
+class Connected:
+    """The connection is ready for the request, TLS and upgrade included. `reused`: it was there already."""
+
+    at_ns: int
+    reused: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """The request was handed to the kernel; of a request too large for its buffer, the last byte."""
+
+    at_ns: int
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """One read of the socket brought `size` bytes; what it completes follows. `kernel`: the kernel stamped it.
+
+    `pieces` counts what the framing shows to begin in it: chunks of HTTP/1.1, DATA frames of HTTP/2; 0 elsewhere.
+    """
+
+    at_ns: int
+    size: int
+    kernel: bool
+    pieces: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Head:
+    """A response's status and its headers, names in lower case."""
+
+    at_ns: int
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Data:
+    """Bytes of a body without their transfer coding, or one whole message of a socket (`str` where it is text).
+
+    `offset` is where it begins, in bytes of the body, or of all that the socket's messages took.
+    """
+
+    at_ns: int
+    data: bytes | str
+    offset: int
+
+
+@dataclass(slots=True, eq=False)
+class Noted:
+    """Something that the carrying protocol found in what came, and that does not end the stream."""
+
+    at_ns: int
+    finding: Finding
+
+
+@dataclass(slots=True, eq=False)
+class Failed:
+    """The stream has failed. `error` is an `ErrorClass` or `http_<status>`, the message is for a person."""
+
+    at_ns: int
+    error: str
+    message: str
+    finding: Finding | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ended:
+    """Nothing more will come. `message` says in words how a socket was closed, where the server gave any."""
+
+    at_ns: int
+    ending: Ending
+    close_code: int | None = None
+    message: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Cancelled:
+    """We ended the stream while it was still open, because the run had to end."""
+
+    at_ns: int
+
+
+Arrival = Connected | Sent | Read | Head | Data | Noted | Failed | Ended | Cancelled

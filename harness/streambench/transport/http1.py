@@ -1,0 +1,158 @@
+"""One HTTP/1.1 connection, by llhttp: the bytes of a request out, the arrivals of its response in; then the next.
+
+llhttp calls back in the middle of the bytes that it is given. The callbacks only note what it said, in order; what it
+means is found out by whoever takes the arrivals, so that none of our exceptions ever passes through the parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httptools
+
+from streambench.endings import Ending, ErrorClass
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
+from streambench.transport.requests import Request, request_bytes
+from streambench.transport.target import Endpoint, Location
+
+MAX_HEADER_BYTES = 64 << 10
+
+
+class Http1Connection:
+    """The client's half of a connection. `usable` says whether a request may be sent now.
+
+    `set_cookies` are the values of `Set-Cookie` in the newest response.
+    """
+
+    alpn = ("http/1.1",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.usable = True
+        self.set_cookies: list[str] = []
+        self._endpoint = endpoint
+        self._parser = httptools.HttpResponseParser(self)
+        self._arrivals: list[Arrival] = []  # of the read at hand
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._unheard_bytes = 0  # since llhttp has last told anything
+        self._body_bytes = 0
+        self._at_ns = 0
+        self._chunks = 0  # that began in the read at hand
+        self._complete = True  # no response is awaited
+        self._failed = False
+        self._keep_alive = False
+
+    def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
+        """Begin an exchange: the bytes to send, all of them."""
+        self.usable = False
+        self.set_cookies = []
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers = {}
+        self._header_bytes = self._unheard_bytes = self._body_bytes = 0
+        self._complete = self._failed = self._keep_alive = False
+        return request_bytes(self._endpoint, where, request, cookies)
+
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+        """Take in what one read brought; `Ended` is the last arrival of a response.
+
+        Bytes between two exchanges make the connection useless: nothing that follows them could be trusted.
+        """
+        if self._complete:
+            self.usable = False
+            return []
+        read = Read(at_ns, len(data), kernel)
+        arrivals = self._arrivals = [read]
+        self._at_ns = at_ns
+        self._chunks = 0
+        self._unheard_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(ErrorClass.PROTOCOL, "the server answered with a protocol upgrade")
+        except httptools.HttpParserError as error:
+            self._keep_alive = False
+            if not self._complete:
+                self._fail(ErrorClass.PROTOCOL, f"the response is not HTTP/1.1: {error}")
+        if self._unheard_bytes > MAX_HEADER_BYTES:
+            # llhttp gathers a header, a reason or a chunk's extension until it is whole.
+            self._fail(ErrorClass.OVERSIZE, f"a line of the response exceeds {MAX_HEADER_BYTES:,} bytes")
+        read.pieces = self._chunks
+        if self._complete:
+            self.usable = self._keep_alive
+            arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
+        return arrivals
+
+    def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
+        """The connection has ended."""
+        self.usable = False
+        if self._complete:
+            return []
+        self._complete = True
+        return [Ended(at_ns, Ending.RESET if reset else Ending.FIN)]
+
+    def outgoing(self) -> bytes:
+        """What is to be sent beside requests: nothing, in HTTP/1.1."""
+        return b""
+
+    def abandon(self) -> None:
+        """Nobody waits for the response any more: where it is still to come, the connection is of no use."""
+        if not self._complete:
+            self._complete = True
+            self.usable = False
+
+    def _fail(self, error: ErrorClass, message: str) -> None:
+        if not self._failed:
+            self._failed = True
+            self._arrivals.append(Failed(self._at_ns, error, message))
+
+    # What llhttp calls. What follows a whole response is of no interest, but the connection is of no use any more.
+
+    def on_message_begin(self) -> None:
+        """A response begins."""
+        if self._complete:
+            self._keep_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
+        self._unheard_bytes = 0
+        if self._complete or self._failed:
+            return
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._fail(ErrorClass.OVERSIZE, f"the response's headers exceed {MAX_HEADER_BYTES:,} bytes")
+            return
+        lowered = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        self._headers[lowered] = text
+        if lowered == "set-cookie":
+            self.set_cookies.append(text)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; that of an informational response (1xx) is no answer yet."""
+        self._unheard_bytes = 0
+        if self._complete or self._failed:
+            return
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self._arrivals.append(Head(self._at_ns, status, self._headers))
+        self._headers = {}
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._unheard_bytes = 0
+        self._chunks += 1
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._unheard_bytes = 0
+        if not self._complete and not self._failed:
+            self._arrivals.append(Data(self._at_ns, data, self._body_bytes))
+            self._body_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        """The response is complete; an informational one (1xx) is so as well, and is not the answer."""
+        if self._complete:
+            self._keep_alive = False
+            return
+        self._complete = self._parser.get_status_code() >= 200
+        self._keep_alive = self._parser.should_keep_alive()

@@ -1,0 +1,157 @@
+"""One HTTP/2 connection, by h2: chosen by ALPN over TLS, and with prior knowledge without TLS.
+
+A user has one stream at a time, so a connection tells the arrivals of its newest stream and drops those of older ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+
+from streambench.endings import Ending, ErrorClass
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
+from streambench.transport.http1 import MAX_HEADER_BYTES
+from streambench.transport.requests import Request, request_headers
+from streambench.transport.target import Endpoint, Location
+
+WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream up
+# What HTTP/2 has no place for (RFC 9113, section 8.2.2), and what is said by a pseudo-header.
+NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
+
+
+class Http2Connection:
+    """The client's half of a connection. `usable` says whether a request may be sent on it."""
+
+    alpn = ("h2",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.usable = True
+        self._endpoint = endpoint
+        config = h2.config.H2Configuration(client_side=True, header_encoding=None)
+        self._h2 = h2.connection.H2Connection(config)
+        self._h2.local_settings = h2.settings.Settings(
+            client=True,
+            initial_values={
+                h2.settings.SettingCodes.ENABLE_PUSH: 0,
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
+                h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+            },
+        )
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(WINDOW_BYTES - 65_535)
+        self._stream_id: int | None = None  # of the response that is awaited
+        self._body_bytes = 0
+        self._unsent: tuple[int, bytes] | None = None
+        self._answered = False
+
+    def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
+        """Begin an exchange: the bytes to send now; the rest of a large body follows as the server's window allows."""
+        stream_id = self._stream_id = self._h2.get_next_available_stream_id()
+        self._body_bytes = 0
+        headers = request_headers(self._endpoint, where, request, cookies)
+        pseudo = {
+            ":method": request.method,
+            ":scheme": "https" if where.secure else "http",
+            ":authority": headers["host"],
+            ":path": where.request_target,
+        }
+        fields = {name: value for name, value in headers.items() if name not in NOT_SENT}
+        self._h2.send_headers(stream_id, list((pseudo | fields).items()), end_stream=not request.body)
+        if request.body:
+            self._unsent = (stream_id, request.body)
+            self._send_body()
+        return self.outgoing()
+
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+        """Take in what one read brought; `Ended` is the last arrival of a response."""
+        read = Read(at_ns, len(data), kernel)
+        arrivals: list[Arrival] = [] if self._stream_id is None else [read]
+        try:
+            events = self._h2.receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            return arrivals + self._broken(f"the server broke HTTP/2: {error}", at_ns)
+        self._answered |= bool(events)  # a line of HTTP/1.1 looks like the beginning of a frame, and makes no event
+        self._take(events, at_ns, read, arrivals)
+        if self._unsent is not None:
+            self._send_body()
+        return arrivals
+
+    def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
+        """The connection has ended."""
+        self.usable = False
+        if not self._answered:
+            return self._broken("the server hung up on HTTP/2; if it does not speak it, set http: 1", at_ns)
+        if self._stream_id is None:
+            return []
+        self._stream_id = None
+        return [Ended(at_ns, Ending.RESET if reset else Ending.FIN)]
+
+    def outgoing(self) -> bytes:
+        """What is to be sent now: answers to the server's own frames, and more of a request's body."""
+        return self._h2.data_to_send()
+
+    def abandon(self) -> None:
+        """Tell the server that nobody waits for the response any more; the connection stays usable."""
+        if self._stream_id is None:
+            return
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # the connection is gone already
+            self._h2.reset_stream(self._stream_id, h2.errors.ErrorCodes.CANCEL)
+        self._stream_id = None
+
+    def _take(self, events: Iterable[h2.events.Event], at_ns: int, read: Read, arrivals: list[Arrival]) -> None:
+        for event in events:
+            match event:
+                case h2.events.ConnectionTerminated():
+                    self.usable = False
+                case h2.events.DataReceived():
+                    assert event.flow_controlled_length is not None
+                    assert event.stream_id is not None
+                    self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    if event.stream_id == self._stream_id:
+                        data = event.data or b""
+                        read.pieces += 1
+                        arrivals.append(Data(at_ns, data, self._body_bytes))
+                        self._body_bytes += len(data)
+                case h2.events.ResponseReceived() if event.stream_id == self._stream_id:
+                    assert event.headers is not None
+                    headers = {_text(name): _text(value) for name, value in event.headers}
+                    arrivals.append(Head(at_ns, int(headers.pop(":status")), headers))
+                case h2.events.StreamEnded() if event.stream_id == self._stream_id:
+                    self._stream_id = None
+                    arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
+                case h2.events.StreamReset() if event.stream_id == self._stream_id:
+                    self._stream_id = None
+                    arrivals.append(Ended(at_ns, Ending.RESET))
+
+    def _send_body(self) -> None:
+        """As much of the request's body as the server's window allows."""
+        assert self._unsent is not None
+        stream_id, body = self._unsent
+        try:
+            while body:
+                room = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
+                if room <= 0:
+                    break
+                self._h2.send_data(stream_id, body[:room], end_stream=len(body) <= room)
+                body = body[room:]
+        except h2.exceptions.ProtocolError:
+            body = b""  # the server has answered and closed its side before it had read everything
+        self._unsent = (stream_id, body) if body else None
+
+    def _broken(self, message: str, at_ns: int) -> list[Arrival]:
+        self.usable = False
+        if self._stream_id is None:
+            return []
+        self._stream_id = None
+        return [Failed(at_ns, ErrorClass.PROTOCOL, message), Ended(at_ns, Ending.CLIENT)]
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")

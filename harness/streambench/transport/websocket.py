@@ -1,0 +1,233 @@
+"""One WebSocket connection, by the sans-I/O protocol of `websockets`.
+
+A message gets the stamp of the read that completed it. Compression (permessage-deflate) and a subprotocol are offered
+where the target's own headers ask for them (`Sec-WebSocket-Extensions`, `Sec-WebSocket-Protocol`), as HTTP bodies are
+compressed only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus, PayloadTooBig
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+from streambench.endings import Ending, ErrorClass, http_error_class
+from streambench.findings import Axis, Finding
+from streambench.rules import Rule, declare
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
+from streambench.transport.failures import answer_excerpt
+from streambench.transport.requests import USER_AGENT
+from streambench.transport.target import Location
+from streambench.wire.captures import WEBSOCKET_INVALID_UTF8
+from streambench.wire.limits import OVERSIZE, WireLimits
+
+PROTOCOL = declare(
+    Rule("websocket.protocol", Axis.GRAMMAR, "Every frame keeps the WebSocket protocol.", "RFC 6455, section 5")
+)
+
+# Ours to say in the upgrade, whatever the target's headers hold.
+_OWN_HEADERS = frozenset(
+    {
+        "connection",
+        "upgrade",
+        "content-type",
+        "content-length",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+    }
+)
+
+
+class WebSocketConnection:
+    """The client's half of a connection, from the upgrade to the end.
+
+    The answer to the upgrade is a `Head` with status 101 (its cookies are in `set_cookies`), or a failure. `ended`:
+    nothing more will come, and the connection is to be closed.
+    """
+
+    def __init__(self, where: Location, headers: Iterable[tuple[str, str]], limits: WireLimits) -> None:
+        self.ended = False
+        self.set_cookies: list[str] = []
+        self._limits = limits
+        self._headers = [(name.lower(), value) for name, value in headers]
+        self._protocol = _client(where, dict(self._headers), limits)
+        self._upgraded = False
+        self._offset = 0  # where the next message begins
+        self._opcode = Opcode.TEXT
+        self._pieces = bytearray()  # of a message that comes in fragments
+
+    @property
+    def writable(self) -> bool:
+        """Whether messages can be sent: the upgrade is done, and neither side has closed."""
+        return self._protocol.state is State.OPEN
+
+    def upgrade(self, cookies: Mapping[str, str]) -> bytes:
+        """The request that asks for the upgrade."""
+        request = self._protocol.connect()
+        request.headers["User-Agent"] = USER_AGENT
+        for name, value in self._headers:
+            if name not in _OWN_HEADERS:
+                _replace(request.headers, name, value)
+        if cookies:
+            jar = [request.headers["cookie"]] if "cookie" in request.headers else []
+            jar += [f"{name}={value}" for name, value in cookies.items()]
+            _replace(request.headers, "cookie", "; ".join(jar))
+        self._protocol.send_request(request)
+        return self.outgoing()
+
+    def send(self, data: str | bytes) -> None:
+        """Send one message. On a connection that is not open any more it is lost, and its end was told."""
+        if not self.writable:
+            return
+        if isinstance(data, str):
+            self._protocol.send_text(data.encode("utf-8", "replace"))
+        else:
+            self._protocol.send_binary(data)
+
+    def close(self) -> None:
+        """Send a Close; the server's answer is the end."""
+        if self.writable:
+            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+
+    def outgoing(self) -> bytes:
+        """What is to be sent now: requests, messages, and answers to the server's own frames."""
+        # An empty item means the end of our side; the connection is closed where that is decided.
+        return b"".join(self._protocol.data_to_send())
+
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+        """Take in what one read brought."""
+        if self.ended:
+            return []
+        protocol = self._protocol
+        arrivals: list[Arrival] = [Read(at_ns, len(data), kernel)]
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Response):
+                if protocol.handshake_exc is None:
+                    self._upgraded = True
+                    self.set_cookies = event.headers.get_all("Set-Cookie")
+                    arrivals.append(
+                        Head(at_ns, event.status_code, {k.lower(): v for k, v in event.headers.raw_items()})
+                    )
+            elif isinstance(event, Frame) and not self.ended:
+                self._frame(event, at_ns, arrivals)
+        if not self.ended:
+            if protocol.handshake_exc is not None:
+                self._refused(protocol.handshake_exc, at_ns, arrivals)
+            elif protocol.parser_exc is not None:
+                self._broken(protocol.parser_exc, at_ns, arrivals)
+        return arrivals
+
+    def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
+        """The connection has ended."""
+        if self.ended:
+            return []
+        self.ended = True
+        ended = Ended(at_ns, Ending.RESET if reset else Ending.FIN)
+        if self._upgraded:
+            return [ended]
+        return [Failed(at_ns, ErrorClass.DISCONNECT, "the server closed the connection instead of upgrading it"), ended]
+
+    # What the frames say
+
+    def _frame(self, frame: Frame, at_ns: int, arrivals: list[Arrival]) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY if frame.fin:
+                self._message(frame.opcode, bytes(frame.data), at_ns, arrivals)
+            case Opcode.TEXT | Opcode.BINARY:
+                self._opcode = frame.opcode
+                self._pieces += frame.data
+            case Opcode.CONT:
+                self._pieces += frame.data
+                if frame.fin:
+                    whole = bytes(self._pieces)
+                    self._pieces.clear()
+                    self._message(self._opcode, whole, at_ns, arrivals)
+            case Opcode.CLOSE:
+                close = self._protocol.close_rcvd
+                assert close is not None
+                self.ended = True
+                why = f"the server closed the WebSocket: {close}"
+                arrivals.append(Ended(at_ns, Ending.CLOSE_FRAME, int(close.code), why))
+
+    def _message(self, opcode: Opcode, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
+        offset = self._offset
+        self._offset += len(data)
+        if opcode is Opcode.BINARY:
+            arrivals.append(Data(at_ns, data, offset))
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            self._protocol.fail(CloseCode.INVALID_DATA, "not UTF-8")
+            bad = data[error.start : error.end].hex(" ")
+            message = f"a text message is not UTF-8: {bad} ({error.reason})"
+            finding = WEBSOCKET_INVALID_UTF8.found(message, got=bad)
+            self._leave(ErrorClass.PROTOCOL, message, finding, CloseCode.INVALID_DATA, at_ns, arrivals)
+        else:
+            arrivals.append(Data(at_ns, text, offset))
+
+    # Endings
+
+    def _refused(self, error: Exception, at_ns: int, arrivals: list[Arrival]) -> None:
+        if isinstance(error, InvalidStatus):
+            status = error.response.status_code
+            said = answer_excerpt(bytes(error.response.body or b""))
+            why = f"the server answered the upgrade with {status}" + (f": {said}" if said else "")
+            self._leave(http_error_class(status), why, None, None, at_ns, arrivals)
+        else:
+            why = f"the upgrade to a WebSocket failed: {error}"
+            self._leave(ErrorClass.PROTOCOL, why, None, None, at_ns, arrivals)
+
+    def _broken(self, error: Exception, at_ns: int, arrivals: list[Arrival]) -> None:
+        sent = self._protocol.close_sent
+        if isinstance(error, PayloadTooBig):
+            limit = self._limits.max_event_bytes
+            error_class, message = ErrorClass.OVERSIZE, f"a message is larger than the limit of {limit:,} bytes"
+            finding = OVERSIZE.found(message)
+        else:
+            error_class, message = ErrorClass.PROTOCOL, f"the server breaks the WebSocket protocol: {error}"
+            finding = PROTOCOL.found(message)
+        self._leave(error_class, message, finding, sent.code if sent else None, at_ns, arrivals)
+
+    def _leave(
+        self,
+        error: str,
+        message: str,
+        finding: Finding | None,
+        close_code: int | None,
+        at_ns: int,
+        arrivals: list[Arrival],
+    ) -> None:
+        """We end the connection; the code is that of our own Close."""
+        self.ended = True
+        arrivals.append(Failed(at_ns, error, message, finding))
+        arrivals.append(Ended(at_ns, Ending.CLIENT, None if close_code is None else int(close_code)))
+
+
+def _client(where: Location, headers: Mapping[str, str], limits: WireLimits) -> ClientProtocol:
+    path, _, query = where.request_target.partition("?")
+    deflate = "permessage-deflate" in headers.get("sec-websocket-extensions", "")
+    subprotocols = [Subprotocol(name.strip()) for name in headers.get("sec-websocket-protocol", "").split(",")]
+    return ClientProtocol(
+        WebSocketURI(where.secure, where.host, where.port, path, query),
+        extensions=[ClientPerMessageDeflateFactory(client_max_window_bits=True)] if deflate else None,
+        subprotocols=subprotocols if subprotocols != [""] else None,
+        max_size=limits.max_event_bytes,
+    )
+
+
+def _replace(headers: Headers, name: str, value: str) -> None:
+    if name in headers:
+        del headers[name]
+    headers[name] = value
