@@ -11,6 +11,7 @@ from streambench.drivers.failures import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.endings import ErrorClass, http_error_class
 from streambench.transport.target import locate
+from streambench.transport.tls import tls_context
 from streambench.units import NS_PER_S
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -31,9 +32,7 @@ async def http_setup(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[di
     captured: dict[str, str] = {}
     verify: Any = endpoint.tls_verify
     if isinstance(verify, str):
-        import ssl
-
-        verify = ssl.create_default_context(cafile=verify)
+        verify = tls_context(verify, ("http/1.1",))
     async with httpx.AsyncClient(
         verify=verify, proxy=endpoint.proxy, timeout=endpoint.timeouts.first_chunk_ns / NS_PER_S, trust_env=False
     ) as client:

@@ -119,17 +119,19 @@ class WebSocketReader(_Endings):
 class SocketIoReader(_Endings):
     """A connection on which Socket.IO is spoken; its messages are the events of one namespace.
 
-    `opened` once the server has given the session an id, `joined` once it has let us into the namespace.
+    `opened` once the server has given the session an id, `joined` once it has let us into the namespace. `noted_before`:
+    rules that the connection was found to break already, where the reader is not its first.
     """
 
-    def __init__(self, namespace: str, limits: WireLimits) -> None:
+    def __init__(self, namespace: str, limits: WireLimits, noted_before: Iterable[str] = ()) -> None:
         super().__init__()
+        self._noted_before = tuple(noted_before)  # rules that a connection reports once
+        self._noted: list[str] = []
         self.engine = EngineSession()
         self._namespace = namespace
         self._limits = limits
         self._socket = SocketSession(limits)
         self._formative: list[Arrival] = []  # what brought the session to where it is
-        self._unjudged: list[Arrival] = []  # since the findings were last taken
         self._unfinished: list[Arrival] = []  # of a packet whose attachments are still to come
 
     @property
@@ -167,22 +169,22 @@ class SocketIoReader(_Endings):
             self._lose(Loss(Ending.CLOSE_FRAME, message=self.engine.close_reason or ""))
         if (opened, joined) != (self.opened, self.joined):
             self._formative.append(arrival)
-        else:
-            self._unjudged.append(arrival)
         self._note_unfinished(arrival, data, complete=received is not None)
         return messages
 
     def take_findings(self) -> list[Finding]:
         """What was found since the last call, by whichever of the layers."""
         found = [*self.engine.take_findings(), *self._socket.take_findings()]
-        if found:
-            self._formative += self._unjudged  # what was noted once is not noted again
-        self._unjudged.clear()
-        return [*self._taken(), *found]
+        if not found:
+            return self._taken()
+        new = [finding for finding in found if finding.rule not in self._noted_before]
+        self._noted += [finding.rule for finding in new]
+        return [*self._taken(), *new]
 
     def setting(self) -> Setting:
-        """With the packets that opened the session and joined the namespace, and those that were found to be odd."""
-        return Setting("socketio", self._limits, self._namespace, (*self._formative, *self._unfinished))
+        """With the packets that opened the session and joined the namespace, and the rules that were noted."""
+        before = (*self._formative, *self._unfinished)
+        return Setting("socketio", self._limits, self._namespace, before, (*self._noted_before, *self._noted))
 
     # What goes out
 
@@ -237,7 +239,7 @@ def open_reader(setting: Setting) -> SocketReader:
     """A reader for a connection that is where `setting` says."""
     if setting.transport == "websocket":
         return WebSocketReader()
-    reader = SocketIoReader(setting.namespace or socketio.MAIN_NAMESPACE, setting.limits)
+    reader = SocketIoReader(setting.namespace or socketio.MAIN_NAMESPACE, setting.limits, setting.noted)
     reader.join(None)
     for arrival in setting.before:
         reader.read(arrival)

@@ -14,14 +14,15 @@ from streambench.wire.limits import WireLimits
 class Setting:
     """What a stream's arrivals are to be read with.
 
-    `transport` as dialects have it. `before`: on a socket, what the connection brought earlier and still matters.
-    `namespace` is Socket.IO's.
+    `transport` as dialects have it. Of a socket: `before` is what the connection brought earlier and still matters,
+    `noted` the rules that it was found to break and that are reported once. `namespace` is Socket.IO's.
     """
 
     transport: str
     limits: WireLimits = field(default_factory=WireLimits)
     namespace: str = ""
     before: tuple[Arrival, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 class Tap(Protocol):

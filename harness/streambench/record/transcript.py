@@ -85,6 +85,7 @@ def write_transcript(
         header["transport"] = setting.transport
         header["limits"] = asdict(setting.limits)
         header["namespace"] = setting.namespace
+        header["noted"] = list(setting.noted)
     with path.open("w", encoding="utf-8") as file:
         file.write(_line(header, redact))
         for arrival in setting.before if setting is not None else ():
@@ -115,6 +116,7 @@ def replay(path: Path, dialect_of: Callable[[str], Dialect]) -> StreamRecord:
             WireLimits(**header.get("limits", {})),
             header.get("namespace", ""),
             tuple(before),
+            tuple(header.get("noted", ())),
         )
     except (StopIteration, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"not a {SCHEMA} file: {error!r}", path=str(path)) from error

@@ -11,10 +11,13 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+import orjson
 import pytest
 
+from streambench.dialects import Dialect
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.record.transcript import Transcript, replay, write_transcript
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,16 @@ async def tunnel_proxy() -> AsyncIterator[TunnelProxy]:
     server.close()
 
 
+def assert_replayed(path: Path, recorder: Recorder, dialect: Dialect) -> None:
+    """What came of a stream, written to a file and read back, gives the same record, byte for byte."""
+    assert isinstance(recorder.tap, Transcript)
+    write_transcript(path, recorder.tap, recorder)
+    assert orjson.dumps(replay(path, lambda _: dialect).to_json()) == orjson.dumps(recorder.record.to_json())
+
+
 @pytest.fixture
-def stream_of() -> Callable[..., Any]:
-    """`await stream_of(user, prompt)`: the record of one reply."""
+def stream_of(tmp_path: Path) -> Callable[..., Any]:
+    """`await stream_of(user, prompt)`: the record of one reply. Each of them is replayed from its transcript."""
     count = 0
 
     async def stream(user: Any, spec: Any, prompt: str) -> StreamRecord:
@@ -92,8 +102,12 @@ def stream_of() -> Callable[..., Any]:
         record = StreamRecord(
             id=f"s{count}", target=spec.name, dialect=spec.dialect.name, intended_ns=now_ns, start_ns=now_ns
         )
-        async with asyncio.timeout(60):
-            await user.stream(prompt, Recorder(record, spec.dialect, keep_text=True))
+        recorder = Recorder(record, spec.dialect, keep_text=True, tap=Transcript())
+        try:
+            async with asyncio.timeout(60):
+                await user.stream(prompt, recorder)
+        finally:
+            assert_replayed(tmp_path / f"{record.id}.jsonl", recorder, spec.dialect)
         return record
 
     return stream

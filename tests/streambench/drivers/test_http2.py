@@ -94,12 +94,13 @@ async def start() -> AsyncIterator[Callable[[Answer], Awaitable[tuple[Server, Ta
         listening.close()
 
 
-async def ask(session: Any, spec: TargetSpec, prompt: str = "Hello") -> StreamRecord:
-    now_ns = monotonic_ns()
-    record = StreamRecord("s", spec.name, spec.dialect.name, now_ns, now_ns)
-    async with asyncio.timeout(60):
-        await session.stream(prompt, Recorder(record, spec.dialect, keep_text=True))
-    return record
+@pytest.fixture
+def ask(stream_of: Any) -> Any:
+    async def one(session: Any, spec: TargetSpec, prompt: str = "Hello") -> StreamRecord:
+        record: StreamRecord = await stream_of(session, spec, prompt)
+        return record
+
+    return one
 
 
 async def whole(server: Server, stream_id: int) -> None:
@@ -107,7 +108,7 @@ async def whole(server: Server, stream_id: int) -> None:
     server.send(stream_id, event({"content": "Hel"}), event({"content": "lo"}), event({"done": True}), end=True)
 
 
-async def test_two_replies_share_a_connection(start: Any) -> None:
+async def test_two_replies_share_a_connection(start: Any, ask: Any) -> None:
     server, spec = await start(whole)
     session = open_session(spec)
     records = [await ask(session, spec), await ask(session, spec)]
@@ -122,7 +123,7 @@ async def test_two_replies_share_a_connection(start: Any) -> None:
     assert json.loads(server.bodies[1]) == {"message": "Hello"}
 
 
-async def test_a_body_larger_than_the_window_is_sent_whole(start: Any) -> None:
+async def test_a_body_larger_than_the_window_is_sent_whole(start: Any, ask: Any) -> None:
     server, spec = await start(whole)
     session = open_session(spec)
     prompt = "x" * 300_000
@@ -132,7 +133,7 @@ async def test_a_body_larger_than_the_window_is_sent_whole(start: Any) -> None:
     assert json.loads(server.bodies[1])["message"] == prompt
 
 
-async def test_a_reset_stream_and_a_lost_connection_are_two_things(start: Any) -> None:
+async def test_a_reset_stream_and_a_lost_connection_are_two_things(start: Any, ask: Any) -> None:
     async def reset(server: Server, stream_id: int) -> None:
         server.h2.send_headers(stream_id, HEADERS)
         server.send(stream_id, event({"content": "Hel"}))
@@ -156,7 +157,7 @@ async def test_a_reset_stream_and_a_lost_connection_are_two_things(start: Any) -
         assert record.text == "Hel"
 
 
-async def test_a_connection_that_is_going_away_is_not_used_again(start: Any) -> None:
+async def test_a_connection_that_is_going_away_is_not_used_again(start: Any, ask: Any) -> None:
     async def last_one(server: Server, stream_id: int) -> None:
         await whole(server, stream_id)
         server.h2.close_connection(last_stream_id=stream_id)
@@ -170,7 +171,7 @@ async def test_a_connection_that_is_going_away_is_not_used_again(start: Any) -> 
     assert server.connections == 2
 
 
-async def test_an_unwelcome_status_shows_what_the_server_said(start: Any) -> None:
+async def test_an_unwelcome_status_shows_what_the_server_said(start: Any, ask: Any) -> None:
     async def refuse(server: Server, stream_id: int) -> None:
         server.h2.send_headers(stream_id, [(":status", "503"), ("content-type", "application/json")])
         server.send(stream_id, b'{"error": "too busy"}', end=True)
@@ -207,7 +208,7 @@ async def test_cancelling_tells_the_server_and_censors_the_record(start: Any) ->
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"])
-async def test_a_server_that_speaks_no_http2_is_told_from_one_that_fails(said: bytes) -> None:
+async def test_a_server_that_speaks_no_http2_is_told_from_one_that_fails(said: bytes, ask: Any) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.write(said)

@@ -268,11 +268,11 @@ def test_text_is_kept_only_where_it_is_asked_for(recorder: MakeRecorder) -> None
 def test_whether_content_has_come(recorder: MakeRecorder) -> None:
     for keep_text in (True, False):
         user = recorder(keep_text=keep_text)
-        assert not user.first_content_came
+        assert not user.content_came
         say(user, {"content": ""})
-        assert not user.first_content_came
+        assert not user.content_came
         say(user, HELLO)
-        assert user.first_content_came
+        assert user.content_came
 
 
 def test_reads_that_the_kernel_put_together(recorder: MakeRecorder) -> None:
