@@ -11,6 +11,7 @@ from tools.modules import objection
 
 FILES = module_files()
 
+
 def test_no_circle_of_files() -> None:
     graph = import_graph(FILES)
     found = circles(graph)

@@ -119,8 +119,8 @@ class WebSocketReader(_Endings):
 class SocketIoReader(_Endings):
     """A connection on which Socket.IO is spoken; its messages are the events of one namespace.
 
-    `opened` once the server has given the session an id, `joined` once it has let us into the namespace. `noted_before`:
-    rules that the connection was found to break already, where the reader is not its first.
+    `opened` once the server has given the session an id, `joined` once it has let us into the namespace. The rules in
+    `noted_before` were found to be broken already, where the reader is not the connection's first.
     """
 
     def __init__(self, namespace: str, limits: WireLimits, noted_before: Iterable[str] = ()) -> None:
