@@ -23,7 +23,7 @@ from typing import Any
 IMPORTED = (
     *("cli", "cli.run", "cli.check", "cli.report", "cli.probe", "cli.reporting", "cli.har", "load.loading"),
     *("load.run", "report.folder", "report.html", "report.junit", "report.markdown", "report.terminal", "report.plots"),
-    *("drivers.session", "drivers.http1", "drivers.http2", "drivers.socketio", "transport.http1", "transport.http2"),
+    *("drivers.users", "drivers.http_user", "drivers.socketio", "transport.http1", "transport.http2"),
 )
 SECONDS = 60.0
 MEBIBYTES = 3072

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from streambench.clock import MonotonicClock
-from streambench.drivers.session import open_session
+from streambench.drivers.users import open_session
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
 from streambench.load.phase import Executor, Phase

@@ -204,7 +204,7 @@ class LocustSession:
             "scenario": scenario.name,
             "scenario_hash": scenario.content_hash,
             "version": __version__,
-            "classes": {target.name: scenario.secrets(target.spec.url) for target in scenario.targets},
+            "classes": {target.name: scenario.secrets(target.spec.endpoint.url) for target in scenario.targets},
             "phases": phases,
             "users": 0 if by_phases and options.headless else (options.users or users),
             "spawn_rate": options.spawn_rate or min(100, options.users or users),

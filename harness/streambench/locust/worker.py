@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from streambench import __version__
 from streambench.clock import MonotonicClock
-from streambench.drivers.session import open_session
+from streambench.drivers.users import open_session
 from streambench.errors import ConfigurationError, StreambenchError, TargetUnreachable
 from streambench.load.loading import load_scenario
 from streambench.load.run import raise_descriptor_limit
