@@ -36,6 +36,7 @@ from streambench.locust.protocol import (
     Quit,
     Reconnect,
     Spawn,
+    State,
     Stop,
     WorkerProtocol,
 )
@@ -105,6 +106,8 @@ class Worker:
                     if self._part is not None:
                         await self._end_part(0.0)
                         await self._report()
+                    if self._protocol.state is not State.ENDED:
+                        await self._link.send(self._protocol.leaving())
         finally:
             for task in tasks:
                 task.cancel()
