@@ -96,7 +96,7 @@ class Worker:
         try:
             urls = await self._greet()
             await self._relate_clocks()
-            async with open_testbed(self._scenario, urls) as self._testbed:
+            async with open_testbed(self._scenario, served=urls) as self._testbed:
                 for target in self._testbed.scenario.targets:
                     open_session(target.spec)  # loads the driver, for which the first user must not wait
                 tasks += [self._start(self._tick()), self._start(self._obey())]
