@@ -37,8 +37,8 @@ from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, locate
 from streambench.transport.websocket import WebSocketConnection
 from streambench.wire import engineio, socketio
-from streambench.wire.captures import capture_decoder
 from streambench.wire.engineio_session import EngineSession, SessionState
+from streambench.wire.framings import capture_decoder
 from streambench.wire.limits import WireError, WireLimits
 from streambench.wire.socketio_session import SocketSession
 

@@ -32,7 +32,7 @@ SECTIONS = {
     "Checks across events": ("PATH.", "EVENT.", "content.concat"),
     "Text": ("content.",),
     "How the stream ended": ("termination.",),
-    "Framing": ("http.", "wire.", "sse.", "ndjson.", "websocket.", "har."),
+    "Framing": ("http.", "wire.", "sse.", "ndjson.", "text.", "websocket.", "har."),
     "Engine.IO and Socket.IO": ("engineio.", "socketio."),
     "Other checks": ("",),
 }

@@ -14,6 +14,7 @@ from streambench.cli.output import say, say_json
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.files import read_all
 from streambench.findings import Axis, Finding, Severity
+from streambench.wire.framings import FRAMINGS
 
 if TYPE_CHECKING:
     from streambench.cli.har import HarStream
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from streambench.dialects.dialect import EventRule
     from streambench.wire.message import WireMessage
 
-WIRES = ("sse", "ndjson", "websocket", "socketio")
 BLOCK_BYTES = 1 << 16
 KEPT_FINDINGS = 50
 MAX_FIELDS = 20
@@ -90,7 +90,7 @@ class CheckResult:
 @click.command("check")
 @click.argument("file", type=click.File("rb"))
 @click.option("--dialect", "-d", metavar="NAME|FILE", help="The protocol: a bundled dialect or a dialect file.")
-@click.option("--wire", type=click.Choice(WIRES), help="The framing, where no dialect says it.")
+@click.option("--wire", type=click.Choice(list(FRAMINGS)), help="The framing, where no dialect says it.")
 @click.option("--events", "show_events", is_flag=True, help="Print the decoded events as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--har", is_flag=True, help="FILE is a HAR file; every stream in it is checked.")
@@ -202,7 +202,7 @@ class _Check:
 
     def __init__(self, dialect: Dialect | None, name: str | None, wire: str, *, show_events: bool) -> None:
         from streambench.dialects import DialectStream, bundled_dialects
-        from streambench.wire.captures import capture_decoder
+        from streambench.wire.framings import capture_decoder
 
         self.result = CheckResult(name)
         self._dialect = dialect

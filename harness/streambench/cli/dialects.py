@@ -9,6 +9,7 @@ import click
 from streambench.cli.output import say
 from streambench.errors import ConfigurationError
 from streambench.files import read_all
+from streambench.wire.framings import FRAMINGS
 
 MAX_CAPTURE_BYTES = 16 << 20  # of what a dialect is drafted from
 
@@ -78,7 +79,7 @@ def show(name: str, diagram: bool, page: bool) -> None:
 @click.argument("capture", type=click.File("rb"))
 @click.option(
     "--wire",
-    type=click.Choice(["sse", "ndjson", "websocket", "socketio"]),
+    type=click.Choice(list(FRAMINGS)),
     default="sse",
     show_default=True,
     help="The capture's framing.",
@@ -92,7 +93,7 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
       curl -sN http://localhost:8000/chat -d '{"q": "Hello"}' | streambench dialects new - > our-protocol.yaml
     """
     from streambench.dialects.infer import draft_dialect
-    from streambench.wire.captures import capture_decoder
+    from streambench.wire.framings import capture_decoder
     from streambench.wire.limits import WireError
 
     decoder = capture_decoder(wire)

@@ -16,13 +16,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from streambench.errors import ConfigurationError
+from streambench.wire.framings import FRAMINGS
 
 MAX_FILE_BYTES = 128 << 20  # decoded, several times as much
 MAX_NUMBER = 1e15
-MIME_TYPES = {
-    "sse": ("text/event-stream",),
-    "ndjson": ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"),
-}
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,8 +65,10 @@ def read_har(data: bytes, path: str, wire: str) -> list[HarStream]:
 
 def _streams(entry: Mapping[str, Any], wire: str) -> Iterator[HarStream]:
     url = str(_at(entry, "request", "url") or "?").partition("?")[0]
-    if wire in MIME_TYPES:
-        if _mime_type(entry) in MIME_TYPES[wire]:
+    framing = FRAMINGS[wire]
+    if not framing.is_socket:
+        # Most answers in JSON are no streams, and this file holds all that a page has asked for.
+        if _mime_type(entry) in set(framing.content_types) - {"application/json"}:
             yield _response(entry, url)
         return
     messages = entry.get("_webSocketMessages")

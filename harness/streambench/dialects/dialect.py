@@ -13,10 +13,9 @@ from streambench.dialects.decoding import decode_data, plain_data
 from streambench.dialects.templates import RenderedRequest, RequestTemplate, SetupStep
 from streambench.grammar import Automaton
 from streambench.paths import Getter
+from streambench.wire.framings import FRAMINGS
 from streambench.wire.message import WireMessage
 
-TRANSPORTS = ("sse", "ndjson", "websocket", "socketio")
-SOCKET_TRANSPORTS = ("websocket", "socketio")
 UNKNOWN = "?"
 
 # The rule of a decoded message, or in words why it has none.
@@ -115,7 +114,7 @@ class Dialect:
     @property
     def is_socket(self) -> bool:
         """The connection outlives a reply."""
-        return self.transport in SOCKET_TRANSPORTS
+        return FRAMINGS[self.transport].is_socket
 
     def render_request(self, variables: Mapping[str, str]) -> RenderedRequest:
         """The request of one prompt.

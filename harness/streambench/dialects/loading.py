@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 
 from streambench.dialects import naming
 from streambench.dialects.conditions import Condition, read_condition
-from streambench.dialects.dialect import TRANSPORTS, Dialect, EventRule, TextMode
+from streambench.dialects.dialect import Dialect, EventRule, TextMode
 from streambench.dialects.invariants import read_invariants
 from streambench.dialects.naming import Candidates
 from streambench.dialects.requests import (
     HTTP_KEYS,
-    accepted,
     read_emit,
     read_headers,
     read_http_request,
@@ -33,6 +32,7 @@ from streambench.grammar.expression import Algebra
 from streambench.grammar.notation import is_event_name, parse_grammar
 from streambench.located import Located, read_document
 from streambench.paths import compile_path
+from streambench.wire.framings import FRAMINGS
 
 BUNDLED = Path(__file__).parent / "bundled"
 SUFFIXES = (".yaml", ".yml")
@@ -127,7 +127,7 @@ class _Loader:
         self._conditions: dict[str, Condition] = {}
 
     def load(self) -> Dialect:
-        transport = self._need("transport").choice("'transport'", TRANSPORTS)
+        transport = self._need("transport").choice("'transport'", FRAMINGS)
         event_nodes = self._event_nodes()
         variants = self._variants(event_nodes)
         rules = {name: self._rule(name, node, event_nodes) for name, node in event_nodes.items()}
@@ -348,7 +348,7 @@ class _Loader:
                 raise node.error(f"{text!r} is for the transport {naming.WIRE_NAMES[text]!r}, not {transport!r}")
             return naming.by_wire(groups)
         self._path(node)
-        if text.split(".")[0] in TRANSPORTS:
+        if text.partition(".")[0] in {known.partition(".")[0] for known in naming.WIRE_NAMES}:
             raise node.error(f"{text!r} is not known.", text=text, valid=naming.WIRE_NAMES)
         return naming.by_field(text, groups)
 
@@ -521,7 +521,7 @@ class _Loader:
                 path=path, emit=read_emit(keys.get("emit")), headers=read_headers(keys.get("headers"))
             )
         keys = node.mapping("'request'", HTTP_KEYS)
-        return read_http_request(keys, path, "POST", accepted(transport))
+        return read_http_request(keys, path, "POST", FRAMINGS[transport].accept)
 
     def _setup(self, transport: str, rules: Mapping[str, EventRule]) -> tuple[SetupStep, ...]:
         node = self._top.get("setup")

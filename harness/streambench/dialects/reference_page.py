@@ -11,13 +11,7 @@ from streambench.dialects.dialect import Dialect, EventRule, TextMode
 from streambench.dialects.naming import BY_KEY, WIRE_NAMES
 from streambench.dialects.templates import RenderedRequest
 from streambench.located import Located, read_yaml
-
-TRANSPORTS = {
-    "sse": "Server-Sent Events",
-    "ndjson": "newline-delimited JSON",
-    "websocket": "WebSocket, one message an event",
-    "socketio": "Socket.IO",
-}
+from streambench.wire.framings import FRAMINGS
 
 
 def page(dialect: Dialect) -> str:
@@ -27,7 +21,7 @@ def page(dialect: Dialect) -> str:
 
 
 def _events(dialect: Dialect, top: Mapping[str, Located]) -> Iterator[str]:
-    transport = TRANSPORTS[dialect.transport]
+    transport = FRAMINGS[dialect.transport].title
     yield from ("## Events", "", f"Transport: {transport}. {_naming(dialect, top)}", "")
     yield from ("| event | recognised by | carries |", "|---|---|---|")
     for rule in dialect.events.values():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streambench.dialects.dialect import SOCKET_TRANSPORTS
 from streambench.dialects.templates import RequestTemplate, SetupStep
 from streambench.located import Located
 from streambench.paths import compile_path
+from streambench.wire.framings import FRAMINGS
 
 HTTP_KEYS = ("method", "headers", "json", "body")
 STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
@@ -31,7 +31,7 @@ def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> Set
         path = keys["path"].string("'path'")
         request = read_http_request(keys, path, "POST" if "json" in keys or "body" in keys else "GET", None)
         return SetupStep(request, is_http=True, capture=capture)
-    if transport not in SOCKET_TRANSPORTS:
+    if not FRAMINGS[transport].is_socket:
         raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
     wrong = "emit" if transport == "websocket" else "send"
     if wrong in keys:
@@ -42,11 +42,6 @@ def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> Set
         raise item.error("this step captures from an event, so it needs 'await', the name of the event")
     request = RequestTemplate(send=read_messages(keys.get("send")), emit=read_emit(keys.get("emit")))
     return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
-
-
-def accepted(transport: str) -> str:
-    """The content type of a transport's streams."""
-    return "text/event-stream" if transport == "sse" else "application/x-ndjson"
 
 
 def read_http_request(

@@ -30,14 +30,9 @@ from streambench.load.secrets import SECRET_HEADERS
 from streambench.load.values import Values
 from streambench.located import Located
 from streambench.transport.target import Endpoint, Timeouts
+from streambench.wire.framings import FRAMINGS
 
 SUFFIXES = (".yaml", ".yml")
-SCHEMES = {
-    "sse": ("http", "https"),
-    "ndjson": ("http", "https"),
-    "websocket": ("ws", "wss", "http", "https"),
-    "socketio": ("http", "https", "ws", "wss"),
-}
 # Of a URL without a user, whose port is one; the loader's check is more exact, and says what is wrong.
 _AUTHORITY = (
     r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]]+)(:\d{0,4}|:[1-5]\d{4}|:6[0-4]\d{3}|:65[0-4]\d\d|:655[0-2]\d|:6553[0-5])?"
@@ -236,7 +231,7 @@ class TargetReader:
     def _url(self, given: Given, dialect: Dialect) -> str:
         node, url = given.at(URL), given[URL]
         if not url.startswith("${serve."):
-            allowed = SCHEMES[dialect.transport]
+            allowed = FRAMINGS[dialect.transport].schemes
             try:
                 parts = urlsplit(url)
                 scheme, host, _ = parts.scheme, parts.hostname, parts.port

@@ -29,24 +29,9 @@ from streambench.transport.arrivals import (
 )
 from streambench.transport.failures import MAX_EXCERPT_BYTES, answer_excerpt
 from streambench.wire.decompress import Decompressor
+from streambench.wire.framings import FRAMINGS
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 from streambench.wire.message import WireMessage
-from streambench.wire.ndjson import NdjsonDecoder
-from streambench.wire.sse import SseDecoder
-
-CONTENT_TYPES = {
-    "sse": ("text/event-stream",),
-    "ndjson": (
-        "application/x-ndjson",
-        "application/ndjson",
-        "application/jsonl",
-        "application/json-lines",
-        "application/stream+json",
-        "application/json",
-    ),
-}
-# A body of one of these is a page or an answer, never a stream that only lacks the right label.
-NOT_STREAMS = {"sse": ("text/html", "application/json", "application/problem+json"), "ndjson": ("text/html",)}
 
 
 class Progress(IntEnum):
@@ -163,13 +148,14 @@ class StreamDecoding:
 
 
 class ResponseDecoding(StreamDecoding):
-    """A stream that is the body of one HTTP response, whichever version: `transport` is `sse` or `ndjson`."""
+    """A stream that is the body of one HTTP response, whichever version; `transport` names its framing."""
 
     def __init__(self, recorder: Recorder, transport: str, limits: WireLimits) -> None:
         super().__init__(recorder, Setting(transport, limits))
-        self._transport = transport
+        self._framing = FRAMINGS[transport]
         self._limits = limits
-        self._decoder: SseDecoder | NdjsonDecoder = SseDecoder(limits) if transport == "sse" else NdjsonDecoder(limits)
+        assert self._framing.body is not None
+        self._decoder = self._framing.body(limits)
         self._decompressor: Decompressor | None = None
         self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
         self._status = 0
@@ -187,13 +173,11 @@ class ResponseDecoding(StreamDecoding):
         recorder.headers(head.status, head.at_ns)
         self._status = head.status
         content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
-        transport = self._transport
         if not 200 <= head.status < 300:
             self._excerpt = bytearray()
-        elif content_type not in CONTENT_TYPES[transport]:
-            expected = CONTENT_TYPES[transport][0]
-            recorder.findings([wrong_content_type(expected, content_type)])
-            if content_type in NOT_STREAMS[transport]:
+        elif content_type not in self._framing.content_types:
+            recorder.findings([wrong_content_type(self._framing.accept, content_type)])
+            if content_type in self._framing.not_streams:
                 self._unwelcome_type = content_type
                 self._excerpt = bytearray()
         try:
@@ -237,7 +221,7 @@ class ResponseDecoding(StreamDecoding):
             if self._unwelcome_type is None:
                 recorder.fail_status(self._status, excerpt)
             else:
-                expected = CONTENT_TYPES[self._transport][0]
+                expected = self._framing.accept
                 recorder.fail(ErrorClass.PROTOCOL, f"the response is {self._unwelcome_type}, not {expected}: {excerpt}")
         else:
             try:
@@ -333,6 +317,6 @@ class SocketDecoding(StreamDecoding):
 
 def open_decoding(recorder: Recorder, setting: Setting) -> StreamDecoding:
     """The decoding of a stream with such a setting, from its beginning."""
-    if setting.transport in CONTENT_TYPES:
+    if not FRAMINGS[setting.transport].is_socket:
         return ResponseDecoding(recorder, setting.transport, setting.limits)
     return SocketDecoding(recorder, open_reader(setting))

@@ -8,7 +8,7 @@ binary attachments as `b` and base64, the way polling writes them. A polling res
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -18,7 +18,6 @@ from streambench.wire import engineio, ndjson, socketio
 from streambench.wire.limits import WireError, WireLimits
 from streambench.wire.message import WireMessage
 from streambench.wire.ndjson import NdjsonDecoder
-from streambench.wire.sse import SseDecoder
 
 WEBSOCKET_INVALID_UTF8: Final = declare(
     Rule("websocket.invalid-utf8", Axis.CONTENT, "A text message is UTF-8.", "RFC 6455, section 8.1")
@@ -54,11 +53,6 @@ class CaptureDecoder(Protocol):
     def take_findings(self) -> list[Finding]:
         """What was found since the last call; the decoder forgets it."""
         ...
-
-
-def capture_decoder(wire: str, limits: WireLimits | None = None) -> CaptureDecoder:
-    """The decoder for a capture of `wire`: sse, ndjson, websocket or socketio. Another name is a KeyError."""
-    return _DECODERS[wire](limits)
 
 
 class WebSocketCapture:
@@ -167,11 +161,3 @@ class SocketIoCapture:
 def _of_text(findings: Iterable[Finding], rule: Rule) -> list[Finding]:
     """Findings about the bytes of the lines, by the rule of the wire that they were captured from."""
     return [replace(finding, rule=rule.id) for finding in findings if finding.rule == ndjson.INVALID_UTF8.id]
-
-
-_DECODERS: Final[dict[str, Callable[[WireLimits | None], CaptureDecoder]]] = {
-    "sse": SseDecoder,
-    "ndjson": NdjsonDecoder,
-    "websocket": WebSocketCapture,
-    "socketio": SocketIoCapture,
-}

@@ -57,8 +57,7 @@ class NoAuth(ChatServer):
 
     def open_users(self) -> Users:
         """Everybody is somebody."""
-        first = next(iter(SEEDED_USERS))
-        return OpenDoor({**SEEDED_USERS, **self.settings.users}, guest=first)
+        return OpenDoor({**SEEDED_USERS, **self.settings.users})
 
 
 class OpenDoor(Users):

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from streambench.dialects import DialectStream, bundled_dialects, load_dialect
 from streambench.findings import Severity
-from streambench.wire.captures import capture_decoder
+from streambench.wire.framings import capture_decoder
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 EXPECTED = {name: YAML(typ="safe").load(CAPTURES / name / "findings.yaml") for name in bundled_dialects()}

@@ -12,7 +12,7 @@ from streambench.dialects import Dialect, DialectStream, bundled_dialects, load_
 from streambench.dialects.infer import draft_dialect
 from streambench.dialects.loading import parse_dialect
 from streambench.findings import Severity
-from streambench.wire.captures import capture_decoder
+from streambench.wire.framings import capture_decoder
 from streambench.wire.message import WireMessage
 
 CAPTURES = Path(__file__).parents[2] / "captures"

@@ -50,7 +50,7 @@ def test_the_bundled_dialects_load_and_carry_the_name_of_their_file(name: str) -
     assert dialect.name == name
     assert len(dialect.summary) < 100
     assert any(rule.content for rule in dialect.events.values())
-    assert any(rule.error for rule in dialect.events.values())
+    assert name == "plain-text" or any(rule.error for rule in dialect.events.values())
     dialect.render_request({"prompt": "Hi", "thread_id": "t", "conversation_id": "c", "client_id": "x"})
 
 

@@ -22,7 +22,7 @@ from streambench.dialects.stream import UNDISPATCHED
 from streambench.findings import Severity
 from streambench.grammar import Automaton, GrammarChecker
 from streambench.paths import compile_path, parse_path
-from streambench.wire.captures import capture_decoder
+from streambench.wire.framings import capture_decoder
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 Trace = list[tuple[Any, ...]]
@@ -228,7 +228,7 @@ def test_every_edit_that_leaves_the_language_is_reported_where_it_does(name: str
             else:
                 assert reported == [wrong_at], f"{what} in {names}: reported {reported}"
                 seen["illegal"] += 1
-    assert seen["illegal"] >= 300
+    assert seen["illegal"] >= (300 if len(dialect.automaton.names) > 1 else TRACES)  # of one event, only none is wrong
     assert seen["legal"] >= 100
 
 

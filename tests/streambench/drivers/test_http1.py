@@ -187,6 +187,16 @@ async def test_every_framing_of_a_body(user: MakeUser, response: Sequence[Act], 
     assert record.wire_bytes == sum(len(act) for act in response if isinstance(act, bytes))
 
 
+async def test_a_plain_text_body_is_the_reply(user: MakeUser) -> None:
+    pieces = [piece.encode() for piece in ("grüß ", "Gott, ", "世界 ", "😀")]
+    body = b"".join(map(chunk, [*pieces[:2], pieces[2][:2], pieces[2][2:], pieces[3]])) + b"0\r\n\r\n"
+    response = head("Transfer-Encoding: chunked", content_type="text/plain; charset=utf-8") + body
+    record = await user([response], dialect=load_dialect("plain-text")).ask()
+    assert (record.outcome, record.error, record.text) == (Outcome.COMPLETED, None, TEXT)
+    assert set(record.events.name) == {"text"}
+    assert record.violations == []
+
+
 def exchanged(pieces: Sequence[bytes], spec: TargetSpec, *, fin: bool = False) -> StreamRecord:
     """The record of a response that comes in these pieces, 1 ns apart."""
     record = StreamRecord("s", "t", "d", 0, 0)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from streambench.findings import Finding
-from streambench.wire.captures import capture_decoder
 from streambench.wire.engineio import Packet, PayloadDecoder
+from streambench.wire.framings import capture_decoder
 from streambench.wire.limits import WireError, WireLimits
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from streambench.findings import Axis
-from streambench.wire.captures import capture_decoder
+from streambench.wire.framings import capture_decoder
 from streambench.wire.limits import OversizeError, WireLimits
 
 

@@ -1,0 +1,101 @@
+"""The framings that a dialect can have as its `transport`: each declared once, with all that depends on it.
+
+A new one is an entry here and its decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from streambench.findings import Finding
+from streambench.wire.captures import CaptureDecoder, SocketIoCapture, WebSocketCapture
+from streambench.wire.limits import WireLimits
+from streambench.wire.ndjson import NdjsonDecoder
+from streambench.wire.sse import SseDecoder
+from streambench.wire.text import TextDecoder
+
+HTTP_SCHEMES = ("http", "https")
+
+
+class BodyDecoder(CaptureDecoder, Protocol):
+    """A decoder of a live body, whose findings can be looked at before they are taken."""
+
+    findings: list[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How the messages of a stream are told apart.
+
+    `schemes` are those of its URLs. Of a response, `body` decodes what comes; `content_types` are those of responses
+    with this framing, of which the first is asked for, and a body of one of `not_streams` is a page or an answer,
+    never a stream that only lacks the right label. Of a socket, `capture` reads the form in which one is kept.
+    """
+
+    name: str
+    title: str
+    schemes: tuple[str, ...]
+    body: Callable[[WireLimits | None], BodyDecoder] | None = None
+    content_types: tuple[str, ...] = ()
+    not_streams: tuple[str, ...] = ()
+    capture: Callable[[WireLimits | None], CaptureDecoder] | None = None
+
+    @property
+    def is_socket(self) -> bool:
+        """The connection outlives a reply."""
+        return self.body is None
+
+    @property
+    def accept(self) -> str:
+        """The content type to ask for; empty for a socket."""
+        return self.content_types[0] if self.content_types else ""
+
+
+_ALL = (
+    Framing(
+        "sse",
+        "Server-Sent Events",
+        HTTP_SCHEMES,
+        SseDecoder,
+        content_types=("text/event-stream",),
+        not_streams=("text/html", "application/json", "application/problem+json"),
+    ),
+    Framing(
+        "ndjson",
+        "newline-delimited JSON",
+        HTTP_SCHEMES,
+        NdjsonDecoder,
+        content_types=(
+            "application/x-ndjson",
+            "application/ndjson",
+            "application/jsonl",
+            "application/x-jsonlines",
+            "application/json-lines",
+            "application/stream+json",
+            "application/json",
+        ),
+        not_streams=("text/html",),
+    ),
+    Framing(
+        "text",
+        "plain text, without framing",
+        HTTP_SCHEMES,
+        TextDecoder,
+        content_types=("text/plain", "text/markdown"),
+        not_streams=("text/html", "application/json", "application/problem+json"),
+    ),
+    Framing("websocket", "WebSocket, one message an event", ("ws", "wss", *HTTP_SCHEMES), capture=WebSocketCapture),
+    Framing("socketio", "Socket.IO", (*HTTP_SCHEMES, "ws", "wss"), capture=SocketIoCapture),
+)
+FRAMINGS = {framing.name: framing for framing in _ALL}
+"""Every framing by its name."""
+
+
+def capture_decoder(wire: str, limits: WireLimits | None = None) -> CaptureDecoder:
+    """The decoder for a capture with a framing, by its name. Another name is a KeyError."""
+    framing = FRAMINGS[wire]
+    decoder = framing.capture or framing.body
+    assert decoder is not None
+    return decoder(limits)
