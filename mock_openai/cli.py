@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mock_openai.chat.modes import MODES
+from mock_openai.chat.options import add_options, as_arguments
 from mock_openai.lifetime import stopped_or_orphaned
 from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
 from mock_openai.upstream.listening import Listener
@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="Example: streambench mock --profile openai-slow, then OPENAI_BASE_URL=http://127.0.0.1:4010/v1",
     )
     out.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
+    out.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer requests for this name too (repeatable; default: loopback names, or any when bound elsewhere)",
+    )
     out.add_argument(
         "--port", type=int, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
     )
@@ -72,17 +79,7 @@ def parser() -> argparse.ArgumentParser:
     chat = out.add_argument_group("reference chat server")
     chat.add_argument("--no-chat", action="store_true", help="only the upstream")
     chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
-    chat.add_argument("--streaming", choices=MODES, help="its streaming mode")
-    chat.add_argument("--db", help="its SQLite file, or :memory:")
-    chat.add_argument("--rate-limit", metavar="N/UNIT", help="requests of one user, such as 5/s")
-    chat.add_argument("--cors-origin", metavar="ORIGIN", help="pages that may use it (default: its own)")
-    chat.add_argument("--user", action="append", default=[], metavar="NAME:TOKEN", help="one more user (repeatable)")
-    chat.add_argument(
-        "--clearance", action="append", default=[], metavar="NAME:LEVEL", help="a user's clearance (repeatable)"
-    )
-    chat.add_argument(
-        "--defect", action="append", default=[], metavar="NAME", help="misbehave, to test a tester (repeatable)"
-    )
+    add_options(chat)
     return out
 
 
@@ -177,12 +174,9 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
 
 async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.subprocess.Process:
     arguments = ["--upstream", upstream, "--host", options.host, "--port", str(options.chat_port), "--json"]
-    for name in ("streaming", "db", "rate_limit", "cors_origin"):
-        if getattr(options, name) is not None:
-            arguments += [f"--{name.replace('_', '-')}", getattr(options, name)]
-    for name in ("user", "clearance", "defect"):
-        for value in getattr(options, name):
-            arguments += [f"--{name}", value]
+    for name in options.allow_host:
+        arguments += ["--allow-host", name]
+    arguments += as_arguments(options)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

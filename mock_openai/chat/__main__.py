@@ -12,13 +12,8 @@ import sys
 from aiohttp import web
 
 from mock_openai.chat.app import create_app
-from mock_openai.chat.auth import parse_user
-from mock_openai.chat.defects.catalogue import DEFECTS
-from mock_openai.chat.limits import parse_rate
-from mock_openai.chat.livekit import LiveKit
-from mock_openai.chat.modes import MODES
-from mock_openai.chat.retrieval import CLEARANCES
-from mock_openai.chat.server import DEFAULT_MODE, ChatSettings
+from mock_openai.chat.debug import turn_on
+from mock_openai.chat.options import add_options, settings_of
 from mock_openai.chat.store import StoreError
 from mock_openai.lifetime import stopped_or_orphaned
 
@@ -40,65 +35,35 @@ def parser() -> argparse.ArgumentParser:
         help="base URL of the Gemini service (default: GOOGLE_GEMINI_BASE_URL, or the OpenAI service's)",
     )
     out.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
-    out.add_argument("--port", type=int, default=4000, help="port, 0 for a free one (default: %(default)s)")
+    out.add_argument(
+        "--port",
+        type=int,
+        default=os.environ.get("PORT", "4000"),
+        help="port, 0 for a free one (default: PORT, or 4000)",
+    )
     out.add_argument(
         "--json", action="store_true", help="print the URL as one JSON line when ready; end with the parent"
     )
-    out.add_argument("--streaming", choices=MODES, default=DEFAULT_MODE, help="streaming mode (default: %(default)s)")
-    out.add_argument("--db", default=":memory:", help="SQLite file (default: %(default)s)")
-    out.add_argument("--user", action="append", default=[], metavar="NAME:TOKEN", help="one more user (repeatable)")
     out.add_argument(
-        "--clearance",
+        "--allow-host",
         action="append",
         default=[],
-        metavar="NAME:LEVEL",
-        help=f"what a user may read of stored documents: {', '.join(CLEARANCES)} (repeatable)",
-    )
-    out.add_argument("--rate-limit", metavar="N/UNIT", help="requests of one user, such as 5/s (default: no limit)")
-    out.add_argument("--cors-origin", metavar="ORIGIN", help="pages that may use the server (default: its own)")
-    out.add_argument(
-        "--defect",
-        action="append",
-        default=[],
-        choices=DEFECTS,
         metavar="NAME",
-        help=f"be wrong in one way, to test a tester (repeatable): {', '.join(DEFECTS)}",
+        help="answer requests for this name too (repeatable; default: loopback names, or any when bound elsewhere)",
     )
+    add_options(out)
     return out
-
-
-def settings_of(options: argparse.Namespace) -> ChatSettings:
-    """Raises ValueError with the remedy."""
-    if not options.upstream:
-        raise ValueError("say where the model is: --upstream URL, or OPENAI_BASE_URL")
-    clearances = dict(parse_user(text) for text in options.clearance)
-    for name, level in clearances.items():
-        if level not in CLEARANCES:
-            raise ValueError(f"clearance of {name}: {level!r} is not one of {', '.join(CLEARANCES)}")
-    return ChatSettings(
-        upstream=options.upstream.rstrip("/").removesuffix("/v1"),
-        api_key=os.environ.get("OPENAI_API_KEY", "sk-mock"),
-        gemini_upstream=options.gemini_upstream,
-        gemini_api_key=os.environ.get("GEMINI_API_KEY", "mock"),
-        streaming=options.streaming,
-        db=options.db,
-        users=dict(parse_user(text) for text in options.user),
-        clearances=clearances,
-        rate_limit_per_s=parse_rate(options.rate_limit) if options.rate_limit else None,
-        cors_origin=options.cors_origin,
-        livekit=LiveKit.from_environ(os.environ),
-        defects=frozenset(options.defect),
-    )
 
 
 async def serve(options: argparse.Namespace) -> int:
     """Run until a signal, or with --json until the parent is gone; returns the exit code."""
     parent = os.getppid()
+    turn_on(options.debug)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     try:
-        app = create_app(settings_of(options))
+        app = create_app(settings_of(options, os.environ))
     except (ValueError, StoreError) as problem:
         print(f"mock_openai.chat: {problem}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mock_openai.chat import page_routes
-from mock_openai.chat.cors import allow_origin, same_origin_or
+from mock_openai.chat.cors import ANY, allow_origin, for_known_hosts, same_origin_or
 from mock_openai.chat.defects.catalogue import server_with, spoil_responses
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
 from mock_openai.chat.server import ChatServer, ChatSettings
@@ -28,11 +28,13 @@ SERVER = web.AppKey("server", ChatServer)
 def create_app(settings: ChatSettings) -> web.Application:
     """The application with every system on it. Raises StoreError when the database cannot be opened."""
     server = server_with(settings)
+    origins = (*settings.cors_origins, ANY) if settings.open else settings.cors_origins
     app = web.Application(
-        client_max_size=MAX_BODY_BYTES, middlewares=[json_errors, same_origin_or(settings.cors_origin)]
+        client_max_size=MAX_BODY_BYTES,
+        middlewares=[json_errors, for_known_hosts(settings.hosts), same_origin_or(origins)],
     )
     app[SERVER] = server
-    app.on_response_prepare.append(allow_origin(settings.cors_origin))
+    app.on_response_prepare.append(allow_origin(origins))
     if settings.defects:
         app.on_response_prepare.append(spoil_responses(settings))
     assistant = AssistantWs(server)

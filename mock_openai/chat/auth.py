@@ -9,13 +9,15 @@ from aiohttp import web
 
 SEEDED_USERS = {"alice": "alice-token", "bob": "bob-token"}
 COOKIE = "session_token"
+GUEST = "guest"
 
 
 class Users:
-    """The user table: names by their tokens."""
+    """The user table: names by their tokens. Who brings no token is `guest`, where there is one."""
 
-    def __init__(self, tokens: Mapping[str, str]) -> None:
+    def __init__(self, tokens: Mapping[str, str], guest: str | None = None) -> None:
         self._tokens = dict(tokens)
+        self._guest = guest
 
     def of_token(self, token: str) -> str | None:
         """The user's name, or None; every entry is compared in constant time."""
@@ -31,7 +33,8 @@ class Users:
         if header is not None:
             scheme, _, token = header.partition(" ")
             return self.of_token(token.strip()) if scheme.lower() == "bearer" else None
-        return self.of_token(request.cookies.get(COOKIE, ""))
+        cookie = request.cookies.get(COOKIE)
+        return self.of_token(cookie) if cookie is not None else self._guest
 
     def of_handshake(self, request: web.Request) -> str | None:
         """The user of a socket: browsers cannot set headers on one, so `?token=` will do as well."""

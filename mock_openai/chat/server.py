@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from mock_openai.chat.auth import SEEDED_USERS, Users
+from mock_openai.chat.auth import GUEST, SEEDED_USERS, Users
 from mock_openai.chat.figures import Figures
 from mock_openai.chat.gemini import GeminiProvider
 from mock_openai.chat.limits import HISTORY_MESSAGES, Caps, RateLimit, error
@@ -19,6 +19,7 @@ from mock_openai.chat.provider import DEFAULT_MODEL, InOnePiece, OpenAIProvider,
 from mock_openai.chat.reply import Question, Reply, ToolCallsSeen
 from mock_openai.chat.sse import EventStream
 from mock_openai.chat.store import Message, Store, StoreError
+from mock_openai.hosts import KnownHosts
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ class ChatSettings:
     """What the chat server is started with.
 
     `upstream` is the OpenAI service's URL without /v1; `gemini_upstream` None: the same, as for the fake one.
-    `rate_limit_per_s` None: no limit. `cors_origin` None: only pages of this server. `clearances`: what users may read
-    of stored documents, where it is not the default.
+    `rate_limit_per_s` None: no limit. `cors_origins`: pages that may use it beside its own, `*` for all. `clearances`:
+    what users may read of stored documents, where it is not the default. `open`: as in development, every page may use
+    it and nobody has to sign in. `hosts`: the names that requests may be for.
     """
 
     upstream: str
@@ -46,7 +48,9 @@ class ChatSettings:
     users: dict[str, str] = field(default_factory=dict)
     clearances: dict[str, str] = field(default_factory=dict)
     rate_limit_per_s: float | None = None
-    cors_origin: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    open: bool = False
+    hosts: KnownHosts = field(default_factory=lambda: KnownHosts("127.0.0.1"))
     caps: Caps = field(default_factory=Caps)
     livekit: LiveKit | None = None
     defects: frozenset[str] = frozenset()
@@ -67,7 +71,7 @@ class ChatServer:
 
     def open_users(self) -> Users:
         """The seeded users, and those of the settings."""
-        return Users({**SEEDED_USERS, **self.settings.users})
+        return Users({**SEEDED_USERS, **self.settings.users}, GUEST if self.settings.open else None)
 
     def open_store(self) -> Store:
         """Raises StoreError."""
@@ -93,9 +97,9 @@ class ChatServer:
             return error(429, "Too many requests. Please slow down.", **{"retry-after": f"{max(1, round(wait_s))}"})
         return user
 
-    async def start_events(self, request: web.Request) -> EventStream:
+    async def start_events(self, request: web.Request, **headers: str) -> EventStream:
         """Begin an event stream. Raises ConnectionResetError when the client is gone."""
-        return await EventStream.start(request)
+        return await EventStream.start(request, headers)
 
     def mode_of(self, request: web.Request) -> str | web.Response:
         """The streaming mode of a request, or the refusal of an unknown one."""

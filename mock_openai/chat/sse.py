@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
 
+from mock_openai.chat.debug import streaming
 from mock_openai.chat.limits import UNREAD_S
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
+    "connection": "keep-alive",
     "x-accel-buffering": "no",
 }
 
@@ -27,25 +31,35 @@ class EventStream:
         self._response = response
 
     @classmethod
-    async def start(cls, request: web.Request) -> EventStream:
-        """Send the headers. Raises ConnectionResetError when the client is gone."""
-        response = web.StreamResponse(headers=HEADERS)
+    async def start(cls, request: web.Request, headers: Mapping[str, str] = MappingProxyType({})) -> EventStream:
+        """Send the headers, and those given beside them. Raises ConnectionResetError when the client is gone."""
+        response = web.StreamResponse(headers={**HEADERS, **headers})
         await response.prepare(request)
         request[STARTED] = True
+        streaming.debug("%s %s: the stream begins", request.method, request.path)
         return cls(request, response)
 
-    async def send(self, data: Any, *, event: str | None = None) -> None:
-        """One event with JSON data. Raises ConnectionResetError when the client is gone, or has stopped reading."""
-        name = b"event: %b\n" % event.encode() if event is not None else b""
+    async def send(self, data: Any, *, event: str | None = None, event_id: str | None = None) -> None:
+        """One event with JSON data. Raises ConnectionResetError when the client is gone, or has stopped reading.
+
+        With an `event_id` a client that gets an event twice can tell, and can say which was the last that it got.
+        """
+        lines = [] if event_id is None else [f"id: {event_id}"]
+        if event is not None:
+            lines.append(f"event: {event}")
+        lines.append(f"data: {json.dumps(data, ensure_ascii=False)}")
+        streaming.debug("%s: %s", self._request.path, lines)
         try:
             async with asyncio.timeout(UNREAD_S):
-                await self._response.write(name + b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n")
+                await self._response.write("\n".join((*lines, "", "")).encode())
         except TimeoutError:
+            streaming.debug("%s: the client does not read", self._request.path)
             if self._request.transport is not None:
                 self._request.transport.abort()
             raise ConnectionResetError("the client does not read") from None
 
     async def end(self) -> web.StreamResponse:
         """End the body; returns the response, for the route to return."""
+        streaming.debug("%s: the stream ends", self._request.path)
         await self._response.write_eof()
         return self._response

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streambench.cli.options import DURATION
 from streambench.cli.output import json_text
 from streambench.cli.waterfall import waterfall
 from streambench.errors import ConfigurationError, ExitCode
@@ -34,6 +35,7 @@ REFRESH_S = 0.1
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
 @click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint: judge from both sides.")
 @click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
+@click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines, and nothing else there.")
 def command(
     url: str,
@@ -44,6 +46,7 @@ def command(
     bearer_env: str | None,
     upstream: str | None,
     timeout: str,
+    wait: int,
     as_json: bool,
 ) -> int:
     """Send a prompt to URL, or to a bundled scenario's first target, and show the stream as it arrives.
@@ -54,7 +57,7 @@ def command(
       streambench probe quickstart -n 3
     """
     scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, timeout)
-    streams, interrupted = asyncio.run(_probe(scenario, count, as_json=as_json))
+    streams, interrupted = asyncio.run(_probe(scenario, count, wait_ns=wait, as_json=as_json))
     return ExitCode.INTERRUPTED if interrupted else exit_code(streams)
 
 
@@ -124,11 +127,14 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-async def _probe(scenario: Scenario, count: int, *, as_json: bool) -> tuple[list[AnalysedStream], bool]:
+async def _probe(scenario: Scenario, count: int, *, wait_ns: int, as_json: bool) -> tuple[list[AnalysedStream], bool]:
     """Stream one after the other; returns what was seen, and whether Ctrl-C ended it."""
     from streambench.analysis.metrics import Settings
     from streambench.analysis.stream import analyse
     from streambench.load.probe import open_probe
+
+    def died(text: str) -> None:
+        click.echo(scenario.secrets(f"streambench: {text}"), err=True)
 
     settings = Settings(scenario.stall_after_ns, scenario.reading_wpm)
     streams: list[AnalysedStream] = []
@@ -137,7 +143,7 @@ async def _probe(scenario: Scenario, count: int, *, as_json: bool) -> tuple[list
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, me.cancel)
     try:
-        async with open_probe(scenario) as begin:
+        async with open_probe(scenario, wait_ns=wait_ns, on_death=died) as begin:
             for number in range(count):
                 record, work = begin(number)
                 try:

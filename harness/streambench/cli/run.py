@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streambench.cli.options import DURATION
 from streambench.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 @click.option("--gate", "gates", multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as load.users=50.")
 @click.option("--seed", type=int, help="Seed of arrivals, texts and latencies.")
+@click.option(
+    "--wait",
+    type=DURATION,
+    default="0",
+    metavar="DURATION",
+    help="How long targets that do not answer yet may take to come up.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only, and no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
 @click.option("--no-plots", is_flag=True, help="Leave the pictures out of the report.")
@@ -40,6 +48,7 @@ def command(
     gates: tuple[str, ...],
     overrides: tuple[str, ...],
     seed: int | None,
+    wait: int,
     quiet: bool,
     as_json: bool,
     no_plots: bool,
@@ -59,54 +68,73 @@ def command(
     loaded = [load_scenario(name, overrides=overrides, gates=gates, environ=os.environ) for name in scenarios]
     codes: list[ExitCode] = []
     for scenario in loaded:
-        code = run_one(scenario, output, quiet=quiet, as_json=as_json, plots=not no_plots)
+        code = run_one(scenario, output, wait_ns=wait, quiet=quiet, as_json=as_json, plots=not no_plots)
         if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
         codes.append(code)
     return ExitCode.worst(codes)
 
 
-def run_one(scenario: Scenario, output: Path, *, quiet: bool, as_json: bool, plots: bool) -> ExitCode:
+def run_one(scenario: Scenario, output: Path, *, wait_ns: int = 0, quiet: bool, as_json: bool, plots: bool) -> ExitCode:
     """Run one scenario and write its reports; returns its exit code."""
     from streambench.cli.reporting import finish_run
-    from streambench.load.progress import Progress, TargetProgress
     from streambench.report.export import DEFAULT_FORMATS
 
-    progress = Progress({target.name: TargetProgress() for target in scenario.targets})
     folder = new_folder(output / scenario.name)
     records_path = folder / "records.jsonl"
-    received = asyncio.run(_run(scenario, records_path, progress, quiet=quiet or as_json))
+    received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, quiet=quiet or as_json))
+    code = ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
+    if not records_path.exists():
+        click.echo("interrupted before the run began", err=True)
+        return code
     summary = finish_run(
         records_path, formats=DEFAULT_FORMATS, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
     )
     if received is not None:
         click.echo(f"interrupted: what was measured until then is in {folder}", err=True)
-        return ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
+        return code
     return summary.exit_code
 
 
-async def _run(scenario: Scenario, records_path: Path, progress: object, *, quiet: bool) -> signal.Signals | None:
+async def _run(scenario: Scenario, records_path: Path, *, wait_ns: int, quiet: bool) -> signal.Signals | None:
     """Returns the signal that ended the run early, or None."""
     from streambench.cli.progress import show_progress
-    from streambench.load.progress import Progress
+    from streambench.load.progress import Progress, TargetProgress
     from streambench.load.run import run_scenario
 
-    assert isinstance(progress, Progress)
+    progress = Progress({target.name: TargetProgress() for target in scenario.targets})
     stop = asyncio.Event()
     received: list[signal.Signals] = []
+    began: list[Path] = []
+
+    def begin(folder: Path) -> None:
+        began.append(folder)
+        point_latest_to(folder)
+
+    def died(text: str) -> None:
+        click.echo(scenario.secrets(f"streambench: {text}"), err=True)
+
+    work = asyncio.create_task(
+        run_scenario(scenario, records_path, progress, stop, begin, wait_ns=wait_ns, on_death=died)
+    )
 
     def interrupt(signum: signal.Signals) -> None:
         if received:  # asked twice: do not wait for anything any more
             os._exit(128 + signum)
         received.append(signum)
         stop.set()
+        if not began:
+            work.cancel()
 
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, interrupt, signum)
     display = None if quiet else asyncio.create_task(show_progress(progress, scenario.name))
     try:
-        await run_scenario(scenario, records_path, progress, stop, point_latest_to)
+        await work
+    except asyncio.CancelledError:
+        if not received:
+            raise
     finally:
         if display is not None:
             display.cancel()

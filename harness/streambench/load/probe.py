@@ -11,6 +11,7 @@ from streambench.drivers.failures import SetupError
 from streambench.drivers.users import open_session
 from streambench.errors import TargetUnreachable
 from streambench.load.scenario import Scenario
+from streambench.load.service import OnDeath
 from streambench.load.streams import begin_stream
 from streambench.load.testbed import open_testbed
 from streambench.record.model import StreamRecord
@@ -22,13 +23,15 @@ Begin = Callable[[int], tuple[StreamRecord, Awaitable[None]]]
 
 
 @asynccontextmanager
-async def open_probe(scenario: Scenario) -> AsyncIterator[Begin]:
+async def open_probe(scenario: Scenario, *, wait_ns: int = 0, on_death: OnDeath | None = None) -> AsyncIterator[Begin]:
     """One user of the scenario's first target, connected and set up.
 
     Yields a function that begins a stream by its number: it returns the record, which fills while the second value is
-    awaited. Raises TargetUnreachable, and ConfigurationError for what only the servers can know.
+    awaited. The target has `wait_ns` to come up; `on_death` is told of a server of the user's own that ends by itself.
+    Raises TargetUnreachable, and ConfigurationError for what only the servers can know.
     """
-    async with open_testbed(replace(scenario, targets=scenario.targets[:1])) as testbed:
+    first = replace(scenario, targets=scenario.targets[:1])
+    async with open_testbed(first, wait_ns=wait_ns, on_death=on_death) as testbed:
         (target,) = testbed.scenario.targets
         plans = testbed.plans.get(target.name, {})
         session = open_session(target.spec, {"user": f"{testbed.token}-{target.name}-0"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from streambench.load.commands import SECTION as COMMAND
 from streambench.load.executors import PHASE_TYPES
 from streambench.load.fields import Section
 from streambench.load.phases import SECTION as LOAD
@@ -17,6 +18,7 @@ from streambench.load.targets import SECTION as TARGET
 TABLES: dict[str, Section] = {
     "scenario": SCENARIO,
     "serve": SERVE,
+    "command": COMMAND,
     "target": TARGET,
     "prompts": PROMPTS,
     "load": LOAD,

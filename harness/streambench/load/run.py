@@ -18,6 +18,7 @@ from streambench.errors import ConfigurationError
 from streambench.load.engine import Engine
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
+from streambench.load.service import OnDeath
 from streambench.load.testbed import Testbed, open_testbed
 from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator, upstream_late_ns
 from streambench.record.journal import RecordWriter
@@ -35,20 +36,25 @@ async def run_scenario(
     progress: Progress,
     stop: asyncio.Event,
     on_folder: Callable[[Path], None],
+    *,
+    wait_ns: int = 0,
+    on_death: OnDeath | None = None,
 ) -> bool:
     """Run a scenario into a records file; returns False where `stop` ended it early.
 
-    The file is created when the targets have been reached, so a run that never began leaves nothing behind; then
-    `on_folder` is called with its folder. Raises TargetUnreachable, and ConfigurationError for what only the servers
-    can know.
+    The file is created when the targets have been reached, for which they have `wait_ns`; then `on_folder` is called
+    with its folder. A run that never began leaves nothing behind but the logs of the user's own servers. `on_death` is
+    told of such a server that ends by itself. Raises TargetUnreachable, and ConfigurationError for what only the
+    servers can know.
     """
     raise_descriptor_limit(scenario)
-    async with open_testbed(scenario) as testbed:
-        records_path.parent.mkdir(parents=True, exist_ok=True)
+    folder = records_path.parent
+    async with open_testbed(scenario, folder=folder, wait_ns=wait_ns, on_death=on_death) as testbed:
+        folder.mkdir(parents=True, exist_ok=True)
         writer = RecordWriter(records_path, scenario.secrets)
         try:
             writer.header(header_of(testbed.scenario))
-            on_folder(records_path.parent)
+            on_folder(folder)
             return await _run_recorded(testbed, writer, progress, stop)
         finally:
             writer.close()

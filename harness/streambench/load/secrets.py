@@ -27,6 +27,7 @@ class Secrets:
     """The secret values of a run. Calling it replaces them in a text, however they are escaped or cut there."""
 
     def __init__(self) -> None:
+        self.given: list[tuple[str, str]] = []  # what was added: a value, and what is shown instead
         self._names: dict[str, str] = {}
         self._longest_first: list[tuple[str, str]] = []
         self._pieces: dict[str, list[tuple[str, int, str]]] = {}  # of secrets: each, the piece's place, what to show
@@ -35,6 +36,7 @@ class Secrets:
         """From now on `shown` stands for `value`; for what came from the environment, its `${NAME}`."""
         if len(value) < MIN_CHARS:
             return
+        self.given.append((value, shown))
         for variant in _encodings(value):
             if len(variant) >= MIN_CHARS:
                 self._names.setdefault(variant, shown)

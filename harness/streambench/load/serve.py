@@ -1,11 +1,14 @@
-"""`serve` of a scenario file: the bundled servers that a run starts."""
+"""`serve` of a scenario file: the servers that a run starts, bundled ones and the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from streambench.load.commands import COMMAND, Command, read_command
+from streambench.load.commands import SECTION as COMMAND_SECTION
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.kinds import Integer, Plain, Scalar, ScalarMap, Schema
 from streambench.load.prompts import MAX_TOKENS, PROFILE_SCHEMA
@@ -13,6 +16,7 @@ from streambench.load.values import Values
 from streambench.located import Located
 
 MAX_SEED = 2**63 - 1
+NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 
 PROFILE = Field(
     "profile",
@@ -47,10 +51,11 @@ SECTION = Section("'serve'", OPENAI, CHAT, rules={"dependentRequired": {CHAT.nam
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The bundled servers to start: their options, or None for not starting one."""
+    """The servers to start: the bundled ones' options, None for not starting one; then the commands, in order."""
 
     openai: Mapping[str, Any] | None = None
     chat: Mapping[str, Any] | None = None
+    commands: tuple[Command, ...] = ()
 
 
 class ServeKind:
@@ -58,15 +63,38 @@ class ServeKind:
 
     def read(self, node: Located, values: Values, what: str) -> Serve:
         """The servers; from now on `${serve.…}` may name them. Raises ConfigurationError."""
-        given = SECTION.read(node, values)
-        values.served = {field.name for field in SECTION if field in given}
+        keys = node.mapping(what)
+        bundled = {name: keys[name] for name in SECTION.fields if name in keys}
+        given = Given(node, bundled, values)
+        values.served = set(bundled)
         if CHAT in given and OPENAI not in given:
             raise node.key_error(CHAT.name, "the chat server needs its upstream: add openai: {} beside it")
-        return Serve(_options(given, OPENAI, OPENAI_SECTION), _options(given, CHAT, CHAT_SECTION))
+        openai, chat = _options(given, OPENAI, OPENAI_SECTION), _options(given, CHAT, CHAT_SECTION)
+        return Serve(openai, chat, tuple(self._commands(node, keys, values)))
+
+    def _commands(self, node: Located, keys: Mapping[str, Located], values: Values) -> Iterator[Command]:
+        for name, item in keys.items():
+            if name in SECTION.fields:
+                continue
+            if not isinstance(item.value, dict) or COMMAND.name not in item.value:
+                raise node.key_error(
+                    name,
+                    f"'serve' starts {' and '.join(SECTION.fields)}; {name!r} would be a server of your own, and needs "
+                    "its command: {command: …}.",
+                    valid=SECTION.fields,
+                )
+            if re.fullmatch(NAME, name) is None:
+                raise node.key_error(name, "a server's name is made of letters, digits, `_` and `-`")
+            values.served.add(name)  # its own URL may be among its arguments
+            yield read_command(name, item, values)
 
     def schema(self) -> Schema:
-        """The section's."""
-        return SECTION.schema()
+        """The bundled servers, and any other name with a command."""
+        return {
+            **SECTION.schema(),
+            "additionalProperties": COMMAND_SECTION.schema(),
+            "propertyNames": {"pattern": f"^({NAME})$"},
+        }
 
     def show(self, value: Any) -> str:
         """What an absent `serve` is."""

@@ -58,6 +58,7 @@ class BundledServers:
     async def _start(self, module: str, arguments: Sequence[str]) -> dict[str, Any]:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # what lies in the working directory is no part of it
             "-m",
             module,
             "--json",

@@ -10,10 +10,14 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from streambench.clock import MonotonicClock
 from streambench.errors import TargetUnreachable
 from streambench.load.scenario import Scenario
 from streambench.load.servers import BundledServers
+from streambench.load.service import OnDeath, Service
 from streambench.load.targets import Target
 from streambench.record.model import StreamRecord
 from streambench.transport.aio.connect import open_channel
@@ -24,6 +28,9 @@ from streambench.upstream.plans import Plan, delete_plans, post_plans
 
 JOIN_TIMEOUT_S = 2.0
 UPSTREAM_TIMEOUT_S = 10.0
+KNOCK_S = 0.2
+
+_clock = MonotonicClock()
 
 Plans = Mapping[str, Mapping[int | None, Plan]]
 
@@ -50,34 +57,74 @@ class Testbed:
 
 
 @asynccontextmanager
-async def open_testbed(scenario: Scenario, served: Mapping[str, str] | None = None) -> AsyncIterator[Testbed]:
-    """Start what the scenario needs, and end it afterwards. `served`: URLs of bundled servers that run already.
+async def start_servers(
+    scenario: Scenario, *, folder: Path | None = None, on_death: OnDeath | None = None
+) -> AsyncIterator[tuple[Mapping[str, str], Mapping[str, int]]]:
+    """The servers of a scenario: their URLs by name, and the processes of those that are bundled.
 
-    Raises TargetUnreachable where a target does not answer, ConfigurationError for what only the servers can know.
+    `folder` keeps the logs of the others, `on_death` is told of one that ends by itself. Raises ConfigurationError and
+    TargetUnreachable for one that does not come up.
     """
     async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(BundledServers(scenario.serve))
+        urls = dict(servers.urls)
+        if scenario.serve.commands and folder is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="streambench-")))
+        for command in scenario.serve.commands:
+            assert folder is not None
+            log = folder / f"serve-{command.name}.log"
+            service = await stack.enter_async_context(Service(command, urls, log, scenario.secrets, on_death))
+            urls[command.name] = service.url
+        yield urls, servers.pids
+
+
+@asynccontextmanager
+async def open_testbed(
+    scenario: Scenario,
+    *,
+    served: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    wait_ns: int = 0,
+    on_death: OnDeath | None = None,
+) -> AsyncIterator[Testbed]:
+    """Start what the scenario needs, and end it afterwards.
+
+    `served`: URLs of servers that run already, so that none is started. `folder` keeps the logs of the user's own
+    servers; without one they are gone at the end. Targets have `wait_ns` to come up. `on_death` is told of a server
+    that ends by itself. Raises TargetUnreachable where a target does not answer, ConfigurationError for what only the
+    servers can know.
+    """
+    async with AsyncExitStack() as stack:
+        urls: Mapping[str, str] = served or {}
         pids: Mapping[str, int] = {}
         if served is None:
-            servers = await stack.enter_async_context(BundledServers(scenario.serve))
-            served, pids = servers.urls, servers.pids
-        scenario = scenario.served_by(served)
-        await preflight(scenario)
+            urls, pids = await stack.enter_async_context(start_servers(scenario, folder=folder, on_death=on_death))
+        scenario = scenario.served_by(urls)
+        await preflight(scenario, wait_ns)
         token = secrets.token_hex(4)
         plans = plans_of(scenario, token)
         feeds = await stack.enter_async_context(_journals(scenario, plans))
         yield Testbed(scenario, token, plans, feeds, pids)
 
 
-async def preflight(scenario: Scenario) -> None:
-    """Connect to every target once. Raises TargetUnreachable that names all that cannot be reached."""
+async def preflight(scenario: Scenario, wait_ns: int = 0) -> None:
+    """Connect to every target once, for `wait_ns` again and again.
+
+    Raises TargetUnreachable that names all that cannot be reached.
+    """
+    deadline_ns = _clock.now_ns() + wait_ns
 
     async def reach(target: Target) -> str | None:
-        try:
-            channel = await open_channel(target.spec.endpoint, locate(target.spec.endpoint.url))
-        except ConnectFailure as failure:
-            return f"{target.name}: {failure}"
-        channel.close()
-        return None
+        while True:
+            try:
+                channel = await open_channel(target.spec.endpoint, locate(target.spec.endpoint.url))
+            except ConnectFailure as failure:
+                if _clock.now_ns() >= deadline_ns:
+                    return f"{target.name}: {failure}"
+                await asyncio.sleep(KNOCK_S)
+            else:
+                channel.close()
+                return None
 
     failures = [failure for failure in await asyncio.gather(*map(reach, scenario.targets)) if failure]
     if failures:

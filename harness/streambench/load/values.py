@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from streambench.units import NS_PER_S, parse_duration_ns
 SERVED = ("openai", "chat")
 MAX_DURATION_NS = 10_000 * 3600 * NS_PER_S
 MAX_FILE_BYTES = 64 << 20  # of a file of prompts or of arrivals
+PORT = "port"
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -24,8 +26,10 @@ T = TypeVar("T")
 
 
 class Values:
-    """Reads values of one file. `served` are the bundled servers that it starts; what comes from the environment
-    becomes one of the `secrets`.
+    """Reads values of one file.
+
+    `served` are the servers that it starts, as far as they have been read; what comes from the environment becomes one
+    of the `secrets`.
     """
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
@@ -33,6 +37,16 @@ class Values:
         self.secrets = Secrets()
         self.served: set[str] = set()
         self._environ = environ
+        self._later: tuple[str, ...] = ()
+
+    @contextmanager
+    def known_later(self, *names: str) -> Iterator[None]:
+        """Inside it, `${NAME}` stays as it is for these names: somebody else replaces it."""
+        self._later = names
+        try:
+            yield
+        finally:
+            self._later = ()
 
     def text(self, node: Located, what: str) -> str:
         """A text, with `${NAME}` from the environment in place; `${serve.…}` stays, it is known later."""
@@ -42,6 +56,8 @@ class Values:
             name, has_default, default = match[1].partition(":-")
             if name.startswith("serve."):
                 self._check_served(node, name, match.start(1))
+                return match[0]
+            if name in self._later:
                 return match[0]
             if _VARIABLE.fullmatch(name) is None:
                 raise node.error(f"{match[0]!r} names no environment variable", text=match[0], at=match.start())
@@ -65,8 +81,10 @@ class Values:
             return
         if served in SERVED:
             raise node.error(f"{name} is used, but `serve` does not start it: add serve: {{{served}: {{}}}}", at=at)
-        names = [f"serve.{one}" for one in SERVED]
-        raise node.error(f"there is no {name}: `serve` starts {' and '.join(SERVED)}.", text=name, valid=names, at=at)
+        known = sorted({*SERVED, *self.served})
+        names = [f"serve.{one}" for one in known]
+        reason = f"there is no {name}, or not yet: `serve` can start {' and '.join(SERVED)}, and commands of your own."
+        raise node.error(reason, text=name, valid=names, at=at)
 
     def scalar(self, node: Located, what: str) -> str:
         """A text, number or truth value as text; `what` is how errors call it. Raises ConfigurationError."""

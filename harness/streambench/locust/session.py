@@ -23,8 +23,7 @@ from streambench.clock import MonotonicClock
 from streambench.errors import ConfigurationError, ExitCode, StreambenchError
 from streambench.load.run import header_of
 from streambench.load.scenario import Scenario
-from streambench.load.servers import BundledServers
-from streambench.load.testbed import preflight
+from streambench.load.testbed import preflight, start_servers
 from streambench.load.validity import CpuWait
 from streambench.locust.live import LiveRun, Tail
 from streambench.locust.population import points_of
@@ -115,12 +114,11 @@ class LocustSession:
         Raises TargetUnreachable, and ConfigurationError for what only the machine can know, such as a busy port.
         """
         async with AsyncExitStack() as stack:
-            servers = await stack.enter_async_context(BundledServers(self._scenario.serve))
-            self._scenario = self._scenario.served_by(servers.urls)
+            urls, self._pids = await stack.enter_async_context(start_servers(self._scenario))
+            self._scenario = self._scenario.served_by(urls)
             if self._options.workers:
                 await preflight(self._scenario)
-            self._pids = servers.pids
-            self._master = await start_child("streambench.locust.master", self._master_settings(servers.urls))
+            self._master = await start_child("streambench.locust.master", self._master_settings(urls))
             stack.push_async_callback(end_child, self._master)
             snapshots = asyncio.create_task(self._snapshots())
             stack.callback(snapshots.cancel)

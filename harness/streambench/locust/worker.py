@@ -36,6 +36,7 @@ from streambench.locust.protocol import (
     Quit,
     Reconnect,
     Spawn,
+    State,
     Stop,
     WorkerProtocol,
 )
@@ -95,7 +96,7 @@ class Worker:
         try:
             urls = await self._greet()
             await self._relate_clocks()
-            async with open_testbed(self._scenario, urls) as self._testbed:
+            async with open_testbed(self._scenario, served=urls) as self._testbed:
                 for target in self._testbed.scenario.targets:
                     open_session(target.spec)  # loads the driver, for which the first user must not wait
                 tasks += [self._start(self._tick()), self._start(self._obey())]
@@ -105,6 +106,8 @@ class Worker:
                     if self._part is not None:
                         await self._end_part(0.0)
                         await self._report()
+                    if self._protocol.state is not State.ENDED:
+                        await self._link.send(self._protocol.leaving())
         finally:
             for task in tasks:
                 task.cancel()

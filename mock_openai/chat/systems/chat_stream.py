@@ -3,6 +3,8 @@
 data: {"content": "..."}     a piece of the reply
 data: {"done": true}         the reply is complete
 data: {"error": "..."}       it failed after it had begun; nothing follows
+
+Every exchange is saved: without a conversation in a new one, which the header `x-conversation-id` names.
 """
 
 from __future__ import annotations
@@ -80,16 +82,20 @@ class ChatStream:
         conversation_id = data.get("conversationId")
         if conversation_id is not None and self._server.is_missing(user, conversation_id):
             return error(404, "No such conversation.")
-        history = []
+        if conversation_id is None:
+            created = self._server.survive(lambda: self._server.store.create_conversation(user, "New conversation"))
+            conversation_id = created.id if created is not None else None
+        history, conversation = [], None
         if conversation_id is not None:
             history = self._server.history(user, conversation_id)
             self._server.remember(user, conversation_id, data["message"])
+            conversation = (user, conversation_id)
         prompt = Prompt((*history, {"role": "user", "content": data["message"]}), data.get("model"))
-        conversation = (user, conversation_id) if conversation_id is not None else None
         return await self._send(request, Question(prompt, mode, conversation))
 
     async def _send(self, request: web.Request, question: Question) -> web.StreamResponse:
-        events = await self._server.start_events(request)
+        saved = {} if question.conversation is None else {"x-conversation-id": question.conversation[1]}
+        events = await self._server.start_events(request, **saved)
         try:
             async with aclosing(self._server.reply(question).pieces()) as pieces:
                 async for piece in pieces:

@@ -241,7 +241,10 @@ class RoomChat:
         prompt = Prompt(last_messages(data["messages"]), data.get("model"))
         reply = self._server.reply(Question(prompt, data.get("streaming") or client.mode, conversation))
         try:
-            await tell("stream-start", message="The assistant is answering.")
+            start = {"message": "The assistant is answering.", "timestamp": now_iso()}
+            await self._sio.emit("stream-start", start, to=client.sid)
+            # The others have not typed the question, and a reply without one says little.
+            await self._tell_others(client, "stream-start", {**start, "question": data["messages"][-1]["content"]})
             async with aclosing(reply.pieces()) as pieces:
                 async for piece in pieces:
                     await tell("stream-chunk", content=piece, isComplete=False, fullResponse=reply.text)
@@ -367,8 +370,10 @@ def prompt_problem(data: Any) -> str | None:
 
 
 def last_messages(messages: list[dict[str, str]]) -> tuple[dict[str, str], ...]:
-    """What the upstream gets of the client's history: the last messages, and the new one."""
-    return tuple({"role": item["role"], "content": item["content"]} for item in messages[-HISTORY_MESSAGES - 1 :])
+    """What the upstream gets of the client's history: a leading system prompt, the last messages, and the new one."""
+    leading = messages[:1] if messages[0]["role"] == "system" else []
+    kept = [*leading, *messages[len(leading) :][-HISTORY_MESSAGES - 1 :]]
+    return tuple({"role": item["role"], "content": item["content"]} for item in kept)
 
 
 def _room_problem(data: Any) -> str | None:

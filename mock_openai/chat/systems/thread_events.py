@@ -3,7 +3,7 @@
 connected {threadId}
 message_saved {message}
 workflow_status {state, step, position, total}      only in threads with a workflow
-ai_response {content, isComplete, accumulated}      one or more; the last one has isComplete: true
+ai_response {content, isComplete, accumulated?}     one or more; the last one has isComplete: true and the whole text
 workflow_complete {message}                         after the last step
 done {success}
 
@@ -12,7 +12,9 @@ error {error} may come at any time, and is followed by done {success: false}.
 
 from __future__ import annotations
 
+import uuid
 from contextlib import aclosing
+from itertools import count
 from typing import Any
 
 from aiohttp import web
@@ -192,9 +194,11 @@ class ThreadEvents:
         self, request: web.Request, thread: Thread, question: Question, saved: Message | None, passages: list[Passage]
     ) -> web.StreamResponse:
         events = await self._server.start_events(request)
+        stream_id, numbers = uuid.uuid4().hex[:12], count(1)
 
         async def send(kind: str, data: dict[str, Any]) -> None:
-            await events.send({"type": kind, "data": data, "timestamp": now_iso()})
+            event_id = f"{stream_id}.{next(numbers)}"
+            await events.send({"type": kind, "data": data, "timestamp": now_iso()}, event_id=event_id)
 
         await send("connected", {"threadId": thread.id})
         # A message that the store has lost is shown all the same; it has no id.
@@ -210,9 +214,12 @@ class ThreadEvents:
             ):
                 async for piece, last in marked:
                     accumulated += piece
-                    data = {"content": piece, "isComplete": last, "accumulated": accumulated}
-                    if last and passages:
-                        data["sources"] = _sources(passages)
+                    data: dict[str, Any] = {"content": piece, "isComplete": last}
+                    if last:
+                        # Only here: on every event it would make a reply's bytes grow with the square of its length.
+                        data["accumulated"] = accumulated
+                        if passages:
+                            data["sources"] = _sources(passages)
                     await send("ai_response", data)
         except ReplyFailed as failed:
             await send("error", {"error": str(failed)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -212,7 +213,9 @@ class SseUser(User):
             self.response.connection.transport.abort()
 
     def stop_reading(self) -> None:
-        """Nothing: the next event is not asked for."""
+        """The next event is not asked for; the kernel would take megabytes for us if it were let."""
+        raw = self.response.connection.transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
 
 
 class ChatStreamUser(SseUser):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pytest
+
+from mock_openai.chat.debug import streaming, turn_on
 
 Serve = Callable[..., Awaitable[Any]]
 
@@ -79,27 +84,83 @@ async def test_who_may_sign_in(serve: Serve) -> None:
     assert (await servers.call("GET", "/chat/preferences?token=alice-token", token=None))[0] == 401
 
 
+APP, STAGING = "https://app.example", "https://staging.example"
+
+
 async def test_other_pages_may_use_the_server_only_where_allowed(serve: Serve) -> None:
     signed_in = {"authorization": "Bearer alice-token"}
-    closed, opened = await serve(), await serve(cors_origin="https://app.example")
+    closed, opened = await serve(), await serve(cors_origins=(APP, STAGING))
     for servers, origin, status in [
         (closed, closed.url, 200),
-        (closed, "https://app.example", 403),
+        (closed, APP, 403),
         (closed, "null", 403),
-        (opened, "https://app.example", 200),
+        (opened, APP, 200),
+        (opened, STAGING, 200),
         (opened, "https://evil.example", 403),
     ]:
         headers = {**signed_in, "origin": origin}
         async with servers.http.get(servers.url + "/chat/preferences", headers=headers) as response:
             assert response.status == status, origin
             allowed = response.headers.get("access-control-allow-origin")
-            assert allowed == ("https://app.example" if origin == "https://app.example" and status == 200 else None)
-    preflight = {"origin": "https://app.example", "access-control-request-method": "POST"}
+            assert allowed == (origin if origin in (APP, STAGING) and status == 200 else None)
+    preflight = {"origin": APP, "access-control-request-method": "POST"}
     async with opened.http.options(opened.url + "/api/chat/stream", headers=preflight) as response:
         assert response.status == 204
         assert "authorization" in response.headers["access-control-allow-headers"]
     async with closed.http.options(closed.url + "/api/chat/stream", headers=preflight) as response:
         assert response.status == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:4000", 200), ("[::1]:4000", 200), ("127.0.0.1", 200), ("rebound.example:4000", 421), ("", 421)],
+)
+async def test_requests_for_another_name_are_refused(serve: Serve, host: str, status: int) -> None:
+    servers = await serve()
+    headers = {"authorization": "Bearer alice-token", "host": host}
+    async with servers.http.get(servers.url + "/chat/preferences", headers=headers) as response:
+        assert response.status == status
+
+
+async def test_open_as_in_development_takes_everybody(serve: Serve) -> None:
+    servers = await serve(open=True)
+    for path, body in (
+        ("/api/chat/stream", {"message": "Hello, test streaming", "model": "gpt-5-mini"}),
+        ("/api/conversation-stream/test", {"message": "hello"}),
+    ):
+        async with servers.http.post(servers.url + path, json=body, headers={"origin": "https://any.example"}) as got:
+            assert got.status == 200, path
+            assert got.headers["access-control-allow-origin"] == "https://any.example"
+            assert "error" not in await got.text()
+    assert (await servers.call("GET", "/chat/preferences", token="wrong"))[0] == 401, "who signs in has to be right"
+    # Projects own conversations as well: nobody may call himself one.
+    status, _ = await servers.call("POST", "/api/conversation/project:demo", {"message": "hello"}, token=None)
+    assert status == 403
+
+
+async def test_an_exchange_without_a_conversation_is_saved_in_a_new_one(serve: Serve) -> None:
+    servers = await serve()
+    headers = {"authorization": "Bearer alice-token"}
+    async with servers.http.post(servers.url + "/api/chat/stream", json={"message": "hi"}, headers=headers) as response:
+        await response.read()
+        conversation = response.headers["x-conversation-id"]
+    _, saved = await servers.call("GET", f"/api/chat/conversations/{conversation}")
+    assert [item["role"] for item in saved["messages"]] == ["user", "assistant"]
+    assert (await servers.call("GET", f"/api/chat/conversations/{conversation}", token="bob-token"))[0] == 404
+
+
+async def test_debugging_tells_what_happens_on_the_streams(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    servers = await serve(tokens=3)
+    user = await servers.user("chat-stream")
+    await user.ask("quiet")
+    assert "stream" not in caplog.text
+    turn_on("express:*, chat:*")
+    try:
+        await user.ask("loud")
+    finally:
+        streaming.setLevel(logging.NOTSET)
+    for told in ("POST /api/chat/stream: the stream begins", '{"done": true}', "the stream ends"):
+        assert told in caplog.text
 
 
 async def test_health_counts(serve: Serve) -> None:

@@ -276,10 +276,12 @@ async def test_a_client_that_stops_reading_is_dropped_and_stops_the_model(
     for module in ("sse", "connection", "systems.room_chat"):
         monkeypatch.setattr(f"mock_openai.chat.{module}.UNREAD_S", 0.3)
     servers = await serve()
-    # The text so far comes with every piece, which is far more than the sockets' buffers hold.
+    # Far more than the sockets' buffers hold: where the text so far comes with every piece, and else by words that JSON
+    # makes six times as long.
     more = {"query": "&content=accumulated"} if system == "assistant-ws" else {}
     user = await servers.user(system, **more)
-    mark = await servers.plan("flood", tokens=2000)
+    flood = {"text": f"{499 * chr(1)} " * 2000} if system == "thread-events" else {"tokens": 2000}
+    mark = await servers.plan("flood", **flood)
     events = user.events(f"go {mark}", "rapid")
     await anext(events)
     user.stop_reading()

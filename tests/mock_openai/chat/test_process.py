@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from mock_openai.chat.__main__ import parser, serve
+from mock_openai.chat.options import as_arguments
+from mock_openai.cli import parser as upstream_parser
 
 COMMAND = [sys.executable, "-m", "mock_openai.chat", "--port", "0", "--upstream", "http://127.0.0.1:9"]
 
@@ -64,11 +66,26 @@ time.sleep(600)
         (["--clearance", "alice:cosmic"], "confidential"),
         (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
         (["--upstream", ""], "OPENAI_BASE_URL"),
+        (["--open", "--host", "0.0.0.0"], "leave out --host"),
     ],
 )
 async def test_a_wrong_option_is_explained(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert await serve(parser().parse_args(["--upstream", "http://127.0.0.1:9", *options])) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_environment_may_say_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parser().parse_args([]).port == 4000
+    monkeypatch.setenv("PORT", "4321")
+    assert parser().parse_args([]).port == 4321
+    assert parser().parse_args(["--port", "0"]).port == 0
+
+
+def test_the_upstreams_command_line_hands_everything_on() -> None:
+    given = ["--streaming", "rapid", "--open", "--user", "a:1", "--user", "b:2", "--max-idle", "0.5"]
+    options = upstream_parser().parse_args(given)
+    assert parser().parse_args(as_arguments(options)) == parser().parse_args(given)
+    assert as_arguments(upstream_parser().parse_args([])) == []
 
 
 def test_an_unknown_defect_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,7 @@ async def test_the_others_in_the_room_see_the_reply_and_the_error(serve: Serve) 
     answer = await alice.ask("hello all")
     seen = await until(bob, "stream-complete")
     assert {event.pop("participantName") for event in seen} == {"Al"}
+    assert seen[0].pop("question") == "hello all"
     answer.events[-1].pop("conversationId")
     assert seen == answer.events
     mark = await servers.plan("cut", faults=[{"fault": "cut-fin", "at": {"chunk": 3}}])
@@ -99,6 +100,19 @@ async def test_the_others_in_the_room_see_the_reply_and_the_error(serve: Serve) 
         assert user.inbox.empty(), "who is not in the room sees nothing"
     for user in (alice, bob, carol):
         await user.close()
+
+
+async def test_a_leading_system_prompt_is_kept_however_long_the_history(serve: Serve) -> None:
+    servers = await serve()
+    user = await servers.user("room-chat")
+    system = {"role": "system", "content": "Answer in rhymes."}
+    history = [{"role": ("user", "assistant")[number % 2], "content": f"m{number}"} for number in range(20)]
+    mark = await servers.plan("rhymes")
+    await user.client.emit("stream-chat", {"messages": [system, *history, {"role": "user", "content": mark}]})
+    await until(user, "stream-complete")
+    (entry,) = await servers.ended("rhymes")
+    assert entry["request"]["messages"] == [system, *history[-10:], {"role": "user", "content": mark}]
+    await user.close()
 
 
 async def test_a_disconnect_stops_the_reply_and_tells_the_others(serve: Serve) -> None:

@@ -34,12 +34,41 @@ async def test_the_envelope_and_the_order_of_a_reply(serve: Serve) -> None:
     assert answer.events[0]["data"] == {"threadId": user.thread}
     responses = [event["data"] for event in answer.events if event["type"] == "ai_response"]
     assert [item["isComplete"] for item in responses] == [False] * (len(responses) - 1) + [True]
-    text = ""
-    for item in responses:
-        text += item["content"]
-        assert item["accumulated"] == text
+    assert responses[-1]["accumulated"] == answer.text
+    assert not any("accumulated" in item for item in responses[:-1])
     saved = answer.events[1]["data"]["message"]
     assert saved in await user.messages()
+
+
+async def test_the_bytes_of_a_reply_grow_as_its_text_does(serve: Serve) -> None:
+    servers = await serve()
+    user = await servers.user("thread-events")
+
+    async def size(words: int) -> int:
+        mark = await servers.plan(f"words-{words}", text="abcd " * words)
+        headers = {"authorization": f"Bearer {user.token}"}
+        body = {"content": f"go {mark}"}
+        async with servers.http.post(servers.url + user.path, json=body, headers=headers) as response:
+            return len(await response.read())
+
+    one, two, four = [await size(words) for words in (100, 200, 400)]
+    # Twice as many words are twice as many bytes more; all of the text on every event would make it four times.
+    assert (four - two) / (two - one) == pytest.approx(2, abs=0.05)
+
+
+async def test_events_have_ids_that_tell_doubles(serve: Serve) -> None:
+    servers = await serve()
+    user = await servers.user("thread-events")
+    seen: list[str] = []
+    for _ in range(2):
+        headers = {"authorization": f"Bearer {user.token}"}
+        async with servers.http.post(servers.url + user.path, json={"content": "hi"}, headers=headers) as response:
+            assert response.headers["connection"] == "keep-alive"
+            lines = (await response.text()).splitlines()
+        ids = [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+        assert len(ids) == sum(line.startswith("data: ") for line in lines)
+        seen += ids
+    assert len(set(seen)) == len(seen)
 
 
 async def test_an_error_is_followed_by_done_without_success(serve: Serve) -> None:

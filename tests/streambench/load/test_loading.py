@@ -290,6 +290,19 @@ MISTAKES = [
     (T + "serve: {openai: {}, chat: {users: ▸[ada]}}\n", "mapping"),
     (T + "serve: {openai: {}, chat: {users: {ada: ▸[x]}}}\n", "text"),
     (T + "serve: {openai: {}, chat: {db: ▸{}}}\n", "text"),
+    (T + "serve: {▸opnai: {}}\n", "Did you mean 'openai'?"),
+    (T + "serve: {▸app: uvicorn}\n", "command"),
+    (T + "serve: {▸'a.b': {command: x}}\n", "letters"),
+    (T + "serve: {app: {command: ▸[]}}\n", "empty"),
+    (T + "serve: {app: {command: ▸'say \"x'}}\n", "words"),
+    (T + "serve: {app: {command: x, ▸comand: y}}\n", "Did you mean 'command'?"),
+    (T + "serve: {app: {command: x, cwd: ▸no-such-folder}}\n", "no folder"),
+    (T + "serve: {app: {command: x, port: ▸0}}\n", "between"),
+    (T + "serve: {app: {command: x, ready: {http: ▸health}}}\n", "/health"),
+    (T + "serve: {app: {command: x, ready: {within: ▸30}}}\n", "unit"),
+    (T + "serve: {app: {command: x, env: {A: '${▸serve.b}'}}, b: {command: y}}\n", "not yet"),
+    (T + "serve: {app: {command: 'x ▸${PRT}'}}\n", "not set"),
+    ("target: {dialect: chat-stream, url: 'http://h:▸${port}/'}\n", "not set"),
     # load
     (T + "load: ▸{users: 1}\n", "duration"),
     (T + "load: {users: ▸0, streams: 1}\n", "between"),
@@ -341,6 +354,11 @@ BEYOND_A_SCHEMA = {
     "a: [1, 2": "this is no YAML",
     "${▸serve.chat}": "which servers run is said in another place of the file",
     "${▸serve.chta}": "which servers run is said in another place of the file",
+    "no-such-folder": "whether a folder is there",
+    'say "x': "a pattern does not count quotes",
+    "${▸serve.b}": "what stands before what is no matter of a schema",
+    "▸${PRT}": "what is in the environment",
+    "▸${port}": "what is in the environment",
     "none.pem": "whether a file is there",
     "none.csv": "whether a file is there",
     "none.jsonl": "whether a file is there",
@@ -400,6 +418,8 @@ def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
         "timeouts: {idle: 0, total: 1h}",
         "serve: {openai: , chat: {users: {ada: 1}, rate_limit: 5/s, streaming: paced}}",
         "prompts: {text: [a, b]}",
+        "serve: {app: {command: [node, server.js, 3], env: {A: 1, B: '${port}'}, cwd: ., ready: {http: /h}}}",
+        "serve: {app: {command: 'x --port ${port}', port: 8000}, b: {command: y, env: {APP: '${serve.app}'}}}",
     ],
 )
 def test_the_schema_takes_what_the_loader_takes(load: Load, more: str) -> None:
@@ -515,6 +535,30 @@ def test_a_mistake_in_a_prompt_file_has_its_line(
 ) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         prompts(name, content)
+
+
+def test_a_server_of_ones_own(load: Load, tmp_path: Path) -> None:
+    scenario = load(
+        """\
+serve:
+  openai: {}
+  app:
+    command: uvicorn app:app --port ${port} --name "two words"
+    env: {OPENAI_BASE_URL: "${serve.openai}/v1", SELF: "${serve.app}", KEY: "${KEY}"}
+    ready: {http: /health, within: 5s}
+target: {dialect: chat-stream, url: "${serve.app}/chat"}
+""",
+        environ={"KEY": "sk-123456"},
+    )
+    (command,) = scenario.serve.commands
+    assert command.cwd == tmp_path
+    assert scenario.targets[0].two_sided
+    started = command.at(81, {"openai": "http://h:1", "app": "http://h:81"})
+    assert started.words == ("uvicorn", "app:app", "--port", "81", "--name", "two words")
+    assert started.env == {"PORT": "81", "OPENAI_BASE_URL": "http://h:1/v1", "SELF": "http://h:81", "KEY": "sk-123456"}
+    assert (started.ready_path, started.within_ns) == ("/health", 5 * S)
+    assert scenario.served_by({"app": "http://h:81"}).targets[0].spec.endpoint.url == "http://h:81/chat"
+    assert "sk-123456" not in scenario.secrets("sk-123456")
 
 
 def test_stairs_of_users(load: Load) -> None:

@@ -145,7 +145,7 @@ class Locust:
         self.web_port = free_port()
         web = () if "--headless" in arguments or "--worker" in arguments else ("--web-port", str(self.web_port))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streambench", "locust", *arguments, *web],
+            [sys.executable, "-m", "streambench", "locust", "--no-plots", *arguments, *web],
             cwd=folder,
             env={**os.environ, **(environ or {})},
             stdout=subprocess.PIPE,
@@ -168,6 +168,18 @@ class Locust:
     def heard(self, text: str) -> str:
         """The first line on standard error with this text, which is waited for."""
         return str(until(lambda: next((line for line in self.said if text in line), None)))
+
+    def workers(self, number: int) -> None:
+        """Wait until so many workers have joined."""
+        until(lambda: sum("has joined" in line for line in self.said) >= number)
+
+    def patiently(self, what: Callable[[], bool]) -> None:
+        """Wait until something has come true."""
+        until(what)
+
+    def until(self, what: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait for a state of the live page."""
+        until(lambda: what(self.live()))
 
     def live(self) -> dict[str, Any]:
         answer: dict[str, Any] = httpx.get(f"{self.url}/streambench/live.json", trust_env=False, timeout=30).json()

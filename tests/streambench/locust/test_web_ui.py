@@ -53,7 +53,7 @@ def test_a_run_is_started_changed_stopped_and_started_again(
     locust: Callable[..., Any], page: Any, scenario: str, tmp_path: Path
 ) -> None:
     ui = locust(scenario)
-    ui.heard("has joined")
+    ui.workers(1)
     page.go(ui.url)
     page.type("userCount", "2")
     page.click("Start")
@@ -114,7 +114,7 @@ def test_a_run_is_started_changed_stopped_and_started_again(
 
 def test_the_page_keeps_nothing_of_what_it_has_shown(locust: Callable[..., Any], page: Any, scenario: str) -> None:
     ui = locust(scenario)
-    ui.heard("has joined")
+    ui.workers(1)
     ui.start(3)
     page.go(f"{ui.url}/streambench")
     page.until("!!document.querySelector('#table-targets tbody tr')")
@@ -137,7 +137,7 @@ def test_the_page_keeps_nothing_of_what_it_has_shown(locust: Callable[..., Any],
 
 def test_nobody_else_gets_in(locust: Callable[..., Any], scenario: str, tmp_path: Path) -> None:
     ui = locust(scenario)
-    ui.heard("has joined")
+    ui.workers(1)
     assert httpx.get(ui.url, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
     foreign = httpx.post(f"{ui.url}/stop", headers={"Origin": "http://evil.example"}, trust_env=False)
     assert foreign.status_code == 403
@@ -165,7 +165,7 @@ def test_a_login_keeps_every_page_and_the_secret_shows_nowhere(
     secret, password = "sk-very-secret-0815", "correct horse"
     environ = {"API_KEY": secret, "STREAMBENCH_WEB_LOGIN": f"me:{password}"}
     ui = locust("secret.yaml", "--web-login", environ=environ)
-    ui.heard("has joined")
+    ui.workers(1)
     pages = ("/", "/streambench", "/streambench/live.json", "/streambench/report", "/stats/requests", "/logs", "/tasks")
     with httpx.Client(base_url=ui.url, trust_env=False) as stranger:
         assert {stranger.get(path).status_code for path in pages} == {302}

@@ -1,0 +1,116 @@
+"""A server of the user's own, as `serve` of a scenario file declares it: what starts it, and when it is ready."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from streambench.load.fields import Field, Given, Nested, Section
+from streambench.load.kinds import Duration, Integer, ScalarMap, Schema, Text
+from streambench.load.values import PORT, Values
+from streambench.located import Located
+from streambench.units import NS_PER_S
+
+READY_NS = 30 * NS_PER_S
+
+
+class Words:
+    """A command line: a text that is split as a shell would split it, or the list of its words."""
+
+    def read(self, node: Located, values: Values, what: str) -> tuple[str, ...]:
+        """The words, at least one. Raises ConfigurationError."""
+        if isinstance(node.value, list):
+            words = [values.scalar(item, f"a word of {what}") for item in node.value]
+        else:
+            try:
+                words = shlex.split(values.text(node, what))
+            except ValueError as error:
+                raise node.error(f"{what} cannot be split into words: {error}") from None
+        if not words:
+            raise node.error(f"{what} is empty: write the program and its arguments")
+        return tuple(words)
+
+    def schema(self) -> Schema:
+        """A text, or a list of words."""
+        words = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}
+        return {"anyOf": [{"type": "string", "pattern": r"\S"}, words]}
+
+    def show(self, value: Any) -> str:
+        """Never shown: there is no default."""
+        return ""
+
+
+COMMAND: Field[tuple[str, ...]] = Field(
+    "command",
+    Words(),
+    "what starts it: a text, split into words as a shell does it, or the list of words. No shell is in between; "
+    '`[sh, -c, "…"]` is one',
+    (),
+    required=True,
+)
+ENV: Field[dict[str, str]] = Field(
+    "env",
+    ScalarMap("the variable"),
+    "environment variables beside those of `streambench`; `PORT` is set too",
+    {},
+    shown="",
+)
+CWD = Field("cwd", Text(), "its working directory, seen from the scenario file", ".")
+OWN_PORT: Field[int | None] = Field("port", Integer(1, 65_535), "the port that it listens on", None, shown="a free one")
+HTTP: Field[str | None] = Field(
+    "http",
+    Text(("/.*",)),
+    "it is ready when `GET` of this path is answered below 400",
+    None,
+    shown="when the port is open",
+)
+WITHIN = Field("within", Duration(some=True), "how long it may take", READY_NS)
+READY: Field[Given | None] = Field("ready", Nested(Section("'ready'", HTTP, WITHIN)), "when it can be used", None)
+SECTION = Section("a server with a 'command'", COMMAND, ENV, CWD, OWN_PORT, READY)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A server to start. `port` None: a free one; `ready_path` None: it is ready when its port is open.
+
+    Its texts may hold `${port}` and `${serve.…}`, which are known when it is started.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    ready_path: str | None = None
+    within_ns: int = READY_NS
+
+    def at(self, port: int, urls: Mapping[str, str]) -> Command:
+        """The command with its port and the URLs of the other servers in place."""
+
+        def fill(text: str) -> str:
+            text = text.replace(f"${{{PORT}}}", str(port))
+            for name, url in urls.items():
+                text = text.replace(f"${{serve.{name}}}", url)
+            return text
+
+        env = {"PORT": str(port), **{name: fill(value) for name, value in self.env.items()}}
+        return replace(self, words=tuple(map(fill, self.words)), env=env, port=port)
+
+
+def read_command(name: str, node: Located, values: Values) -> Command:
+    """The server called `name`. Raises ConfigurationError."""
+    given = SECTION.read(node, values)
+    with values.known_later(PORT):
+        words, env = given[COMMAND], given[ENV]
+    cwd = values.path.parent / given[CWD]
+    if not cwd.is_dir():
+        raise (given.get(CWD) or node).error(f"there is no folder {cwd}")
+    ready = given[READY]
+    path = ready[HTTP] if ready is not None else None
+    if ready is not None and path is not None and not path.startswith("/"):
+        raise ready.at(HTTP).error("'http' is a path of the server, such as /health", text=path)
+    within_ns = READY_NS if ready is None else ready[WITHIN]
+    return Command(name, words, cwd, env, given[OWN_PORT], path, within_ns)

@@ -1,0 +1,113 @@
+"""The options of the chat server, for its own command line and for the upstream's, which starts it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+
+from mock_openai.chat.auth import parse_user
+from mock_openai.chat.defects.catalogue import DEFECTS
+from mock_openai.chat.limits import Caps, parse_rate
+from mock_openai.chat.livekit import LiveKit
+from mock_openai.chat.modes import MODES
+from mock_openai.chat.retrieval import CLEARANCES
+from mock_openai.chat.server import DEFAULT_MODE, ChatSettings
+from mock_openai.hosts import KnownHosts, is_loopback
+
+
+def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Everything about how the server behaves. Where it listens is not here."""
+    add = parser.add_argument
+    add("--streaming", choices=MODES, default=DEFAULT_MODE, help="streaming mode (default: %(default)s)")
+    add("--db", default=":memory:", metavar="FILE", help="SQLite file (default: %(default)s)")
+    add("--user", action="append", default=[], metavar="NAME:TOKEN", help="one more user (repeatable)")
+    add(
+        "--clearance",
+        action="append",
+        default=[],
+        metavar="NAME:LEVEL",
+        help=f"what a user may read of stored documents: {', '.join(CLEARANCES)} (repeatable)",
+    )
+    add("--rate-limit", metavar="N/UNIT", help="requests of one user, such as 5/s (default: no limit)")
+    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="pages that may use it (repeatable)")
+    add("--open", action="store_true", help="as in development: every page may use it, nobody signs in; loopback only")
+    caps = Caps()
+    add(
+        "--max-duration", type=_positive, default=caps.duration_s, metavar="S", help="of a reply (default: %(default)g)"
+    )
+    add("--max-chunks", type=_count, default=caps.chunks, metavar="N", help="of a reply (default: %(default)d)")
+    add(
+        "--max-idle", type=_positive, default=caps.idle_s, metavar="S", help="silence of a model (default: %(default)g)"
+    )
+    add(
+        "--defect",
+        action="append",
+        default=[],
+        choices=DEFECTS,
+        metavar="NAME",
+        help=f"be wrong in one way, to test a tester (repeatable): {', '.join(DEFECTS)}",
+    )
+    add(
+        "--debug",
+        default=os.environ.get("DEBUG", ""),
+        metavar="TOPICS",
+        help="tell on standard error what happens: chat:streaming (default: DEBUG)",
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("a number of at least 1")
+    return value
+
+
+def as_arguments(options: argparse.Namespace) -> list[str]:
+    """The command line that says the same as parsed options."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser)
+    arguments: list[str] = []
+    for action in parser._actions:
+        value = getattr(options, action.dest)
+        if value == action.default:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            arguments += action.option_strings if item is True else [*action.option_strings, str(item)]
+    return arguments
+
+
+def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> ChatSettings:
+    """The settings that a command line and the environment ask for. Raises ValueError with the remedy."""
+    if not options.upstream:
+        raise ValueError("say where the model is: --upstream URL, or OPENAI_BASE_URL")
+    if options.open and not is_loopback(options.host):
+        raise ValueError("--open is for development on this machine: leave out --host, or name the pages and users")
+    clearances = dict(parse_user(text) for text in options.clearance)
+    for name, level in clearances.items():
+        if level not in CLEARANCES:
+            raise ValueError(f"clearance of {name}: {level!r} is not one of {', '.join(CLEARANCES)}")
+    return ChatSettings(
+        upstream=options.upstream.rstrip("/").removesuffix("/v1"),
+        api_key=environ.get("OPENAI_API_KEY", "sk-mock"),
+        gemini_upstream=options.gemini_upstream,
+        gemini_api_key=environ.get("GEMINI_API_KEY", "mock"),
+        streaming=options.streaming,
+        db=options.db,
+        users=dict(parse_user(text) for text in options.user),
+        clearances=clearances,
+        rate_limit_per_s=parse_rate(options.rate_limit) if options.rate_limit else None,
+        cors_origins=tuple(options.cors_origin),
+        open=options.open,
+        hosts=KnownHosts(options.host, options.allow_host),
+        caps=Caps(options.max_duration, options.max_chunks, options.max_idle),
+        livekit=LiveKit.from_environ(environ),
+        defects=frozenset(options.defect),
+    )
