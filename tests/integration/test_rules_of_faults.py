@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streambench.analysis.alignment import compare
+from streambench.analysis.differences import Sent, compare
 from streambench.dialects import load_dialect
 from streambench.drivers.target import TargetSpec
 from streambench.drivers.users import open_session
@@ -68,8 +68,8 @@ async def stream(upstream: str, dialect_name: str, *faults: Any, idle_ms: int = 
         await session.close()
         journal = (await client.get("/_mock/journal", params={"id": mark})).json()
     text = record.text or ""
-    _, differences = compare(journal["entries"][-1]["text"], text, complete=record.terminal_event, stopped=False)
-    found = [*record.findings, *differences]
+    planned = [Sent(journal["entries"][-1]["text"])]
+    found = [*record.findings, *compare(planned, text, complete=record.terminal_event).findings]
     rules = {f"{finding.axis} {finding.rule}" for finding in found if finding.severity is Severity.VIOLATION}
     notes = {f"{finding.axis} {finding.rule}" for finding in found if finding.severity is not Severity.VIOLATION}
     return Seen(record.error, rules, notes, text, record.tokens)

@@ -1,270 +1,230 @@
 """Both sides of one stream: each piece of text that the client got, and when the upstream wrote it.
 
-Pieces are matched by their place in the text, so it does not matter how the system between has cut it anew. Where the
-texts differ, the difference is found word by word; the upstream's texts hold every word once.
+Pieces are matched by their place in the texts (`differences`), so it does not matter how the system between has cut
+them anew, nor how many requests it made for one reply. What the upstream really wrote is the truth to compare with,
+faults that were ordered from it included.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
-from streambench.findings import Axis, Finding, Severity
+from streambench.analysis.differences import Piece, Sent, compare
+from streambench.findings import Axis, Finding
 from streambench.record.model import StreamRecord, UpstreamExchange
 from streambench.rules import Rule, declare
 
-MAX_DIFFERENCES = 20
-MAX_DIFF_WORDS = 4000
-EXCERPT_CHARS = 60
-_WORD = re.compile(r"\s*\S+|\s+\Z")
-
-_SOURCE = "the text that the upstream wrote"
-LOST = declare(Rule("content.lost", Axis.CONTENT, "All text that the upstream wrote reaches the client.", _SOURCE))
-DUPLICATED = declare(Rule("content.duplicated", Axis.CONTENT, "No text reaches the client twice.", _SOURCE))
-REORDERED = declare(
-    Rule("content.reordered", Axis.CONTENT, "Text reaches the client in the order in which it was written.", _SOURCE)
-)
-ALTERED = declare(Rule("content.altered", Axis.CONTENT, "Text reaches the client unchanged.", _SOURCE))
-SHORTENED = declare(
+TRUNCATED = declare(
     Rule(
-        "content.shortened",
-        Axis.CONTENT,
-        "A reply ends where its upstream's text ends, unless the upstream was stopped on purpose.",
-        _SOURCE,
-        Severity.INFO,
+        "termination.hidden-truncation",
+        Axis.TERMINATION,
+        "A reply that the upstream broke off is not presented as a complete one.",
+        "how the upstream's exchange ended",
     )
 )
-WHITESPACE = declare(
-    Rule(
-        "content.whitespace", Axis.CONTENT, "White space reaches the client as it was written.", _SOURCE, Severity.INFO
-    )
-)
+# What an upstream does so that its client can only give up.
+_GIVEN_UP = frozenset({"stall-forever", "silent-headers"})
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """The two time lines of a stream, on one clock in ns.
+    """The time lines of a stream, on one clock in ns.
 
-    `arrived_ns`, `written_ns` and `chars` are parallel, one row for each client chunk with content: when it arrived,
-    when the upstream had written its last character, and how many characters it brought; `ends` is the place of that
-    last character in the upstream's text, and `rows` the chunk's row among the record's events. Chunks whose text the
-    upstream never wrote are left out. `upstream` is the exchange that the reply came from.
+    `exchanges` are the upstream requests that the reply was made of, in the order in which they begin in it; none where
+    the client's text is not the upstream's. `upstream` is the one with most of the text. The columns are parallel, one
+    row for each client chunk with text of the upstream's: when it arrived, when the upstream had written its newest
+    (`written_ns`) and its oldest character (`oldest_ns`), and how many characters it brought; `source` is the number
+    of the exchange and `ends` the place in its text of that newest character, `rows` the chunk's row among the
+    record's events.
     """
 
+    exchanges: tuple[UpstreamExchange, ...]
     upstream: UpstreamExchange
     arrived_ns: Sequence[int]
     written_ns: Sequence[int]
+    oldest_ns: Sequence[int]
     chars: Sequence[int]
+    source: Sequence[int]
     ends: Sequence[int]
     rows: Sequence[int]
     findings: tuple[Finding, ...] = ()
 
     @property
     def lag_ns(self) -> list[int]:
-        """What the system between added to each chunk."""
+        """What the system between added to each chunk, counted from its newest character."""
         return [arrived - written for arrived, written in zip(self.arrived_ns, self.written_ns, strict=True)]
 
     @property
+    def hold_ns(self) -> list[int]:
+        """How old each chunk's oldest character was when it arrived."""
+        return [arrived - oldest for arrived, oldest in zip(self.arrived_ns, self.oldest_ns, strict=True)]
+
+    @property
     def reached_client(self) -> bool:
-        """At least the upstream's first write arrived whole."""
-        first = self.upstream.offset[0] - 1
-        return any(end >= first for end in self.ends)
+        """At least one write of the upstream arrived whole."""
+        return bool(self.deliveries())
 
     def deliveries(self) -> list[tuple[int, int]]:
         """Each write of the upstream with the moment when the client had all of its text; a write that never reached
         the client whole is left out.
         """
-        out: list[tuple[int, int]] = []
-        chunk = 0
-        for written_ns, offset in zip(self.upstream.written_ns, self.upstream.offset, strict=True):
-            while chunk < len(self.ends) and self.ends[chunk] < offset - 1:
-                chunk += 1
-            if chunk == len(self.ends):
-                break
-            out.append((written_ns, self.arrived_ns[chunk]))
+        return [(written_ns, arrived_ns) for written_ns, _, arrived_ns in self.writes() if arrived_ns is not None]
+
+    def writes(self) -> list[tuple[int, int, int | None]]:
+        """Each write of the exchanges in the order of time: when it was, how many characters it had, and when the
+        client had all of them (None: never).
+        """
+        out: list[tuple[int, int, int | None]] = []
+        for number, exchange in enumerate(self.exchanges):
+            if len(self.exchanges) == 1:
+                arrived, ends = self.arrived_ns, self.ends
+            else:
+                chunks = [i for i, source in enumerate(self.source) if source == number]
+                arrived, ends = [self.arrived_ns[i] for i in chunks], [self.ends[i] for i in chunks]
+            chunk = before = 0
+            for written_ns, offset in zip(exchange.written_ns, exchange.sent_offset, strict=True):
+                while chunk < len(ends) and ends[chunk] < offset - 1:
+                    chunk += 1
+                out.append((written_ns, offset - before, arrived[chunk] if chunk < len(ends) else None))
+                before = offset
+        if len(self.exchanges) > 1:
+            out.sort(key=lambda write: write[0])
         return out
 
 
 def align(record: StreamRecord) -> Alignment | None:
     """The two sides of a stream; None where one of them is missing."""
-    upstream = serving_exchange(record)
-    if upstream is None or record.text is None:
+    candidates = _candidates(record)
+    if not candidates or record.text is None:
         return None
-    sent = upstream.text[: upstream.offset[-1]]
-    blocks, findings = compare(sent, record.text, complete=record.terminal_event, stopped=upstream.ended != "complete")
-    arrived: list[int] = []
-    written: list[int] = []
-    chars: list[int] = []
-    ends: list[int] = []
-    rows: list[int] = []
-    at_ns, offset, written_ns = record.events.at_ns, upstream.offset, upstream.written_ns
-    whole = blocks[0][2] if len(blocks) == 1 and blocks[0][:2] == (0, 0) else 0  # so far the texts are the same
+    texts = [Sent(exchange.sent_text, exchange.ended != "complete") for exchange in candidates]
+    found = compare(texts, record.text, complete=record.terminal_event)
+    numbers = found.used
+    exchanges = tuple(candidates[number] for number in numbers)
+    size = dict.fromkeys(numbers, 0)
+    for piece in found.pieces:
+        size[piece.text] += piece.size
+    main = candidates[max(numbers, key=size.__getitem__)] if numbers else candidates[0]
+    findings = [*found.findings, *_hidden_truncation(record, exchanges)]
+    source = {number: place for place, number in enumerate(numbers)}
+    columns = _Columns([], [], [], [], [], [], [])
+    pieces = found.pieces
+    firsts = [piece.first for piece in pieces]
+    offsets = [exchange.sent_offset for exchange in candidates]
+    whole = pieces[0].size if len(pieces) == 1 and pieces[0].first == pieces[0].origin == 0 else 0
+    at_ns = record.events.at_ns
     position = 0
     for row, count in enumerate(record.events.chars):
         if count <= 0:
             continue
-        position += count
-        origin = position - 1 if position <= whole else _origin(blocks, position - 1)
-        if origin is None:
-            continue
-        write = bisect_left(offset, origin + 1)
-        if write >= len(written_ns):
-            continue
-        arrived.append(at_ns[row])
-        written.append(written_ns[write])
-        chars.append(count)
-        ends.append(origin)
-        rows.append(row)
-    return Alignment(upstream, arrived, written, chars, ends, rows, tuple(findings))
-
-
-def serving_exchange(record: StreamRecord) -> UpstreamExchange | None:
-    """The upstream request that the reply came from: of several attempts, the last one that wrote text."""
-    written = [exchange for exchange in record.upstream if exchange.written_ns and exchange.offset]
-    return written[-1] if written else None
-
-
-Block = tuple[int, int, int]  # (first character in the client's text, first in the upstream's, how many)
-
-
-def compare(sent: str, got: str, *, complete: bool, stopped: bool) -> tuple[list[Block], list[Finding]]:
-    """Where the client's text comes from in the upstream's, and what was lost, doubled, moved or changed on the way.
-
-    `complete`: the client's stream came to its regular end. `stopped`: the upstream was stopped before its own end, so
-    that a shorter reply is what the system wanted.
-    """
-    if sent == got:
-        return [(0, 0, len(got))], []
-    if sent.startswith(got):
-        # What is missing at the end of a stream that broke off is the broken stream's own finding.
-        findings = [] if not complete else [_shortened(sent, got, stopped=stopped)]
-        return [(0, 0, len(got))], findings
-    sent_words, got_words = _WORD.findall(sent), _WORD.findall(got)
-    if max(len(sent_words), len(got_words)) > MAX_DIFF_WORDS:
-        same = _common_prefix(sent, got)
-        return [(0, 0, same)], [_difference(ALTERED, same, sent[same:], got[same:])]
-    sent_at, got_at = _starts(sent_words), _starts(got_words)
-    ends = (len(sent_words), len(got_words))
-    # Words are compared without the white space before them, so that a trimmed first word is no other word.
-    matcher = SequenceMatcher(
-        None, [word.strip() for word in sent_words], [word.strip() for word in got_words], autojunk=False
-    )
-    blocks = _blocks(matcher.get_matching_blocks(), sent_at, got_at)
-    changes = [
-        _Change("".join(sent_words[i1:i2]), "".join(got_words[j1:j2]), got_at[j1], (i2, j2) == ends)
-        for kind, i1, i2, j1, j2 in matcher.get_opcodes()
-        if kind != "equal"
-    ]
-    return blocks, _findings(changes, sent, complete=complete, stopped=stopped)
-
-
-def _blocks(matches: Iterable[tuple[int, int, int]], sent_at: Sequence[int], got_at: Sequence[int]) -> list[Block]:
-    """The matching words in characters. Words end together; of the white space before them the nearer part counts."""
-    blocks: list[Block] = []
-    for i, j, count in matches:
-        for sent_word, got_word in zip(range(i, i + count), range(j, j + count), strict=True):
-            sent_end, got_end = sent_at[sent_word + 1], got_at[got_word + 1]
-            size = min(sent_end - sent_at[sent_word], got_end - got_at[got_word])
-            if blocks:
-                first, origin, before = blocks[-1]
-                if (first + before, origin + before) == (got_end - size, sent_end - size):
-                    blocks[-1] = (first, origin, before + size)
-                    continue
-            blocks.append((got_end - size, sent_end - size, size))
-    return blocks
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """`missing` of the upstream's text has become `extra`, at character `offset` of the client's text."""
-
-    missing: str
-    extra: str
-    offset: int
-    at_end: bool
-
-
-def _findings(changes: Sequence[_Change], sent: str, *, complete: bool, stopped: bool) -> list[Finding]:
-    lost = {change.missing.strip() for change in changes if not change.extra.strip()}
-    added = {change.extra.strip() for change in changes if not change.missing.strip()}
-    moved = lost & added
-    out: list[Finding] = []
-    for change in changes:
-        missing, extra, offset = change.missing.strip(), change.extra.strip(), change.offset
-        if not missing and not extra:
-            continue
-        if change.at_end and missing.startswith(extra) and missing not in moved:
-            # A word may have been cut in two.
-            rest = change.missing.lstrip()[len(extra) :]
-            if complete and stopped:
-                out.append(_difference(SHORTENED, offset + len(change.extra), rest, ""))
-            elif complete:
-                out.append(_difference(LOST, offset + len(change.extra), rest, ""))
-        elif not extra:
-            if missing not in moved:
-                out.append(_difference(LOST, offset, change.missing, ""))
-        elif not missing:
-            rule = REORDERED if extra in moved else DUPLICATED if extra in sent else ALTERED
-            out.append(_difference(rule, offset, "", change.extra))
+        begin, position = position, position + count
+        if position <= whole:  # so far the texts are the same
+            number = pieces[0].text
+            first, last = (number, begin), (number, position - 1)
         else:
-            out.append(_difference(ALTERED, offset, change.missing, change.extra))
-    if not out and complete:
-        out.append(WHITESPACE.found("Only white space differs."))
-    return out[:MAX_DIFFERENCES]
-
-
-_WORDS = {
-    LOST: "Text that the upstream wrote never reached the client",
-    SHORTENED: "The reply ends before the upstream's text does, and the upstream was stopped",
-    DUPLICATED: "Text reached the client twice",
-    REORDERED: "Text reached the client in another place than the upstream wrote it",
-    ALTERED: "Text reached the client changed",
-}
-
-
-def _difference(rule: Rule, offset: int, missing: str, extra: str) -> Finding:
-    return rule.found(
-        f"{_WORDS[rule]}, at character {offset} of the reply.",
-        got=_excerpt(extra) if extra else None,
-        expected=(_excerpt(missing),) if missing else (),
+            edges = _edges(pieces, firsts, begin, position)
+            if edges is None:
+                continue
+            first, last = edges
+        written_ns = _write_of(candidates[last[0]].written_ns, offsets[last[0]], last[1])
+        oldest_ns = _write_of(candidates[first[0]].written_ns, offsets[first[0]], first[1])
+        if written_ns is None or oldest_ns is None:
+            continue
+        columns.add(at_ns[row], written_ns, oldest_ns, count, source[last[0]], last[1], row)
+    return Alignment(
+        exchanges,
+        main,
+        columns.arrived_ns,
+        columns.written_ns,
+        columns.oldest_ns,
+        columns.chars,
+        columns.source,
+        columns.ends,
+        columns.rows,
+        tuple(findings),
     )
 
 
-def _shortened(sent: str, got: str, *, stopped: bool) -> Finding:
-    missing = sent[len(got) :]
-    if not missing.strip():
-        return WHITESPACE.found("Only white space differs.")
-    if stopped:
-        return _difference(SHORTENED, len(got), missing, "")
-    return _difference(LOST, len(got), missing, "")
+@dataclass(slots=True)
+class _Columns:
+    """The columns of an alignment, while they grow."""
+
+    arrived_ns: list[int]
+    written_ns: list[int]
+    oldest_ns: list[int]
+    chars: list[int]
+    source: list[int]
+    ends: list[int]
+    rows: list[int]
+
+    def add(self, arrived: int, written: int, oldest: int, chars: int, source: int, end: int, row: int) -> None:
+        self.arrived_ns.append(arrived)
+        self.written_ns.append(written)
+        self.oldest_ns.append(oldest)
+        self.chars.append(chars)
+        self.source.append(source)
+        self.ends.append(end)
+        self.rows.append(row)
 
 
-def _origin(blocks: Sequence[Block], position: int) -> int | None:
-    """The place in the upstream's text of a character of the client's."""
-    index = bisect_left(blocks, position + 1, key=lambda block: block[0]) - 1
-    if index < 0:
+def _candidates(record: StreamRecord) -> list[UpstreamExchange]:
+    """The upstream requests that the reply may come from, those first that are preferred where texts are equal: of
+    several attempts the last one that began to write before the client got anything.
+    """
+    rows = record.content_rows()
+    first_ns = record.events.at_ns[rows[0]] if rows else None
+    last_ns = record.events.at_ns[rows[-1]] if rows else record.end_ns
+    wrote = [
+        exchange
+        for exchange in record.upstream
+        if exchange.written_ns and exchange.offset and (last_ns is None or _began(exchange) <= last_ns)
+    ]
+    wrote.reverse()
+    return sorted(wrote, key=lambda exchange: first_ns is not None and _began(exchange) > first_ns)
+
+
+def _began(exchange: UpstreamExchange) -> int:
+    """The earliest moment at which its text can have left, on this host's clock."""
+    return exchange.written_ns[0] - exchange.clock_error_ns
+
+
+def _hidden_truncation(record: StreamRecord, exchanges: Sequence[UpstreamExchange]) -> list[Finding]:
+    """A complete stream whose last text was broken off by the upstream, and by nobody else."""
+    if not exchanges or not record.terminal_event:
+        return []
+    last = exchanges[-1]
+    broken = last.ended in ("fault", "shutdown") or (last.ended == "cancelled" and bool(_GIVEN_UP & set(last.faults)))
+    sent, planned = len(last.sent_text.rstrip()), len(last.text.rstrip())
+    if not broken or sent >= planned:
+        return []
+    how = f" ({', '.join(last.faults)})" if last.faults else ""
+    return [
+        TRUNCATED.found(
+            f"The upstream broke off{how} after {sent:,} of {planned:,} characters, and the stream presents what came "
+            "as the whole reply."
+        )
+    ]
+
+
+def _write_of(written_ns: Sequence[int], offset: Sequence[int], place: int) -> int | None:
+    """When the upstream had written the character at a place of its text."""
+    write = bisect_left(offset, place + 1)
+    return written_ns[write] if write < len(written_ns) else None
+
+
+def _edges(
+    pieces: Sequence[Piece], firsts: Sequence[int], begin: int, end: int
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The text and the place of the first and of the last character from `begin` to `end` that is the upstream's."""
+    low = max(0, bisect_right(firsts, begin) - 1)
+    high = bisect_left(firsts, end) - 1
+    inside = [piece for piece in pieces[low : high + 1] if piece.first + piece.size > begin]
+    if not inside:
         return None
-    first, origin, size = blocks[index]
-    return origin + position - first if position < first + size else None
-
-
-def _starts(words: Sequence[str]) -> list[int]:
-    """Where each word begins, and where the text ends."""
-    starts = [0]
-    for word in words:
-        starts.append(starts[-1] + len(word))
-    return starts
-
-
-def _common_prefix(one: str, other: str) -> int:
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…")
+    first, last = inside[0], inside[-1]
+    return (
+        (first.text, first.origin + max(begin, first.first) - first.first),
+        (last.text, last.origin + min(end, last.first + last.size) - 1 - last.first),
+    )

@@ -1,8 +1,10 @@
 """Real or simulated: does the text reach the client while the upstream is still writing it?
 
-Three numbers decide about a stream, from the two time lines of its text. *Overlap*: of the text that the upstream had
-written before its last write, the share that had reached the client by then. *Granularity*: the client's bursts against
-the upstream's. *Slope*: how fast text arrived against how fast it was written.
+Four numbers decide about a stream, from the two time lines of its text. *Overlap*: of the text that the upstream had
+written before its last write, the share that had reached the client by then. *Held*: the share of the upstream's writes
+whose text had not left before the next write, where the pause between the two is longer than the path's own spread.
+*Granularity*: the client's bursts against the upstream's. *Slope*: how fast text arrived against how fast it was
+written. An upstream that was asked for the whole reply at once wrote once; what comes after that is not streaming.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 from array import array
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from streambench.analysis.alignment import Alignment
+from streambench.quantile import quantile
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS
 
@@ -38,8 +40,31 @@ AT_ONCE_SHARE = 0.33  # of the upstream's duration: a reader sees no cadence in 
 AT_ONCE_NS = 30 * NS_PER_MS
 SHORTEST_PAUSE_NS = 10 * NS_PER_MS  # what is written out faster than this comes at once for a reader
 AGREEMENT = 0.8  # the share of streams that must agree for one verdict
+HELD_SHARE = 0.25  # of the writes; a buffer of two single tokens holds every other one
+MIN_WRITES = 3  # that a long enough pause follows, or nothing is said of what was held
+SPREADS_A_PAUSE = 1.5  # how much longer than the path's spread a pause must be to count
+HELD_PAUSE = 0.6  # of the pause: text that leaves later than this has waited for the next write
+STEADY_SHARE = 0.25  # of the upstream's duration: lags that differ less follow its rhythm
+STEADY_LAG = 0.75  # of the upstream's duration: what is later than this has waited for the whole reply
+MERGED = 0.7  # client bursts for each of the upstream's: with fewer, something gathers, be it only a busy machine
+SHORTEST_REPLY_NS = 100 * NS_PER_MS
+PATHS_A_REPLY = 3  # how much longer than the path the upstream must write before a reply at once means a buffer
 STEADY = 0.15  # spread of an artificial cadence's pauses, relative to the pause
 MAX_SLOPE_POINTS = 60
+
+
+NUMBERS = (
+    "overlap",
+    "granularity",
+    "slope",
+    "lag_ms",
+    "period_ms",
+    "held",
+    "hold_ms",
+    "bursts",
+    "writes",
+    "write_words",
+)
 
 
 class Verdict(StrEnum):
@@ -56,9 +81,27 @@ class Verdict(StrEnum):
     LIKELY_PACED = "likely-paced"
 
 
+class Why(StrEnum):
+    """What stands behind a verdict, beside the numbers: why nothing could be said, or what makes it certain."""
+
+    NO_MARK = "no-mark"
+    NOTHING_WRITTEN = "nothing-written"
+    NO_TEXT = "no-text"
+    OTHER_TEXT = "other-text"
+    WROTE_ONCE = "wrote-once"
+    TOO_SHORT = "too-short"
+    TOO_FAST = "too-fast"
+    TOO_FEW = "too-few"
+    ASKED_WHOLE = "asked-whole"
+
+
 @dataclass(frozen=True, slots=True)
 class StreamAuthenticity:
-    """The verdict on one stream and the numbers behind it; what could not be computed is None. Times in ms."""
+    """The verdict on one stream and the numbers behind it; what could not be computed is None. Times in ms.
+
+    `hold_ms` is the age of the oldest character of a client's burst when it arrived, the median; `bursts` and `writes`
+    are how many the client got and the upstream made, `write_words` how many words the upstream wrote at a time.
+    """
 
     verdict: Verdict
     overlap: float | None = None
@@ -66,11 +109,20 @@ class StreamAuthenticity:
     slope: float | None = None
     lag_ms: float | None = None
     period_ms: float | None = None
+    held: float | None = None
+    hold_ms: float | None = None
+    bursts: float | None = None
+    writes: float | None = None
+    write_words: float | None = None
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticity:
-    """The verdict on a target: that of its streams where they agree. Numbers are medians over the streams."""
+    """The verdict on a target: that of its streams where they agree. Numbers are medians over the streams.
+
+    `reasons` counts what stands behind the verdicts on single streams.
+    """
 
     verdict: Verdict
     evidence: str
@@ -79,6 +131,12 @@ class Authenticity:
     slope: float | None = None
     lag_ms: float | None = None
     period_ms: float | None = None
+    held: float | None = None
+    hold_ms: float | None = None
+    bursts: float | None = None
+    writes: float | None = None
+    write_words: float | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     streams: int = 0
 
@@ -90,11 +148,8 @@ class Authenticity:
 
         return {
             "verdict": self.verdict,
-            "overlap": rounded(self.overlap),
-            "granularity": rounded(self.granularity),
-            "slope": rounded(self.slope),
-            "lag_ms": rounded(self.lag_ms),
-            "period_ms": rounded(self.period_ms),
+            **{name: rounded(getattr(self, name)) for name in NUMBERS},
+            "reasons": self.reasons,
             "shares": {name: round(share, 4) for name, share in self.shares.items()},
             "streams": self.streams,
             "evidence": self.evidence,
@@ -103,57 +158,191 @@ class Authenticity:
 
 def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     """The verdict on a stream that was seen from both sides."""
-    upstream = alignment.upstream
-    writes = bursts(upstream.written_ns)
-    arrived, chars = alignment.arrived_ns, alignment.chars
-    if len(writes) < 2 or not arrived:
-        return StreamAuthenticity(Verdict.UNKNOWN)
-    last_write_ns = upstream.written_ns[-1]
-    total = sum(chars)
-    in_time = sum(count for count, at_ns in zip(chars, arrived, strict=True) if at_ns < last_write_ns)
-    before_last = upstream.offset[-2] / upstream.offset[-1] if len(upstream.offset) > 1 else 0.0
-    if total == 0 or before_last == 0:
-        return StreamAuthenticity(Verdict.UNKNOWN)
-    overlap = min(1.0, in_time / total / before_last)
+    arrived = alignment.arrived_ns
+    if not arrived:
+        return StreamAuthenticity(Verdict.UNKNOWN, why=Why.OTHER_TEXT)
     got = bursts(arrived)
-    granularity = len(got) / len(writes)
-    slope = robust_slope(alignment.written_ns, arrived)
-    lag_ns = median(alignment.lag_ns)
-    # If all of the text were as late as its median piece, this share of it would have been in time.
-    punctual = bisect_left(upstream.written_ns, last_write_ns - lag_ns)
-    evenly_late = upstream.offset[punctual - 1] / upstream.offset[-1] / before_last if punctual > 0 else 0.0
-    in_step = overlap >= OVERLAP_FULL * min(1.0, evenly_late)
-    upstream_span_ns = upstream.written_ns[-1] - upstream.written_ns[0]
     span_ns = arrived[-1] - arrived[0]
-    pause_ns = median(pauses) if (pauses := [b - a for a, b in itertools.pairwise(got)]) else 0.0
-    verdict = _verdict(overlap, granularity, slope if in_step else None, span_ns, upstream_span_ns, pause_ns)
+    pauses = [after - before for before, after in itertools.pairwise(got)]
+    pause_ns = median(pauses) if pauses else 0.0
+    lag_ns = median(alignment.lag_ns)
+    numbers: dict[str, float] = {
+        "lag_ms": lag_ns / NS_PER_MS,
+        "hold_ms": median(_hold_of_bursts(alignment)) / NS_PER_MS,
+        "bursts": float(len(got)),
+    }
+    if _asked_whole(alignment):
+        numbers["writes"] = 1.0
+        at_once = span_ns <= AT_ONCE_NS or pause_ns < SHORTEST_PAUSE_NS
+        verdict = Verdict.BUFFERED if at_once else Verdict.PACED
+        period_ms = None if at_once else pause_ns / NS_PER_MS
+        return StreamAuthenticity(verdict, **numbers, period_ms=period_ms, why=Why.ASKED_WHOLE)
+    writes = alignment.writes()
+    moments = bursts([written_ns for written_ns, _, _ in writes])
+    numbers |= {"writes": float(len(moments)), "write_words": _words_a_write(alignment)}
+    if len(moments) < 2:
+        return StreamAuthenticity(Verdict.UNKNOWN, **numbers, why=Why.WROTE_ONCE)
+    upstream_span_ns = writes[-1][0] - writes[0][0]
+    overlap, in_step = _overlap(alignment, writes, lag_ns)
+    granularity = len(got) / len(moments)
+    slope = robust_slope(alignment.written_ns, arrived)
+    held = _held(alignment, writes)
+    numbers |= {"overlap": overlap, "granularity": granularity}
+    verdict, why = _verdict(
+        _Seen(
+            overlap,
+            granularity,
+            slope if in_step else None,
+            held,
+            span_ns,
+            upstream_span_ns,
+            pause_ns,
+            path_ns=arrived[0] - writes[-1][0],
+            steady=_steady(alignment, upstream_span_ns),
+        )
+    )
     period_ms = pause_ns / NS_PER_MS if verdict is Verdict.PACED else None
-    return StreamAuthenticity(verdict, overlap, granularity, slope, lag_ns / NS_PER_MS, period_ms)
+    return StreamAuthenticity(verdict, **numbers, slope=slope, held=held, period_ms=period_ms, why=why)
 
 
-def _verdict(
-    overlap: float, granularity: float, slope: float | None, span_ns: int, upstream_span_ns: int, pause_ns: float
-) -> Verdict:
-    """`slope` None: the text has no pace of its own, since a part of it was held back."""
-    if overlap <= OVERLAP_NONE:
-        at_once = span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * upstream_span_ns)
-        return Verdict.BUFFERED if at_once or pause_ns < SHORTEST_PAUSE_NS else Verdict.PACED
-    if granularity < GRANULARITY_FINE:
-        return Verdict.BATCHED
-    if overlap >= OVERLAP_FULL:
-        return Verdict.FORWARDED
-    if slope is not None and slope > SLOPE_LIKE_UPSTREAM[1]:
-        return Verdict.PACED
-    if slope is not None and slope >= SLOPE_LIKE_UPSTREAM[0]:
-        return Verdict.FORWARDED  # late, but at the upstream's own pace
-    return Verdict.BATCHED
+def _asked_whole(alignment: Alignment) -> bool:
+    """Most of the text is of requests that asked for the whole reply at once."""
+    streamed = sum(
+        count
+        for count, source in zip(alignment.chars, alignment.source, strict=True)
+        if alignment.exchanges[source].stream
+    )
+    return 2 * streamed < sum(alignment.chars)
+
+
+def _overlap(alignment: Alignment, writes: Sequence[tuple[int, int, int | None]], lag_ns: float) -> tuple[float, bool]:
+    """The overlap, and whether it is what an evenly late path would leave of it."""
+    last_write_ns = writes[-1][0]
+    total = sum(alignment.chars)
+    written = sum(size for _, size, _ in writes)
+    in_time = sum(
+        count for count, at_ns in zip(alignment.chars, alignment.arrived_ns, strict=True) if at_ns < last_write_ns
+    )
+    before_last = sum(size for at_ns, size, _ in writes if at_ns < last_write_ns) / written
+    overlap = min(1.0, in_time / total / before_last)
+    # If all of the text were as late as its median piece, this share of it would have been in time.
+    punctual = sum(size for at_ns, size, _ in writes if at_ns < last_write_ns - lag_ns) / written
+    return overlap, overlap >= OVERLAP_FULL * min(1.0, punctual / before_last)
+
+
+def _newest_lags(alignment: Alignment) -> list[int]:
+    """For each burst of the client's, how old its newest character was: what the path takes, whatever is held back."""
+    lags: list[int] = []
+    previous: int | None = None
+    for at_ns, written_ns in zip(alignment.arrived_ns, alignment.written_ns, strict=True):
+        if previous is None or at_ns - previous > BURST_NS:
+            lags.append(at_ns - written_ns)
+        else:
+            lags[-1] = min(lags[-1], at_ns - written_ns)
+        previous = at_ns
+    return lags
+
+
+def _hold_of_bursts(alignment: Alignment) -> list[int]:
+    """For each burst of the client's, how old its oldest character was."""
+    holds: list[int] = []
+    previous: int | None = None
+    for at_ns, oldest_ns in zip(alignment.arrived_ns, alignment.oldest_ns, strict=True):
+        if previous is None or at_ns - previous > BURST_NS:
+            holds.append(at_ns - oldest_ns)
+        else:
+            holds[-1] = max(holds[-1], at_ns - oldest_ns)
+        previous = at_ns
+    return holds
+
+
+def _held(alignment: Alignment, writes: Sequence[tuple[int, int, int | None]]) -> float | None:
+    """The share of the upstream's writes whose text had not left before the next write.
+
+    Only writes count that a pause follows which is longer than the path's own spread; what the path always takes is
+    not held. None where too few count.
+    """
+    lags = sorted(_newest_lags(alignment))
+    path_ns = quantile(lags, 0.5)
+    shortest_ns = max(float(BURST_NS), SPREADS_A_PAUSE * (quantile(lags, 0.9) - quantile(lags, 0.1)))
+    counted = held = 0
+    for (written_ns, _, arrived_ns), (next_ns, _, _) in itertools.pairwise(writes):
+        pause_ns = next_ns - written_ns
+        if arrived_ns is None or pause_ns <= shortest_ns:
+            continue
+        counted += 1
+        held += arrived_ns - path_ns - written_ns > HELD_PAUSE * pause_ns
+    return held / counted if counted >= MIN_WRITES else None
+
+
+def _steady(alignment: Alignment, upstream_span_ns: int) -> bool:
+    """The text arrived in the rhythm in which it was written: evenly late, however late."""
+    lags = sorted(_newest_lags(alignment))
+    if len(lags) < 2:
+        return False
+    spread_ns = quantile(lags, 0.9) - quantile(lags, 0.1)
+    return spread_ns <= STEADY_SHARE * upstream_span_ns and quantile(lags, 0.5) <= STEADY_LAG * upstream_span_ns
+
+
+def _words_a_write(alignment: Alignment) -> float:
+    """How many words the upstream wrote at a time, the median; what it wrote in one burst counts as one write."""
+    counts: list[int] = []
+    for exchange in alignment.exchanges:
+        text, before, previous = exchange.sent_text, 0, None
+        for at_ns, offset in zip(exchange.written_ns, exchange.sent_offset, strict=True):
+            words = max(1, len(text[before:offset].split()))
+            if previous is not None and at_ns - previous <= BURST_NS:
+                counts[-1] += words
+            else:
+                counts.append(words)
+            before, previous = offset, at_ns
+    return float(median(counts)) if counts else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What decides on a stream. `slope` None: the text has no pace of its own, since a part of it was held back;
+    `path_ns` how long after the upstream's last write the first text came.
+    """
+
+    overlap: float
+    granularity: float
+    slope: float | None
+    held: float | None
+    span_ns: int
+    upstream_span_ns: int
+    pause_ns: float
+    path_ns: int
+    steady: bool
+
+
+def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
+    if seen.overlap <= OVERLAP_NONE and not seen.steady:
+        at_once = seen.span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * seen.upstream_span_ns)
+        at_once = at_once or seen.pause_ns < SHORTEST_PAUSE_NS
+        path_ns = PATHS_A_REPLY * seen.path_ns if at_once else 0
+        if seen.upstream_span_ns < max(SHORTEST_REPLY_NS, path_ns):
+            return Verdict.UNKNOWN, Why.TOO_SHORT
+        return (Verdict.BUFFERED if at_once else Verdict.PACED), None
+    typed = not seen.steady and seen.slope is not None and seen.slope > SLOPE_LIKE_UPSTREAM[1]
+    if typed and seen.granularity >= GRANULARITY_FINE:
+        return Verdict.PACED, None
+    if seen.granularity < GRANULARITY_FINE or (seen.held is not None and seen.held >= HELD_SHARE):
+        return Verdict.BATCHED, None
+    if seen.held is None and seen.granularity < MERGED:
+        return Verdict.UNKNOWN, Why.TOO_FAST
+    if seen.steady or seen.overlap >= OVERLAP_FULL:
+        return Verdict.FORWARDED, None
+    if seen.slope is not None and seen.slope >= SLOPE_LIKE_UPSTREAM[0]:
+        return Verdict.FORWARDED, None  # late, but at the upstream's own pace
+    return Verdict.BATCHED, None
 
 
 def guess_stream(record: StreamRecord) -> StreamAuthenticity:
     """What a stream looks like from the client's side alone: a guess, which no gate accepts."""
     at_ns = list(itertools.compress(record.events.at_ns, record.events.chars))
     if len(at_ns) < 5:
-        return StreamAuthenticity(Verdict.UNKNOWN)
+        return StreamAuthenticity(Verdict.UNKNOWN, why=Why.TOO_FEW if at_ns else Why.NO_TEXT)
     got = bursts(at_ns)
     waited_ns = at_ns[0] - record.start_ns
     span_ns = at_ns[-1] - at_ns[0]
@@ -167,9 +356,10 @@ def guess_stream(record: StreamRecord) -> StreamAuthenticity:
     return StreamAuthenticity(Verdict.LIKELY_STREAMED)
 
 
-NUMBERS = ("overlap", "granularity", "slope", "lag_ms", "period_ms")
 _VERDICTS = tuple(Verdict)
+_REASONS = (None, *Why)
 _INDEX = {verdict: index for index, verdict in enumerate(_VERDICTS)}
+_INDEX_OF_REASON = {why: index for index, why in enumerate(_REASONS)}
 
 
 class AuthenticityColumns:
@@ -177,6 +367,7 @@ class AuthenticityColumns:
 
     def __init__(self, streams: Iterable[StreamAuthenticity] = ()) -> None:
         self.verdict = array("b")
+        self.why = array("b")
         self.numbers = {name: array("d") for name in NUMBERS}
         for stream in streams:
             self.add(stream)
@@ -187,6 +378,7 @@ class AuthenticityColumns:
     def add(self, stream: StreamAuthenticity) -> None:
         """The verdict on one more stream."""
         self.verdict.append(_INDEX[stream.verdict])
+        self.why.append(_INDEX_OF_REASON[stream.why])
         for name, column in self.numbers.items():
             value = getattr(stream, name)
             column.append(math.nan if value is None else value)
@@ -194,6 +386,12 @@ class AuthenticityColumns:
     def counts(self) -> Counter[Verdict]:
         """How many streams have each verdict."""
         return Counter({_VERDICTS[index]: count for index, count in Counter(self.verdict).items()})
+
+    def reasons(self, verdict: Verdict | None = None) -> Counter[Why]:
+        """What stands behind the verdicts on the streams, or on those with one verdict."""
+        index = None if verdict is None else _INDEX[verdict]
+        found = Counter(why for of, why in zip(self.verdict, self.why, strict=True) if index is None or of == index)
+        return Counter({why: count for i, count in found.items() if (why := _REASONS[i]) is not None})
 
     def median(self, name: str, verdict: Verdict | None) -> float | None:
         """The median of a number over the streams with a verdict, or over all that were decided; None without any."""
@@ -207,49 +405,93 @@ class AuthenticityColumns:
         return median(known) if known else None
 
 
-def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity]) -> Authenticity:
-    """The verdict on a target from the verdicts on its streams."""
+def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream: str | None = None) -> Authenticity:
+    """The verdict on a target from the verdicts on its streams. `upstream` is the URL of the fake one, if there is."""
     columns = streams if isinstance(streams, AuthenticityColumns) else AuthenticityColumns(streams)
     counts = columns.counts()
     undecided = counts.pop(Verdict.UNKNOWN, 0)
     decided = counts.total()
+    reasons = {str(why): count for why, count in columns.reasons().most_common()}
     if not decided:
-        why = "no stream could be judged" if undecided else "there was no complete stream"
-        return Authenticity(Verdict.UNKNOWN, f"{why}: the upstream wrote the reply at once, or was not seen")
+        why = columns.reasons(Verdict.UNKNOWN).most_common(1)
+        return Authenticity(
+            Verdict.UNKNOWN,
+            _why_unknown(why[0][0] if why else None, upstream) if undecided else "there was no complete stream",
+            reasons=reasons,
+        )
     shares = {str(verdict): count / decided for verdict, count in counts.most_common()}
     verdict, count = counts.most_common(1)[0]
     if count / decided < AGREEMENT:
         verdict = Verdict.MIXED
     agreeing = None if verdict is Verdict.MIXED else verdict
     numbers = {name: columns.median(name, agreeing) for name in NUMBERS}
-    found = Authenticity(verdict, "", **numbers, shares=shares, streams=decided)
-    return replace(found, evidence=_evidence(found))
+    found = Authenticity(verdict, "", **numbers, reasons=reasons, shares=shares, streams=decided)
+    asked_whole = 2 * columns.reasons(verdict)[Why.ASKED_WHOLE] > count
+    return replace(found, evidence=_evidence(found, asked_whole=asked_whole))
 
 
-def _evidence(found: Authenticity) -> str:
+def _why_unknown(why: Why | None, upstream: str | None) -> str:
+    match why:
+        case Why.NO_MARK:
+            using = f"is the service using OPENAI_BASE_URL={upstream}?" if upstream else "is the service using it?"
+            return f"no request that carried the mark of a stream reached the fake upstream: {using}"
+        case Why.NOTHING_WRITTEN:
+            return "the upstream was asked, and wrote no text that the client could have got"
+        case Why.NO_TEXT:
+            return "the streams brought no text"
+        case Why.OTHER_TEXT:
+            return "the text that the client got is none of those that the upstream wrote"
+        case Why.WROTE_ONCE:
+            return (
+                "the upstream wrote each reply at once, so that there was nothing to overlap with: a profile that "
+                "writes over time, such as `fixed`, would tell"
+            )
+        case Why.TOO_SHORT:
+            return (
+                "the upstream's own writing took too little time beside what the path takes: longer replies, or a "
+                "slower profile, would tell"
+            )
+        case Why.TOO_FAST:
+            return (
+                "the upstream's pauses are no longer than the differences on the path: a profile with longer pauses, "
+                'such as {"name": "fixed", "gap_ms": 100}, would tell'
+            )
+        case _:
+            return "seen from the client only, and too few pieces of text came to guess"
+
+
+def _evidence(found: Authenticity, *, asked_whole: bool) -> str:
     """The verdict's reason in one sentence."""
     overlap = f"{found.overlap:.0%}" if found.overlap is not None else "?"
-    lag = f"{found.lag_ms:,.1f} ms" if found.lag_ms is not None else "?"
-    coarse = f"{1 / found.granularity:.0f}" if found.granularity else "?"
+    lag = _ms(found.lag_ms)
+    whole = "the upstream was asked for the whole reply at once (without `stream`); when it had given it, "
     match found.verdict:
         case Verdict.FORWARDED:
-            return (
-                f"its text arrives while the upstream is still writing (overlap {overlap}), {lag} behind at the median"
+            rhythm = (
+                f"its text arrives while the upstream is still writing (overlap {overlap})"
+                if found.overlap is None or found.overlap >= OVERLAP_FULL
+                else "its text arrives in the upstream's own rhythm"
             )
+            return f"{rhythm}, {lag} behind at the median{_blind_spot(found.write_words)}"
         case Verdict.BATCHED:
+            held = "" if found.held is None else f"{found.held:.0%} of the writes were held beyond the next one, and "
             return (
-                f"text arrives while the upstream is still writing (overlap {overlap}), but in bursts that each gather "
-                f"about {coarse} of the upstream's"
+                f"text arrives in {_count(found.bursts)} bursts for {_count(found.writes)} writes of the upstream; "
+                f"{held}the oldest text of a burst had waited {_ms(found.hold_ms)}"
             )
+        case Verdict.BUFFERED if asked_whole:
+            return f"{whole}all of it came at once"
         case Verdict.BUFFERED:
             return "nothing arrived before the upstream had written everything; then all of it came at once"
+        case Verdict.PACED if asked_whole:
+            return f"{whole}the text was typed out with {found.period_ms or 0:.0f} ms between pieces"
         case Verdict.PACED if found.overlap is not None and found.overlap <= OVERLAP_NONE:
             return (
                 "nothing arrived before the upstream had written everything; then the text was typed out with "
-                f"{found.period_ms:.0f} ms between pieces"
+                f"{found.period_ms or 0:.0f} ms between pieces"
             )
         case Verdict.PACED:
-            return f"text arrived {found.slope:.1f} times slower than it was written, at a cadence of its own"
+            return f"text arrived {found.slope or 0:.1f} times slower than it was written, at a cadence of its own"
         case Verdict.MIXED:
             return "streams disagree: " + ", ".join(f"{share:.0%} {name}" for name, share in found.shares.items())
         case Verdict.LIKELY_BUFFERED:
@@ -258,6 +500,25 @@ def _evidence(found: Authenticity) -> str:
             return f"seen from the client only: pieces came {found.period_ms:.0f} ms apart, too evenly for a model"
         case _:
             return "seen from the client only: text came over time and unevenly, as a model writes it"
+
+
+def _blind_spot(write_words: float | None) -> str:
+    """What a forwarder could still hold back unseen."""
+    words = round(write_words) if write_words is not None else 1
+    if words < 2:
+        return ""
+    return (
+        f"; the upstream wrote {words} words at a time, so that a buffer of {words}, or of a number that divides it, "
+        "would not show (the profile `fixed` writes them one by one)"
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.1f} ms"
+
+
+def _count(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}"
 
 
 def bursts(at_ns: Sequence[int]) -> list[int]:

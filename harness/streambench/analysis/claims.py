@@ -155,7 +155,7 @@ def _held_back(stream: AnalysedStream) -> float | None:
         return None
     steps = [
         (at_ns, 1, offset)
-        for at_ns, offset in zip(alignment.upstream.written_ns, alignment.upstream.offset, strict=True)
+        for at_ns, offset in zip(alignment.upstream.written_ns, alignment.upstream.sent_offset, strict=True)
     ]
     got = 0
     for at_ns, count in zip(alignment.arrived_ns, alignment.chars, strict=True):

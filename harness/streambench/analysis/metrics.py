@@ -14,6 +14,7 @@ from statistics import median
 from typing import Literal
 
 from streambench.analysis.alignment import Alignment
+from streambench.analysis.authenticity import StreamAuthenticity
 from streambench.analysis.qoe import quality_of_experience, read
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -59,6 +60,16 @@ _ALL = (
     Metric("reading_stall", "ms", "how long a reader waits for text after the first text"),
     Metric("qoe", "ratio", "the reply against an ideal one for a reader; 1 is ideal", lower_is_better=False),
     Metric("forward_lag", "ms", "client arrival minus upstream write of the same text", per="chunk", two_sided=True),
+    Metric("hold_time", "ms", "the age of a chunk's oldest text when it arrived", per="chunk", two_sided=True),
+    Metric("held", "ratio", "the upstream's writes that had not left before its next one", two_sided=True),
+    Metric(
+        "overlap",
+        "ratio",
+        "text written before the last write that had arrived by then",
+        two_sided=True,
+        lower_is_better=False,
+    ),
+    Metric("granularity", "factor", "the client's bursts against the upstream's", two_sided=True, lower_is_better=None),
     Metric("cancel_lag", "ms", "from the client's disconnect until the upstream sees the cancel", two_sided=True),
     Metric("wasted_tokens", "count", "chunks that the upstream wrote after the client had left", two_sided=True),
 )
@@ -81,7 +92,9 @@ class StreamFigures:
     chunk: dict[str, list[float]] = field(default_factory=dict)
 
 
-def measure(record: StreamRecord, alignment: Alignment | None, settings: Settings) -> StreamFigures:
+def measure(
+    record: StreamRecord, alignment: Alignment | None, settings: Settings, judged: StreamAuthenticity | None = None
+) -> StreamFigures:
     """The figures of a stream, as far as it came; what cannot be said of it is left out."""
     out = StreamFigures()
     put = out.stream
@@ -102,6 +115,12 @@ def measure(record: StreamRecord, alignment: Alignment | None, settings: Setting
         _measure_content(record, settings, out)
     if alignment is not None and alignment.rows:
         out.chunk["forward_lag"] = [lag / NS_PER_MS for lag in alignment.lag_ns]
+        out.chunk["hold_time"] = [age / NS_PER_MS for age in alignment.hold_ns]
+    if judged is not None:
+        for name in ("overlap", "granularity", "held"):
+            value = getattr(judged, name)
+            if value is not None:
+                put[name] = value
     for exchange in record.upstream:
         if exchange.cancelled_ns is not None and end_ns is not None:
             put["cancel_lag"] = max(0.0, (exchange.cancelled_ns - end_ns) / NS_PER_MS)

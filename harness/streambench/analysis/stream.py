@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streambench.analysis.alignment import Alignment, align
-from streambench.analysis.authenticity import StreamAuthenticity, guess_stream, judge_stream
+from streambench.analysis.authenticity import StreamAuthenticity, Verdict, Why, guess_stream, judge_stream
 from streambench.analysis.metrics import Settings, StreamFigures, measure
 from streambench.findings import Finding, Severity
 from streambench.record.model import Outcome, StreamRecord
@@ -32,6 +32,15 @@ def analyse(record: StreamRecord, settings: Settings) -> AnalysedStream:
     alignment = align(record)
     found = None
     if record.outcome is Outcome.COMPLETED:
-        found = judge_stream(alignment) if alignment is not None else guess_stream(record)
+        found = _judge(record, alignment)
     extra = list(alignment.findings) if alignment is not None else []
-    return AnalysedStream(record, alignment, measure(record, alignment, settings), found, [*record.findings, *extra])
+    figures = measure(record, alignment, settings, found)
+    return AnalysedStream(record, alignment, figures, found, [*record.findings, *extra])
+
+
+def _judge(record: StreamRecord, alignment: Alignment | None) -> StreamAuthenticity:
+    if alignment is not None:
+        return judge_stream(alignment)
+    if record.mark is None:
+        return guess_stream(record)
+    return StreamAuthenticity(Verdict.UNKNOWN, why=Why.NOTHING_WRITTEN if record.upstream else Why.NO_MARK)

@@ -53,7 +53,7 @@ class Testbed:
         """Add what the upstream says of a stream to its record, where there is one and the prompt was sent."""
         feed = self.feeds.get(record.target)
         if feed is not None and record.mark is not None and record.sent_ns is not None:
-            record.upstream = await feed.exchanges(record.mark, JOIN_TIMEOUT_S)
+            record.upstream = await feed.exchanges(record.mark, JOIN_TIMEOUT_S, record.end_ns)
 
 
 @asynccontextmanager

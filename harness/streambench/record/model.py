@@ -103,6 +103,9 @@ class UpstreamExchange:
     `scheduled_ns`, `written_ns` and `offset` are parallel: chunk i was due at `scheduled_ns[i]`, was written at
     `written_ns[i]`, and after it `offset[i]` characters of `text` had been written. Stamps are already on this
     host's clock; `clock_error_ns` bounds what that conversion may be off (0 on the same host).
+
+    `stream` is False where the whole reply was asked for at once. Faults may make what was written another text than
+    the planned `text`: then `wrote` is that text, and `wrote_offset` how much of it was out after each write.
     """
 
     attempt: int
@@ -121,6 +124,21 @@ class UpstreamExchange:
     profile: str | None = None
     faults: list[str] = field(default_factory=list)
     clock_error_ns: int = 0
+    stream: bool = True
+    wrote: str | None = None
+    wrote_offset: list[int] = field(default_factory=list)
+
+    @property
+    def sent_text(self) -> str:
+        """What a client could really read."""
+        if self.wrote is not None:
+            return self.wrote
+        return self.text[: self.offset[-1]] if self.offset else ""
+
+    @property
+    def sent_offset(self) -> list[int]:
+        """How many characters of `sent_text` were out after each write."""
+        return self.offset if self.wrote is None else self.wrote_offset
 
     def to_json(self, start_ns: int) -> dict[str, Any]:
         """The exchange in a stream's line, its stamps relative to `start_ns`."""
@@ -141,7 +159,9 @@ class UpstreamExchange:
             "finish": self.finish,
             "faults": self.faults,
             "clock_error": self.clock_error_ns,
+            "stream": self.stream,
             "text": self.text,
+            "wrote": None if self.wrote is None else {"text": self.wrote, "offset": self.wrote_offset},
             "scheduled": [at_ns - start_ns for at_ns in self.scheduled_ns],
             "written": [at_ns - start_ns for at_ns in self.written_ns],
             "offset": self.offset,
@@ -154,6 +174,7 @@ class UpstreamExchange:
         def absolute(at: int | None) -> int | None:
             return None if at is None else at + start_ns
 
+        wrote = data.get("wrote")
         return cls(
             attempt=data["attempt"],
             arrived_ns=data["arrived"] + start_ns,
@@ -171,6 +192,9 @@ class UpstreamExchange:
             profile=data["profile"],
             faults=list(data["faults"]),
             clock_error_ns=data["clock_error"],
+            stream=data.get("stream", True),  # older files do not say
+            wrote=None if wrote is None else wrote["text"],
+            wrote_offset=[] if wrote is None else list(wrote["offset"]),
         )
 
 

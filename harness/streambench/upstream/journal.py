@@ -56,15 +56,16 @@ class JournalFeed:
             follower.cancel()
         await asyncio.gather(*self._followers, return_exceptions=True)
 
-    async def exchanges(self, mark: str, timeout_s: float) -> list[UpstreamExchange]:
+    async def exchanges(self, mark: str, timeout_s: float, until_ns: int | None = None) -> list[UpstreamExchange]:
         """The upstream requests of a mark in the order of their attempts, waiting for those that are still open.
 
         After `timeout_s` what there is; a mark that never reached the upstream has none. A mark is asked for once.
+        What came after `until_ns`, when the stream was over, belongs to no stream and is not waited for.
         """
         event = self._waiting.setdefault(mark, asyncio.Event())
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._settled(mark):
+                while not self._settled(mark, until_ns):
                     event.clear()
                     await event.wait()
         except TimeoutError:
@@ -72,11 +73,16 @@ class JournalFeed:
         finally:
             self._waiting.pop(mark, None)
         entries = self._entries.pop(mark, {})
-        return [_exchange(entry, self._clock) for _, entry in sorted(entries.items())]
+        return [
+            _exchange(entry, self._clock) for _, entry in sorted(entries.items()) if not self._is_late(entry, until_ns)
+        ]
 
-    def _settled(self, mark: str) -> bool:
-        entries = self._entries.get(mark)
-        return bool(entries) and all(entry["ended"] != "open" for entry in (entries or {}).values())
+    def _settled(self, mark: str, until_ns: int | None) -> bool:
+        entries = [entry for entry in self._entries.get(mark, {}).values() if not self._is_late(entry, until_ns)]
+        return bool(entries) and all(entry["ended"] != "open" for entry in entries)
+
+    def _is_late(self, entry: dict[str, Any], until_ns: int | None) -> bool:
+        return until_ns is not None and self._clock.to_local(entry["arrived_ns"]) - self._clock.error_ns > until_ns
 
     async def _follow(self, plan: Plan, ready: asyncio.Event) -> None:
         """Read the live journal of one plan, and begin again when the connection is lost."""
@@ -126,6 +132,7 @@ class JournalFeed:
 
 def _exchange(entry: dict[str, Any], clock: ClockRelation) -> UpstreamExchange:
     chunks = entry.get("chunks") or {"scheduled_ns": [], "written_ns": [], "offset": []}
+    wrote = entry.get("wrote")
 
     def local(at_ns: int | None) -> int | None:
         return None if at_ns is None else clock.to_local(at_ns)
@@ -147,4 +154,7 @@ def _exchange(entry: dict[str, Any], clock: ClockRelation) -> UpstreamExchange:
         profile=entry["profile"],
         faults=[str(fault["fault"]) for fault in entry["faults"]],
         clock_error_ns=clock.error_ns,
+        stream=entry.get("stream", True),
+        wrote=None if wrote is None else wrote["text"],
+        wrote_offset=[] if wrote is None else list(wrote["offset"]),
     )

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streambench.analysis.alignment import Alignment, align, compare, serving_exchange
+from streambench.analysis.alignment import Alignment, align
+from streambench.analysis.differences import Comparison, Sent, compare
 from streambench.findings import Severity
 from streambench.record.model import EventColumns, StreamRecord, UpstreamExchange
 
@@ -18,19 +19,22 @@ MS = 1_000_000
 TEXT = "Alpha beta gamma delta. Epsilon zeta eta theta. Iota kappa lambda mu."
 
 
+def compared(sent: str, got: str, *, complete: bool = True, stopped: bool = False) -> Comparison:
+    return compare([Sent(sent, stopped)], got, complete=complete)
+
+
 def rules(sent: str, got: str, *, complete: bool = True, stopped: bool = False) -> list[tuple[str, bool]]:
     """The rules that a difference breaks, and whether that is a violation."""
-    _, findings = compare(sent, got, complete=complete, stopped=stopped)
-    return [(finding.rule.removeprefix("content."), finding.severity is Severity.VIOLATION) for finding in findings]
+    found = compared(sent, got, complete=complete, stopped=stopped).findings
+    return [(finding.rule.removeprefix("content."), finding.severity is Severity.VIOLATION) for finding in found]
 
 
 def origins(sent: str, got: str) -> list[int | None]:
     """The place in `sent` of each character of `got`."""
-    blocks, _ = compare(sent, got, complete=True, stopped=False)
     out: list[int | None] = [None] * len(got)
-    for first, origin, size in blocks:
-        for i in range(size):
-            out[first + i] = origin + i
+    for piece in compared(sent, got).pieces:
+        for i in range(piece.size):
+            out[piece.first + i] = piece.origin + i
     return out
 
 
@@ -89,14 +93,15 @@ def test_other_white_space_is_no_violation_and_moves_no_word(parts: list[str], d
 @given(words, words, st.booleans(), st.booleans())
 def test_any_two_texts_can_be_compared(one: list[str], other: list[str], complete: bool, stopped: bool) -> None:
     sent, got = " ".join(one), " ".join(other)
-    blocks, findings = compare(sent, got, complete=complete, stopped=stopped)
-    assert sent == got or findings or not complete or got.split() == sent.split()
+    found = compared(sent, got, complete=complete, stopped=stopped)
+    assert sent == got or found.findings or not complete or got.split() == sent.split()
     end = 0
-    for first, origin, size in blocks:
-        assert first >= end
-        assert origin >= 0
-        assert got[first : first + size].split() == sent[origin : origin + size].split()
-        end = first + size
+    for piece in found.pieces:
+        assert piece.first >= end
+        assert piece.origin >= 0
+        theirs = sent[piece.origin : piece.origin + piece.size]
+        assert got[piece.first : piece.first + piece.size].split() == theirs.split()
+        end = piece.first + piece.size
     assert end <= len(got)
 
 
@@ -119,7 +124,13 @@ def test_any_two_texts_can_be_compared(one: list[str], other: list[str], complet
         (TEXT.replace("gamma delta.", "delta. gamma"), [("reordered", True)]),
         # changed
         (TEXT.replace("zeta", "ZETA"), [("altered", True)]),
-        (TEXT + " Omega", [("altered", True)]),
+        (TEXT.replace("mu.", "Omega"), [("altered", True)]),
+        # added: the service's own words
+        (TEXT + " Omega", [("added", False)]),
+        ("Here you are: " + TEXT, [("added", False)]),
+        ("Here you are:\n\n" + TEXT + "\n\nSources: one, two", [("added", False), ("added", False)]),
+        (TEXT.replace(" Iota", " [searching] Iota"), [("added", False)]),
+        (TEXT.replace(" zeta", "") + " Sources: beta", [("lost", True), ("added", False)]),
         ("Something else entirely", [("altered", True)]),
         # only white space
         (TEXT + "\n", [("whitespace", False)]),
@@ -169,26 +180,26 @@ def test_a_cut_word_is_no_altered_word() -> None:
 
 
 def test_a_finding_says_where_and_shows_both_texts() -> None:
-    (finding,) = compare(TEXT, TEXT.replace("zeta", "ZETA"), complete=True, stopped=False)[1]
+    (finding,) = compared(TEXT, TEXT.replace("zeta", "ZETA")).findings
     assert str(TEXT.index(" zeta")) in finding.message
     assert "ZETA" in (finding.got or "")
     assert "zeta" in finding.expected[0]
-    (finding,) = compare("a " * 2 + "b " * 500, "a a", complete=True, stopped=False)[1]
+    (finding,) = compared("a " * 2 + "b " * 500, "a a").findings
     assert len(finding.expected[0]) < 100
 
 
 def test_thousands_of_differences_are_told_in_a_few() -> None:
     sent = " ".join(f"w{i}" for i in range(3000))
     got = " ".join(f"w{i}" if i % 2 else f"x{i}" for i in range(3000))
-    assert 0 < len(compare(sent, got, complete=True, stopped=False)[1]) <= 20
+    assert 0 < len(compared(sent, got).findings) <= 20
 
 
 def test_a_text_too_long_to_compare_word_by_word_is_compared_to_its_first_difference() -> None:
     sent = " ".join(f"w{i}" for i in range(9000))
     got = sent.replace("w8000 ", "W8000 ")
-    blocks, (finding,) = compare(sent, got, complete=True, stopped=False)
-    assert finding.rule == "content.altered"
-    assert blocks == [(0, 0, sent.index("w8000 "))]
+    found = compared(sent, got)
+    assert [finding.rule for finding in found.findings] == ["content.altered"]
+    assert [(piece.first, piece.origin, piece.size) for piece in found.pieces] == [(0, 0, sent.index("w8000 "))]
 
 
 # Records
@@ -251,9 +262,9 @@ def test_of_several_attempts_the_last_one_that_wrote_counts(
     refused = make_exchange([], status=500)
     first, second = make_exchange([(0, "uno")]), make_exchange([(50, "one")], attempt=2)
     record = make_record([(51, "one")], upstream=[refused, first, second, refused])
-    assert serving_exchange(record) is second
     found = align(record)
     assert found is not None
+    assert found.upstream is second
     assert [lag / MS for lag in found.lag_ns] == [1]
 
 
@@ -279,3 +290,92 @@ def test_deliveries_are_the_upstreams_writes_that_reached_the_client_whole(
     assert deliveries((15, "abcd"), (35, "efgh")) == [(0, 15), (10, 15), (20, 35), (30, 35)]
     assert deliveries((1, "a"), (2, "bc"), (12, "d"), (22, "e")) == [(0, 2), (10, 12)]
     assert deliveries() == []
+
+
+# Several requests for one reply
+
+Exchange = Callable[..., UpstreamExchange]
+Record = Callable[..., StreamRecord]
+REPLY = [(20.0 * i, word) for i, word in enumerate(["One ", "two ", "three ", "four ", "five."])]
+TITLE = [(1.0, "Numbers "), (2.0, "in "), (3.0, "words")]
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("title_ms", [0.0, 40.0, 5000.0])
+def test_a_title_is_asked_for_under_the_same_mark(
+    make_record: Record, make_exchange: Exchange, place: str, title_ms: float
+) -> None:
+    reply = make_exchange(REPLY)
+    title = make_exchange([(title_ms + at, word) for at, word in TITLE])
+    exchanges = [title, reply] if place == "before" else [reply, title]
+    found = align(make_record([(at + 1, word) for at, word in REPLY], upstream=exchanges))
+    assert found is not None
+    assert (found.exchanges, found.findings) == ((reply,), ())
+    assert [lag / MS for lag in found.lag_ns] == [1] * 5
+
+
+def test_a_reply_of_three_generations_with_the_services_own_words(make_record: Record, make_exchange: Exchange) -> None:
+    texts = ["Alpha beta gamma.", "Delta epsilon zeta.", "Eta theta iota."]
+    exchanges = [
+        make_exchange([(100 * n + 20 * i, f"{word} ") for i, word in enumerate(text.split())])
+        for n, text in enumerate(texts)
+    ]
+    unused = make_exchange([(10, "call "), (20, "search")])
+    chunks = [(0.5, "Let me see. ")]
+    for n, text in enumerate(texts):
+        chunks += [(100 * n + 20 * i + 1, f"{word} ") for i, word in enumerate(text.split())]
+    chunks += [(301.0, "\n\nSources: example.org")]
+    found = align(make_record(chunks, upstream=[exchanges[0], unused, exchanges[1], exchanges[2]]))
+    assert found is not None
+    assert found.exchanges == tuple(exchanges)
+    assert [finding.rule for finding in found.findings] == ["content.added"] * 2
+    assert all(finding.severity is Severity.INFO for finding in found.findings)
+    assert [lag / MS for lag in found.lag_ns] == [1] * 9
+    assert [size for _, size, _ in found.writes()] == [len(word) + 1 for text in texts for word in text.split()]
+
+
+def test_a_retry_goes_on_after_what_came(make_record: Record, make_exchange: Exchange) -> None:
+    cut = make_exchange([(0, "Uno "), (20, "due ")], text="Uno due tre", ended="fault", faults=["cut-rst"])
+    whole = make_exchange([(100, "One "), (120, "two "), (140, "three")], attempt=2)
+    chunks = [(1, "Uno "), (21, "due "), (101, "One "), (121, "two "), (141, "three")]
+    found = align(make_record(chunks, upstream=[cut, whole]))
+    assert found is not None
+    assert (found.exchanges, found.findings) == ((cut, whole), ())
+
+
+def test_what_the_upstream_really_wrote_is_the_truth(make_record: Record, make_exchange: Exchange) -> None:
+    """A chunk was ordered to be lost and another to come twice: that is not the target's doing."""
+    planned = [(0, "One "), (20, "two "), (40, "three "), (60, "four")]
+    upstream = make_exchange(planned, wrote="One three three four", wrote_offset=[4, 4, 16, 20])
+    chunks = [(1, "One "), (41, "three three "), (61, "four")]
+    found = align(make_record(chunks, upstream=[upstream]))
+    assert found is not None
+    assert found.findings == ()
+    assert [lag / MS for lag in found.lag_ns] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("ended", "faults", "complete", "rules"),
+    [
+        ("fault", ["cut-fin"], True, ["termination.hidden-truncation"]),
+        ("shutdown", [], True, ["termination.hidden-truncation"]),
+        ("cancelled", ["stall-forever"], True, ["termination.hidden-truncation"]),
+        ("cancelled", [], True, []),  # the service has left on purpose
+        ("fault", ["cut-fin"], False, []),  # and the client was told
+        ("complete", [], True, []),
+    ],
+)
+def test_half_a_reply_presented_as_a_whole_one(
+    make_record: Record, make_exchange: Exchange, ended: str, faults: list[str], complete: bool, rules: list[str]
+) -> None:
+    upstream = make_exchange([(0, "One. "), (20, "Two.")], text="One. Two. Three.", ended=ended, faults=faults)
+    found = align(make_record([(1, "One. "), (21, "Two.")], upstream=[upstream], terminal_event=complete))
+    assert found is not None
+    assert [finding.rule for finding in found.findings] == rules
+
+
+def test_no_text_of_the_upstreams_has_no_time_line(make_record: Record, make_exchange: Exchange) -> None:
+    found = align(make_record([(1, "I cannot say that.")], upstream=[make_exchange(REPLY), make_exchange(TITLE)]))
+    assert found is not None
+    assert (found.exchanges, list(found.rows)) == ((), [])
+    assert [finding.rule for finding in found.findings] == ["content.added"]

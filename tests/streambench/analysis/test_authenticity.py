@@ -12,12 +12,15 @@ from streambench.analysis.authenticity import (
     Authenticity,
     StreamAuthenticity,
     Verdict,
+    Why,
     bursts,
     guess_stream,
     judge,
     judge_stream,
     robust_slope,
 )
+from streambench.analysis.metrics import Settings
+from streambench.analysis.stream import analyse
 from streambench.record.model import StreamRecord, UpstreamExchange
 
 MS = 1_000_000
@@ -45,7 +48,9 @@ def judged(
     """The verdict on words written at some moments (ms) and what the client got."""
 
     def judge_it(written: Sequence[float], got: Chunks) -> StreamAuthenticity:
-        alignment = align(make_record(got, upstream=[make_exchange(list(zip(written, WORDS, strict=False)))]))
+        alignment = align(
+            make_record(got, upstream=[make_exchange(list(zip(written, WORDS, strict=False)))], terminal_event=False)
+        )
         assert alignment is not None
         assert alignment.findings == ()
         return judge_stream(alignment)
@@ -57,9 +62,9 @@ def forward(written: Sequence[float], lag_ms: float) -> Chunks:
     return [(at + lag_ms, word) for at, word in zip(written, WORDS, strict=True)]
 
 
-def batch(written: Sequence[float], size: int, lag_ms: float = 2) -> Chunks:
+def batch(written: Sequence[float], size: int, lag_ms: float = 2, words: int = N) -> Chunks:
     """So many words are gathered and leave with the last of them."""
-    return [(written[i + size - 1] + lag_ms, "".join(WORDS[i : i + size])) for i in range(0, N, size)]
+    return [(written[i + size - 1] + lag_ms, "".join(WORDS[i : i + size])) for i in range(0, words, size)]
 
 
 def pace(written: Sequence[float], period_ms: float, lag_ms: float = 5) -> Chunks:
@@ -134,6 +139,84 @@ class TestTwoSided:
         half = forward(written, 1)[: N // 2]
         rest = [(written[-1] + 1, "".join(WORDS[N // 2 :]))]
         assert judged(written, half + rest).verdict is Verdict.BATCHED
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_small_buffer_is_told_from_none(judged: Callable[..., StreamAuthenticity], size: int) -> None:
+    """Its lag, from the newest character, is that of a forwarder, and its bursts are not few."""
+    words = N - N % size
+    found = judged(STEADY, batch(STEADY, size, words=words))
+    assert found.verdict is Verdict.BATCHED
+    assert found.lag_ms == pytest.approx(2)
+    assert found.held == pytest.approx((size - 1) / size, abs=0.1)
+    assert found.hold_ms == pytest.approx(20 * (size - 1) + 2)
+
+
+@pytest.mark.parametrize("size", [3, 5, 10])
+def test_a_buffer_shows_where_the_upstream_writes_two_words_at_a_time(
+    judged: Callable[..., StreamAuthenticity], size: int
+) -> None:
+    written = uneven()
+    chunks = [(written[min(i + size, N) - 1] + 2, "".join(WORDS[i : i + size])) for i in range(0, N, size)]
+    assert judged(written, chunks).verdict is Verdict.BATCHED
+
+
+def test_a_buffer_of_what_the_upstream_writes_at_a_time_cannot_show(judged: Callable[..., StreamAuthenticity]) -> None:
+    found = judge([judged(uneven(), batch(uneven(), 2))])
+    assert found.verdict is Verdict.FORWARDED
+    assert "a buffer of 2" in found.evidence
+    assert "`fixed`" in found.evidence
+
+
+def test_a_path_that_spreads_more_than_the_upstream_pauses_says_nothing_of_small_buffers(
+    judged: Callable[..., StreamAuthenticity],
+) -> None:
+    """Text comes in bursts of two or three and up to 30 ms late, as on a machine without a free core."""
+    draw = random.Random(1)
+    chunks, at = [], 0.0
+    for i, word in enumerate(WORDS):
+        at = max(at, STEADY[i] + draw.choice((1.0, 1.0, 12.0, 30.0)))
+        chunks.append((at, word))
+    found = judged(STEADY, chunks)
+    assert found.verdict in (Verdict.FORWARDED, Verdict.UNKNOWN)
+    assert found.held is None
+
+
+def test_short_replies_say_nothing_of_a_buffer(judged: Callable[..., StreamAuthenticity]) -> None:
+    written = [2.4 * i for i in range(N)]
+    found = judged(written, pace(written, 0.1))
+    assert (found.verdict, found.why) == (Verdict.UNKNOWN, Why.TOO_SHORT)
+    assert "longer replies" in judge([found]).evidence
+
+
+@pytest.mark.parametrize(
+    ("got", "verdict", "period_ms"),
+    [
+        ([(503.0, "".join(WORDS))], Verdict.BUFFERED, None),
+        ([(503.0 + 0.1 * i, word) for i, word in enumerate(WORDS)], Verdict.BUFFERED, None),
+        ([(503.0 + 50 * i, word) for i, word in enumerate(WORDS)], Verdict.PACED, 50),
+    ],
+)
+def test_an_upstream_that_was_asked_for_the_whole_reply_is_proof_enough(
+    make_record: Callable[..., StreamRecord],
+    make_exchange: Callable[..., UpstreamExchange],
+    got: Chunks,
+    verdict: Verdict,
+    period_ms: float | None,
+) -> None:
+    alignment = align(make_record(got, upstream=[make_exchange([(500, "".join(WORDS))], stream=False)]))
+    assert alignment is not None
+    found = judge_stream(alignment)
+    assert (found.verdict, found.period_ms) == (verdict, period_ms)
+    assert "without `stream`" in judge([found]).evidence
+
+
+def test_a_stream_whose_mark_reached_nobody_says_so(make_record: Callable[..., StreamRecord]) -> None:
+    record = make_record([(at, "word ") for at in range(0, 400, 20)], mark="m.1")
+    found = analyse(record, Settings()).authenticity
+    assert found is not None
+    assert (found.verdict, found.why) == (Verdict.UNKNOWN, Why.NO_MARK)
+    assert "OPENAI_BASE_URL=http://127.0.0.1:1/v1?" in judge([found], "http://127.0.0.1:1/v1").evidence
 
 
 def test_a_reply_that_was_written_at_once_tells_nothing(judged: Callable[..., StreamAuthenticity]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from streambench.analysis.alignment import align
-from streambench.analysis.metrics import METRICS, Settings, StreamFigures, measure
+from streambench.analysis.metrics import METRICS, Settings, StreamFigures
+from streambench.analysis.stream import analyse
 from streambench.record.model import StreamRecord, UpstreamExchange
 
 MS = 1_000_000
@@ -15,7 +15,7 @@ SETTINGS = Settings(stall_after_ns=100 * MS)
 
 
 def figures(record: StreamRecord, settings: Settings = SETTINGS) -> StreamFigures:
-    return measure(record, align(record), settings)
+    return analyse(record, settings).figures
 
 
 def test_a_stream_by_hand(make_record: Callable[..., StreamRecord]) -> None:
@@ -114,10 +114,10 @@ def test_what_the_upstream_did_after_the_client_had_left(
 def test_every_figure_is_a_known_metric_of_its_kind(
     make_record: Callable[..., StreamRecord], make_exchange: Callable[..., UpstreamExchange]
 ) -> None:
-    upstream = make_exchange([(0, "a"), (10, "b")], cancelled_ns=12 * MS)
-    found = figures(
-        make_record([(1, "a"), (11, "b")], upstream=[upstream], connected_ns=0, headers_ns=1, tokens=2, end_ns=11 * MS)
-    )
+    writes = [(10 * i, word) for i, word in enumerate("abcd")]
+    upstream = make_exchange(writes, cancelled_ns=32 * MS)
+    chunks = [(at + 1, word) for at, word in writes]
+    found = figures(make_record(chunks, upstream=[upstream], connected_ns=0, headers_ns=1, tokens=2, end_ns=31 * MS))
     assert set(found.stream) == {name for name, metric in METRICS.items() if metric.per == "stream"}
     assert set(found.chunk) == {name for name, metric in METRICS.items() if metric.per == "chunk"}
 
