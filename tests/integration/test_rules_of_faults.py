@@ -110,7 +110,7 @@ FAULTS: list[tuple[Any, str | None, set[str], set[str], set[str]]] = [
     (
         "text-after-done",
         None,
-        *[{"grammar grammar.after-terminal", "content content.altered"}] * 3,
+        *[{"grammar grammar.after-terminal"}] * 3,
     ),
     ("empty-choices", None, {"grammar grammar.unknown-event"}, {NUMBERS}, set()),
     ({"fault": "giant-chunk", "bytes": 5 << 20}, "oversize", *[{"grammar wire.oversize"}] * 3),
