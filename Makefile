@@ -1,6 +1,6 @@
 # make demo   sets everything up, runs the simulated-against-real scenario, prints the verdict and the report's path
 # make test   sets everything up and runs the tests
-# make check  lint, format, types, layers
+# make check  lint, format, types, layers and circles of imports
 # make pages  writes the pages that are made from the code
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
@@ -34,6 +34,7 @@ types: $(INSTALLED)
 
 layers: $(INSTALLED)
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.imports
 
 pages: $(INSTALLED)
 	$(BIN)/python -m tools.modules

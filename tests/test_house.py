@@ -1,4 +1,4 @@
-"""The house is in order: no circle of imports, and a purpose for every module."""
+"""The house is in order: no circle of imports, a purpose for every module, and the page that lists them up to date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.imports import ROOT, as_text, circles, import_graph, module_files
-from tools.modules import objection
+from tools.modules import PAGE, objection, page
 
 FILES = module_files()
 
@@ -57,3 +57,7 @@ def test_a_module_says_its_purpose_in_one_sentence(module: str) -> None:
 def test_what_is_no_purpose(tmp_path: Path, text: str, reason: str | None) -> None:
     (tmp_path / "module.py").write_text(text)
     assert objection(tmp_path / "module.py") == reason
+
+
+def test_the_page_of_modules_is_up_to_date() -> None:
+    assert PAGE.read_text("utf-8") == page(FILES), "write it anew: python -m tools.modules"

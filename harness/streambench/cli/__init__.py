@@ -1,6 +1,6 @@
-"""The command line.
+"""The `streambench` command, one file a subcommand.
 
-One file a command; a command's module is imported when the command is used.
+A subcommand's module is imported when it is used.
 """
 
 from __future__ import annotations

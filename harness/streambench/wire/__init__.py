@@ -1,1 +1,1 @@
-"""Bytes to messages, exactly as specified: event streams, NDJSON, WebSocket messages, Socket.IO packets."""
+"""Bytes to messages, exactly as specified: event streams, NDJSON, plain text, WebSocket messages, Socket.IO packets."""

@@ -1,4 +1,4 @@
-"""Wrong headers."""
+"""Responses whose headers are wrong, as proxies and browsers see them."""
 
 from __future__ import annotations
 

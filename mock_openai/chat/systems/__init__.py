@@ -1,1 +1,1 @@
-"""One file a chat system."""
+"""The five chat systems, one file each: their routes, their events, and in which order they come."""
