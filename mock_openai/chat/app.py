@@ -39,6 +39,7 @@ def create_app(settings: ChatSettings) -> web.Application:
         app.on_response_prepare.append(spoil_responses(settings))
     assistant = AssistantWs(server)
     rooms = RoomChat(server)
+    conversations = ConversationStream(server)
     app.add_routes(
         [
             *page_routes.routes(),
@@ -47,11 +48,11 @@ def create_app(settings: ChatSettings) -> web.Application:
             *ThreadEvents(server).routes(),
             *rooms.routes(),
             *RoomChatRest(server).routes(),
-            *ConversationStream(server).routes(),
+            *conversations.routes(),
         ]
     )
     app.on_startup.append(assistant.start)
-    app.on_shutdown.extend([assistant.stop, rooms.stop])
+    app.on_shutdown.extend([assistant.stop, rooms.stop, conversations.stop])
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response(
@@ -61,6 +62,7 @@ def create_app(settings: ChatSettings) -> web.Application:
                 "streams": server.figures.streams,
                 "connections": assistant.connections + rooms.connections,
                 "counters": dict(server.figures.counters),
+                "systems": {name: figures.to_json() for name, figures in server.figures.systems.items()},
             }
         )
 

@@ -20,29 +20,39 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """When a stream is ended by the server: its duration, its chunks, and how long the upstream may be silent."""
+    """When a stream is ended by the server: its duration, its chunks, and how long the upstream may be silent.
+
+    `first_text_s`: how long a provider may be silent before its first text while there is another one to ask.
+    """
 
     duration_s: float = 120.0
     chunks: int = 20_000
     idle_s: float = 30.0
+    first_text_s: float = 10.0
 
 
 class CapReached(Exception):
     """A stream went beyond a cap; the text is for the user."""
 
 
-async def within_caps(pieces: AsyncIterator[T], caps: Caps) -> AsyncGenerator[T, None]:
-    """`pieces`, until a cap is reached. Raises CapReached."""
+async def within_caps(pieces: AsyncIterator[T], caps: Caps, *, replaceable: bool = False) -> AsyncGenerator[T, None]:
+    """`pieces`, until a cap is reached. Raises CapReached.
+
+    `replaceable`: another source can still be asked, so a silence before the first piece raises TimeoutError, and soon.
+    """
     loop = asyncio.get_running_loop()
     ends_s = loop.time() + caps.duration_s
     count = 0
     while True:
+        first = replaceable and count == 0
         try:
-            async with asyncio.timeout_at(min(ends_s, loop.time() + caps.idle_s)):
+            async with asyncio.timeout_at(min(ends_s, loop.time() + (caps.first_text_s if first else caps.idle_s))):
                 piece = await anext(pieces)
         except StopAsyncIteration:
             return
         except TimeoutError:
+            if first:
+                raise
             if loop.time() >= ends_s:
                 raise CapReached(f"The reply took longer than {caps.duration_s:g} s.") from None
             raise CapReached(f"The model was silent for {caps.idle_s:g} s.") from None

@@ -15,6 +15,8 @@ from mock_openai.chat.retrieval import CLEARANCES
 from mock_openai.chat.server import DEFAULT_MODE, ChatSettings
 from mock_openai.hosts import KnownHosts, is_loopback
 
+MAX_RESUME_S = 60.0
+
 
 def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Everything about how the server behaves. Where it listens is not here."""
@@ -41,6 +43,20 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         "--max-idle", type=_positive, default=caps.idle_s, metavar="S", help="silence of a model (default: %(default)g)"
     )
     add(
+        "--first-text",
+        type=_positive,
+        default=caps.first_text_s,
+        metavar="S",
+        help="silence before its first text, after which the next model is asked (default: %(default)g)",
+    )
+    add(
+        "--resume",
+        type=_not_negative,
+        default=0.0,
+        metavar="S",
+        help="go on for so long without a client that may come back (default: stop at once)",
+    )
+    add(
         "--defect",
         action="append",
         default=[],
@@ -60,6 +76,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("a number above 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= MAX_RESUME_S:
+        raise argparse.ArgumentTypeError(f"a number from 0 to {MAX_RESUME_S:g}")
     return value
 
 
@@ -107,7 +130,8 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Chat
         cors_origins=tuple(options.cors_origin),
         open=options.open,
         hosts=KnownHosts(options.host, options.allow_host),
-        caps=Caps(options.max_duration, options.max_chunks, options.max_idle),
+        caps=Caps(options.max_duration, options.max_chunks, options.max_idle, options.first_text),
+        resume_s=options.resume,
         livekit=LiveKit.from_environ(environ),
         defects=frozenset(options.defect),
     )

@@ -23,12 +23,13 @@ ToolCallsSeen = Callable[[tuple[dict[str, Any], ...]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, how the answer is to come, and where it is stored.
+    """What is asked of which system, how the answer is to come, and where it is stored.
 
     `conversation` is an owner and a conversation's id; None stores nothing. `message_id` is the stored reply's id;
     None makes one up. `max_sentences` ends the reply, and the upstream's, after so many sentences.
     """
 
+    system: str
     prompt: Prompt
     mode: str
     conversation: tuple[str, str] | None = None
@@ -79,12 +80,13 @@ class Reply:
 
         Raises ReplyFailed. The reply is stored before the last piece's consumer goes on; a partial one is marked.
         """
-        figures, how = self._figures, "abandoned"
-        figures.streams += 1
+        system, how = self._question.system, "abandoned"
+        figures = self._figures.begin(system)
         try:
             async with aclosing(self._first_that_answers()) as pieces:
                 async for piece in pieces:
                     self.text += piece
+                    figures.chunk()
                     yield piece
             how = "complete"
         except CapReached as reached:
@@ -95,8 +97,7 @@ class Reply:
             log.warning("the upstream failed: %s: %s", type(failure).__name__, failure)
             raise ReplyFailed(INTERRUPTED if self._begun else explain(failure)) from failure
         finally:
-            figures.streams -= 1
-            figures.counters[f"replies_{how}"] += 1
+            self._figures.end(system, figures, how)
             self.message = self._keep(self._question, self.text, interrupted=how != "complete")
 
     async def whole(self) -> str:
@@ -122,7 +123,7 @@ class Reply:
         for provider in self._providers:
             self._begun = False
             try:
-                async with aclosing(self._from(provider)) as pieces:
+                async with aclosing(self._from(provider, last=provider is self._providers[-1])) as pieces:
                     async for piece in pieces:
                         yield piece
                 return
@@ -138,7 +139,7 @@ class Reply:
         """Only while the user has no text, or it would come twice."""
         return not self.text
 
-    async def _from(self, provider: Provider) -> AsyncGenerator[str, None]:
+    async def _from(self, provider: Provider, *, last: bool) -> AsyncGenerator[str, None]:
         """The pieces from one provider: chunks, within the caps, their text, as many sentences as wanted, the mode."""
         question, mode, caps = self._question, MODES[self._question.mode], self._caps
         if mode.blocking:
@@ -146,7 +147,7 @@ class Reply:
             provider, caps = InOnePiece(provider), replace(caps, idle_s=caps.duration_s)
         async with (
             aclosing(provider.stream(question.prompt)) as chunks,
-            aclosing(within_caps(chunks, caps)) as capped,
+            aclosing(within_caps(chunks, caps, replaceable=not mode.blocking and not last)) as capped,
             aclosing(self._texts(capped)) as texts,
             aclosing(first_sentences(texts, question.max_sentences) if question.max_sentences else texts) as limited,
             aclosing(mode.pieces(limited)) as pieces,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 from aiohttp import web
@@ -24,6 +25,7 @@ from mock_openai.hosts import KnownHosts
 log = logging.getLogger(__name__)
 
 DEFAULT_MODE = "real"
+TOO_MANY = "Too many requests. Please slow down."
 
 T = TypeVar("T")
 
@@ -35,7 +37,8 @@ class ChatSettings:
     `upstream` is the OpenAI service's URL without /v1; `gemini_upstream` None: the same, as for the fake one.
     `rate_limit_per_s` None: no limit. `cors_origins`: pages that may use it beside its own, `*` for all. `clearances`:
     what users may read of stored documents, where it is not the default. `open`: as in development, every page may use
-    it and nobody has to sign in. `hosts`: the names that requests may be for.
+    it and nobody has to sign in. `resume_s`: how long a reply goes on whose client may come back. `hosts`: the names
+    that requests may be for.
     """
 
     upstream: str
@@ -52,6 +55,7 @@ class ChatSettings:
     open: bool = False
     hosts: KnownHosts = field(default_factory=lambda: KnownHosts("127.0.0.1"))
     caps: Caps = field(default_factory=Caps)
+    resume_s: float = 0.0
     livekit: LiveKit | None = None
     defects: frozenset[str] = frozenset()
 
@@ -94,12 +98,14 @@ class ChatServer:
             return user
         wait_s = self.rate_limit.wait_s(user)
         if wait_s > 0:
-            return error(429, "Too many requests. Please slow down.", **{"retry-after": f"{max(1, round(wait_s))}"})
+            return error(429, TOO_MANY, **{"retry-after": f"{max(1, round(wait_s))}"})
         return user
 
-    async def start_events(self, request: web.Request, **headers: str) -> EventStream:
+    async def start_events(
+        self, request: web.Request, *, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> EventStream:
         """Begin an event stream. Raises ConnectionResetError when the client is gone."""
-        return await EventStream.start(request, headers)
+        return await EventStream.start(request, status=status, headers=headers)
 
     def mode_of(self, request: web.Request) -> str | web.Response:
         """The streaming mode of a request, or the refusal of an unknown one."""

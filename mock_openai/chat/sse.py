@@ -31,9 +31,11 @@ class EventStream:
         self._response = response
 
     @classmethod
-    async def start(cls, request: web.Request, headers: Mapping[str, str] = MappingProxyType({})) -> EventStream:
+    async def start(
+        cls, request: web.Request, *, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> EventStream:
         """Send the headers, and those given beside them. Raises ConnectionResetError when the client is gone."""
-        response = web.StreamResponse(headers={**HEADERS, **headers})
+        response = web.StreamResponse(status=status, headers={**HEADERS, **headers})
         await response.prepare(request)
         request[STARTED] = True
         streaming.debug("%s %s: the stream begins", request.method, request.path)

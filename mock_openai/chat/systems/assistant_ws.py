@@ -31,6 +31,8 @@ from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
 from mock_openai.chat.store import StoreError
 
+SYSTEM = "assistant-ws"
+
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 20.0
@@ -198,6 +200,7 @@ class AssistantWs:
             shown = {"conversation_id": conversation_id, "content": data["content"], "user": connection.user}
             other.show("user_message", shown)
         question = Question(
+            SYSTEM,
             Prompt(
                 (*history, {"role": "user", "content": data["content"]}),
                 data.get("model"),

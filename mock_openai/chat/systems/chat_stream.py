@@ -19,6 +19,8 @@ from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
 from mock_openai.chat.store import StoreError
 
+SYSTEM = "chat-stream"
+
 
 class ChatStream:
     """The routes of the system."""
@@ -91,11 +93,11 @@ class ChatStream:
             self._server.remember(user, conversation_id, data["message"])
             conversation = (user, conversation_id)
         prompt = Prompt((*history, {"role": "user", "content": data["message"]}), data.get("model"))
-        return await self._send(request, Question(prompt, mode, conversation))
+        return await self._send(request, Question(SYSTEM, prompt, mode, conversation))
 
     async def _send(self, request: web.Request, question: Question) -> web.StreamResponse:
         saved = {} if question.conversation is None else {"x-conversation-id": question.conversation[1]}
-        events = await self._server.start_events(request, **saved)
+        events = await self._server.start_events(request, headers=saved)
         try:
             async with aclosing(self._server.reply(question).pieces()) as pieces:
                 async for piece in pieces:

@@ -34,6 +34,8 @@ from mock_openai.chat.provider import Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
 
+SYSTEM = "room-chat"
+
 log = logging.getLogger(__name__)
 
 WAITING_STREAMS = 8  # of one client; they are answered one after the other
@@ -239,7 +241,7 @@ class RoomChat:
 
         conversation = self._conversation(client, data["messages"][-1]["content"])
         prompt = Prompt(last_messages(data["messages"]), data.get("model"))
-        reply = self._server.reply(Question(prompt, data.get("streaming") or client.mode, conversation))
+        reply = self._server.reply(Question(SYSTEM, prompt, data.get("streaming") or client.mode, conversation))
         try:
             start = {"message": "The assistant is answering.", "timestamp": now_iso()}
             await self._sio.emit("stream-start", start, to=client.sid)

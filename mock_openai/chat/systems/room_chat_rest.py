@@ -20,7 +20,7 @@ from mock_openai.chat.limits import error, message_problem, read_object, text_pr
 from mock_openai.chat.provider import Prompt
 from mock_openai.chat.reply import Question, ReplyFailed
 from mock_openai.chat.server import ChatServer
-from mock_openai.chat.systems.room_chat import last_messages, prompt_problem
+from mock_openai.chat.systems.room_chat import SYSTEM, last_messages, prompt_problem
 
 SESSION_ID = re.compile(r"[\w.-]{1,64}\Z")
 MAX_WAITING_SESSIONS = 1000
@@ -136,7 +136,7 @@ class RoomChatRest:
         if created is not None:
             self._server.remember(user, created.id, data["messages"][-1]["content"])
         prompt = Prompt(last_messages(data["messages"]), data.get("model"))
-        return user, data, Question(prompt, mode, (user, created.id) if created is not None else None)
+        return user, data, Question(SYSTEM, prompt, mode, (user, created.id) if created is not None else None)
 
 
 def _chunk(content: str, text: str, *, last: bool) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from mock_openai.chat.store import Message, StoreError
 from mock_openai.chat.threads import Thread, Threads
 from mock_openai.chat.workflow import WORKFLOWS, parse_steps
 
+SYSTEM = "thread-events"
+
 PREFERENCES = {
     "name": "The user's name is {}.",
     "language": "Answer in this language: {}.",
@@ -251,7 +253,7 @@ class ThreadEvents:
             max_tokens=step.max_tokens if step is not None else MAX_TOKENS,
         )
         limit = step.max_sentences if step is not None else None
-        return Question(prompt, mode, (user, thread.id), max_sentences=limit), passages
+        return Question(SYSTEM, prompt, mode, (user, thread.id), max_sentences=limit), passages
 
     async def _asked(self, request: web.Request) -> tuple[str, Thread, str] | web.Response:
         """User, thread and message of a request, or the refusal."""

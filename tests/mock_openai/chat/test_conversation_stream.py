@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from mock_openai.chat.provider import Delta, Prompt
 Serve = Callable[..., Awaitable[Any]]
 
 REFUSED = {"faults": [{"fault": "status", "status": 503, "should_retry": "false"}]}
+SLOW = {"name": "fixed", "ttft_ms": 0, "gap_ms": 20}
 OPENAI = "/v1/chat/completions"
 GEMINI = "streamGenerateContent"
 
@@ -67,6 +69,109 @@ async def test_the_next_provider_answers_when_one_cannot_start(serve: Serve, mod
         assert (answer.ending, answer.text) == ("error", "")
     else:
         assert (answer.ending, answer.text) == ("complete", entries[-1]["text"])
+
+
+@pytest.mark.parametrize("mode", ["real", "rapid", "sentence"])
+async def test_the_next_provider_answers_when_one_stays_silent(serve: Serve, mode: str) -> None:
+    servers = await serve()
+    user = await servers.user("conversation-stream")
+    await user.ask(f"warm up {await servers.plan('warm', attempts=[REFUSED])}")  # loads Gemini's SDK
+    servers.cap(Caps(first_text_s=0.3))
+    silent = {"profile": {"name": "fixed", "ttft_ms": 60_000}}
+    mark = await servers.plan("silent", attempts=[silent])
+    answer = await user.ask(f"go {mark}", mode)
+    first, second = await servers.ended("silent", 2)
+    assert (first["ended"], GEMINI in second["route"]) == ("cancelled", True)
+    assert (answer.ending, answer.text) == ("complete", second["text"])
+    # Once there is text a silence ends the reply: the next provider would say it all again.
+    servers.cap(Caps(first_text_s=0.3, idle_s=0.5))
+    mark = await servers.plan("stalls", faults=[{"fault": "stall-forever", "at": {"chunk": 3}}])
+    answer = await user.ask(f"go {mark}", "real")
+    assert (answer.ending, len(await servers.ended("stalls"))) == ("error", 1)
+
+
+async def test_too_many_requests_are_told_in_the_streams_own_words(serve: Serve) -> None:
+    servers = await serve(rate_limit_per_s=1 / 3600)
+    headers = {"authorization": "Bearer alice-token"}
+    url = servers.url + "/api/conversation-stream/alice"
+    async with servers.http.post(url, json={"message": "hello"}, headers=headers) as response:
+        assert response.status == 200
+        await response.read()
+    async with servers.http.post(url, json={"message": "hello"}, headers=headers) as response:
+        assert (response.status, response.content_type) == (429, "text/event-stream")
+        event = json.loads((await response.text()).partition("data: ")[2])
+        assert (event["type"], event["retry_after"]) == ("error", int(response.headers["retry-after"]))
+    status, refused = await servers.call("POST", "/api/conversation/alice", {"message": "hello"})
+    assert (status, set(refused)) == (429, {"error"})
+
+
+async def test_health_has_the_figures_to_watch(serve: Serve) -> None:
+    servers = await serve(tokens=7)
+    user = await servers.user("conversation-stream")
+    await user.ask("hello")
+    await user.ask(f"go {await servers.plan('cut', faults=[{'fault': 'cut-fin', 'at': {'chunk': 3}}])}")
+    _, health = await servers.call("GET", "/health", token=None)
+    (figures,) = health["systems"].values()
+    assert list(health["systems"]) == ["conversation-stream"]
+    assert figures["ended"] == {"complete": 1, "failed": 1}
+    assert figures["error_rate"] == 0.5
+    assert figures["chunks"] == {"p50": 3, "p95": 7}
+    assert 0 < figures["first_chunk_ms"]["p50"] <= figures["duration_ms"]["p95"]
+
+
+async def resumed(servers: Any, user: Any, last: str) -> tuple[int, list[tuple[str, dict[str, Any]]]]:
+    """Status and events of coming back after the event of this id."""
+    headers = {"authorization": f"Bearer {user.token}", "last-event-id": last}
+    async with servers.http.get(servers.url + user.path, headers=headers) as response:
+        blocks = (await response.text()).split("\n\n")[:-1]
+    events = [block.split("\n", 1) for block in blocks]
+    return response.status, [(line.removeprefix("id: "), json.loads(data[6:])) for line, data in events]
+
+
+async def begin_and_lose(servers: Any, user: Any, mark: str) -> tuple[str, str]:
+    """Read a few pieces of a reply, then lose the connection; returns the last event's id and the text."""
+    headers = {"authorization": f"Bearer {user.token}"}
+    last, text = "", ""
+    async with servers.http.post(servers.url + user.path, json={"message": mark}, headers=headers) as response:
+        async for line in response.content:
+            if line.startswith(b"id: "):
+                last = line[4:].strip().decode()
+            if line.startswith(b"data: "):
+                text += json.loads(line[6:]).get("content", "")
+            if len(text.split()) == 3 and line == b"\n":
+                response.connection.transport.abort()
+                return last, text
+    raise AssertionError("the reply was over before its third word")
+
+
+async def test_who_comes_back_goes_on_where_they_were(serve: Serve) -> None:
+    servers = await serve(resume_s=20.0)
+    alice, bob = [await servers.user("conversation-stream", token) for token in ("alice-token", "bob-token")]
+    last, text = await begin_and_lose(servers, alice, await servers.plan("resumed", profile=SLOW, tokens=20))
+    assert (await resumed(servers, bob, last))[0] == 404
+    status, events = await resumed(servers, alice, last)
+    (entry,) = await servers.ended("resumed")
+    assert (status, entry["ended"]) == (200, "complete")
+    assert text + "".join(event.get("content", "") for _, event in events) == entry["text"]
+    numbers = [int(event_id.rpartition(".")[2]) for event_id, _ in events]
+    assert numbers == list(range(int(last.rpartition(".")[2]) + 1, numbers[-1] + 1))
+    assert events[-1][1]["type"] == "complete"
+    # Everything has come: a browser that connects again is told to stop.
+    assert await resumed(servers, alice, events[-1][0]) == (204, [])
+    for wrong in ("nothing", f"{last}x", "none.1"):
+        assert (await resumed(servers, alice, wrong))[0] == 404
+
+
+async def test_without_patience_a_lost_connection_stops_the_model_and_is_explained(serve: Serve) -> None:
+    servers = await serve()
+    user = await servers.user("conversation-stream")
+    last, text = await begin_and_lose(servers, user, await servers.plan("lost", profile=SLOW, tokens=2000))
+    (entry,) = await servers.ended("lost")
+    assert entry["ended"] == "cancelled"
+    status, events = await resumed(servers, user, last)
+    assert (status, events[-1][1]["type"]) == (200, "error")
+    assert entry["text"].startswith(text + "".join(event.get("content", "") for _, event in events))
+    await servers.idle()
 
 
 async def test_gemini_gets_the_same_conversation(serve: Serve) -> None:
