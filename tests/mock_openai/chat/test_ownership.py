@@ -32,6 +32,7 @@ NAMED = {
     ("POST", "/chat/threads/{id}/documents"): ({"content": INTRUSION}, 404),
     ("GET", "/openai/chatCompletion/stream/{session}"): (None, 404),
     ("POST", "/api/conversation-stream/{user_id}"): ({"message": INTRUSION}, 403),
+    ("GET", "/api/conversation-stream/{user_id}"): (None, 403),
     ("POST", "/api/conversation/{user_id}"): ({"message": INTRUSION}, 403),
 }
 # Routes that name nothing: each user has what is theirs only. Sockets are walked below.
