@@ -34,6 +34,7 @@ REFRESH_S = 0.1
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
 @click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint: judge from both sides.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the scenario.")
 @click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
 @click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines, and nothing else there.")
@@ -45,6 +46,7 @@ def command(
     headers: tuple[str, ...],
     bearer_env: str | None,
     upstream: str | None,
+    overrides: tuple[str, ...],
     timeout: str,
     wait: int,
     as_json: bool,
@@ -54,9 +56,10 @@ def command(
     \b
     Example:
       streambench probe http://127.0.0.1:4010/v1/chat/completions --dialect openai-chat
+      streambench probe http://127.0.0.1:8000/v1/chat/completions -d openai-chat --set target.extra.temperature=0
       streambench probe quickstart -n 3
     """
-    scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, timeout)
+    scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, overrides, timeout)
     streams, interrupted = asyncio.run(_probe(scenario, count, wait_ns=wait, as_json=as_json))
     return ExitCode.INTERRUPTED if interrupted else exit_code(streams)
 
@@ -83,6 +86,7 @@ def _scenario(
     headers: tuple[str, ...],
     bearer_env: str | None,
     upstream: str | None,
+    overrides: tuple[str, ...],
     timeout: str,
 ) -> Scenario:
     """A scenario of one target: that of a bundled name, or one made of the options."""
@@ -99,8 +103,8 @@ def _scenario(
         given = [name for name, value in ignored.items() if value]
         if given:
             raise click.UsageError(f"{given[0]} is for a URL; the scenario {url} says for itself what it needs")
-        overrides = [] if prompt is None else [f"prompts.text={json.dumps(prompt)}"]
-        return load_scenario(url, overrides=overrides, environ=os.environ)
+        said = () if prompt is None else (f"prompts.text={json.dumps(prompt)}",)
+        return load_scenario(url, overrides=(*said, *overrides), environ=os.environ)
     if dialect is None:
         raise click.UsageError("name the protocol with --dialect; `streambench dialects` lists them")
     target: dict[str, Any] = {"dialect": dialect, "url": url.replace("${", "$ {")}
@@ -117,7 +121,7 @@ def _scenario(
     if prompt is not None:
         document["prompts"] = {"text": prompt}
     # JSON is YAML: the loader's checks and errors are those of a scenario file.
-    return read_scenario(json.dumps(document), "probe", environ=os.environ)
+    return read_scenario(json.dumps(document), "probe", overrides=overrides, environ=os.environ)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -50,6 +50,21 @@ class RequestTemplate:
     text_body: str | None = None
     send: tuple[Any, ...] = ()
     emit: tuple[str, tuple[Any, ...]] | None = None
+
+    def with_fields(self, fields: Mapping[str, Any]) -> RequestTemplate:
+        """The same request with fields added to its JSON object, in place of those of the same name.
+
+        Objects within are merged, anything else is replaced. On a socket it is the last message, or the event's last
+        argument. Raises ValueError where that is no object.
+        """
+        if isinstance(self.json, dict):
+            return replace(self, json=_merged(self.json, fields))
+        if self.send and isinstance(self.send[-1], dict):
+            return replace(self, send=(*self.send[:-1], _merged(self.send[-1], fields)))
+        if self.emit is not None and self.emit[1] and isinstance(self.emit[1][-1], dict):
+            event, arguments = self.emit
+            return replace(self, emit=(event, (*arguments[:-1], _merged(arguments[-1], fields))))
+        raise ValueError("the request has no JSON object to add fields to")
 
     def placeholders(self) -> set[str]:
         """The variables that rendering needs."""
@@ -151,6 +166,14 @@ def _fill(text: str, variables: Mapping[str, str]) -> str:
             ) from None
 
     return _PLACEHOLDER.sub(replace, text)
+
+
+def _merged(object_: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(object_)
+    for name, value in fields.items():
+        before = merged.get(name)
+        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _dump(value: Any) -> str:

@@ -214,6 +214,23 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonObject:
+    """A mapping of any JSON values, in whose texts `${NAME}` is replaced."""
+
+    def read(self, node: Located, values: Values, what: str) -> Mapping[str, Any]:
+        """The values without places."""
+        return {name: _json(item, values, f"{what}: {name!r}") for name, item in node.mapping(what).items()}
+
+    def schema(self) -> Schema:
+        """Any object."""
+        return {"type": "object"}
+
+    def show(self, value: Any) -> str:
+        """Never shown: it has no default."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class ScalarMap:
     """A mapping from names to scalars; `name` and `value` are regular expressions, `each` names one in errors."""
 
@@ -234,6 +251,14 @@ class ScalarMap:
     def show(self, value: Any) -> str:
         """Never shown: a mapping has no default."""
         return ""
+
+
+def _json(node: Located, values: Values, what: str) -> Any:
+    if isinstance(node.value, dict):
+        return {name: _json(item, values, what) for name, item in node.value.items()}
+    if isinstance(node.value, list):
+        return [_json(item, values, what) for item in node.value]
+    return values.text(node, what) if isinstance(node.value, str) else node.plain()
 
 
 def matches(expression: str, text: str) -> bool:

@@ -62,17 +62,24 @@ def load_scenario(
     """
     path = _path_of(source)
     text = read_text(path, MAX_FILE_BYTES)
-    root = read_document(text, str(path), SECTION.what)
+    root = _with_overrides(read_document(text, str(path), SECTION.what), overrides)
+    return _Loader(root, path, environ).load(_digest(text, overrides), gates)
+
+
+def read_scenario(text: str, name: str, *, overrides: Sequence[str] = (), environ: Mapping[str, str]) -> Scenario:
+    """The scenario in `text`, which stands in no file; `name` is what errors call it."""
+    root = _with_overrides(read_document(text, name, SECTION.what), overrides)
+    return _Loader(root, Path(name), environ).load(_digest(text, overrides), ())
+
+
+def _with_overrides(root: Located, overrides: Sequence[str]) -> Located:
     for override in overrides:
         root = _overridden(root, override)
-    digest = hashlib.sha256("\0".join([text, *overrides]).encode("utf-8", "surrogatepass")).hexdigest()
-    return _Loader(root, path, environ).load(digest, gates)
+    return root
 
 
-def read_scenario(text: str, name: str, *, environ: Mapping[str, str]) -> Scenario:
-    """The scenario in `text`, which stands in no file; `name` is what errors call it."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return _Loader(read_document(text, name, SECTION.what), Path(name), environ).load(digest, ())
+def _digest(text: str, overrides: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join([text, *overrides]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _path_of(source: str) -> Path:

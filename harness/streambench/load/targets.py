@@ -19,6 +19,7 @@ from streambench.load.kinds import (
     HEADER_VALUE,
     Choice,
     Integer,
+    JsonObject,
     Plain,
     ScalarMap,
     Schema,
@@ -99,6 +100,14 @@ VARIABLES: Field[dict[str, str]] = Field(
     {},
     shown="the dialect's",
 )
+EXTRA: Field[Mapping[str, Any]] = Field(
+    "extra",
+    JsonObject(),
+    "fields added to the JSON of the request, in place of those of the same name, such as `{temperature: 0}`; objects "
+    "within are merged",
+    {},
+    shown="",
+)
 SETUP = Field(
     "setup",
     Plain({"type": "array", "items": {"$ref": "#/$defs/setup_step"}}),
@@ -140,7 +149,9 @@ STAMPS: Field[Any] = Field(
     "who stamps arrivals: `kernel`, `user`, or `auto` (the kernel where it can): [stamps](../explanation/stamps.md)",
     "auto",
 )
-SECTION = Section("a target", DIALECT, URL, HEADERS, QUERY, AUTH, VARIABLES, SETUP, UPSTREAM, TLS, HTTP, PROXY, STAMPS)
+SECTION = Section(
+    "a target", DIALECT, URL, HEADERS, QUERY, AUTH, VARIABLES, EXTRA, SETUP, UPSTREAM, TLS, HTTP, PROXY, STAMPS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +202,7 @@ class TargetReader:
     def read(self, name: str | None, node: Located) -> Target:
         """The target that `node` describes; `name` None: that of its dialect. Raises ConfigurationError."""
         given = SECTION.read(node, self._values)
-        dialect = self._dialect(given)
+        dialect = self._with_extra(self._dialect(given), given)
         headers = self._headers(given)
         setup = self._setup(given.get(SETUP), dialect)
         steps = dialect.setup if setup is None else setup
@@ -227,6 +238,14 @@ class TargetReader:
                 text=name,
                 suggestion=error.suggestion,
             ) from None
+
+    def _with_extra(self, dialect: Dialect, given: Given) -> Dialect:
+        if EXTRA not in given:
+            return dialect
+        try:
+            return replace(dialect, request=dialect.request.with_fields(given[EXTRA]))
+        except ValueError as error:
+            raise given.at(EXTRA).error(f"'extra' is not for {dialect.name}: {error}") from None
 
     def _url(self, given: Given, dialect: Dialect) -> str:
         node, url = given.at(URL), given[URL]

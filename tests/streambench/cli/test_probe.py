@@ -46,6 +46,14 @@ def test_json_is_the_record_and_nothing_else(url: str) -> None:
     assert (record["target"], record["outcome"]) == ("openai-chat", "completed")
 
 
+def test_any_key_of_a_scenario_can_be_set(url: str) -> None:
+    done = probe(url, "--dialect", "openai-chat", "--json", "--set", "target.extra.max_tokens=5", "--set", "name=mine")
+    assert json.loads(done.stdout)["tokens"] == 5
+    done = probe(url, "--dialect", "openai-chat", "--set", "target.extra=5")
+    assert done.returncode == 2
+    assert "'extra' must be a mapping" in done.stderr
+
+
 def test_both_sides_where_the_upstream_is_named(url: str) -> None:
     done = probe(url, "--dialect", "openai-chat", "--upstream", url.partition("/v1")[0])
     assert done.returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -439,6 +440,44 @@ def test_a_gate_of_the_command_line_is_pointed_at(load: Load) -> None:
     assert "--gate" in str(error)
     assert error.suggestion == "ttfc"
     assert load(MINIMAL, gates=["ttfc.p95 < 1s"]).gates[0].metric == "ttfc"
+
+
+def body(scenario: Scenario) -> Any:
+    return json.loads(scenario.targets[0].spec.dialect.render_request({"prompt": "Hi", "user": "me"}).body)
+
+
+def test_extra_fields_are_added_to_the_request(load: Load) -> None:
+    text = "target: {dialect: openai-chat, url: 'http://h/', extra: %s}\n" + L
+    extra = "{temperature: 0, model: mine, user: '{user}', key: '${KEY}', stream_options: {chunk_size: 2}}"
+    sent = body(load(text % extra, environ={"KEY": "s3cret"}))
+    assert {name: sent[name] for name in ("temperature", "model", "user", "key", "stream")} == {
+        "temperature": 0,
+        "model": "mine",
+        "user": "me",
+        "key": "s3cret",
+        "stream": True,
+    }
+    assert sent["stream_options"] == {"include_usage": True, "chunk_size": 2}
+    assert body(load(text % "{}"))["model"] == "gpt-4o-mini"
+
+
+def test_extra_fields_of_messages_on_a_socket(load: Load) -> None:
+    text = "target: {dialect: %s, url: 'ws://h/', extra: {message: {metadata: {a: 1}}}}\n" + L
+    emitted = load(text % "chainlit").targets[0].spec.dialect.request.emit
+    assert emitted is not None
+    assert emitted[1][-1]["message"]["metadata"] == {"a": 1}
+    assert emitted[1][-1]["message"]["output"] == "{prompt}"
+    sent = load(text % "assistant-ws").targets[0].spec.dialect.request.send
+    assert sent[-1]["message"] == {"metadata": {"a": 1}}
+
+
+def test_extra_fields_need_an_object(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "dialect: mine\nversion: 1\ntransport: sse\nrequest: {body: '{prompt}'}\n"
+        "name: keys\nevents: {d: {content: d}}\ngrammar: d+\n"
+    )
+    error = mistake(load, "target: {dialect: ./mine.yaml, url: 'http://h/', extra: {a: 1}}\n" + L)
+    assert "no JSON object" in str(error)
 
 
 def test_a_dialect_that_wants_a_value_says_so_before_any_traffic(load: Load, tmp_path: Path) -> None:
