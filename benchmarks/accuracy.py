@@ -1,0 +1,217 @@
+"""How right the reported figures are under load: ours and others', against a server that knows when it wrote.
+
+`ground_truth.c` (compiled here) writes 50 texts to each of N streams that begin together, the first after 200 ms, then
+one every 20 ms, and logs the moment of each write. A client's figures are right as far as they are the server's. The
+server has one core, the client another. Each line is the median of the rounds; loopback only, a few seconds a line.
+
+    python benchmarks/accuracy.py                        # every client, 100, 500 and 1,000 streams
+    python benchmarks/accuracy.py --clients ours,c --users 1000,2000 --rounds 5
+
+Clients: ours (everything recorded and checked), aiohttp (a bare loop that splits lines), httpx-sse, openai (the SDK),
+locust (FastHttpUser), c (the reader of ground_truth.c, which stamps after each read: the limit of user level).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CLIENTS = ("ours", "aiohttp", "httpx-sse", "openai", "locust", "c")
+FIRST_MS, GAP_MS, CHUNKS = 200, 20, 50
+SCENARIO = """\
+name: accuracy
+target: {{dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"}}
+load: {{users: {users}, streams: {users}}}
+timeouts: {{connect: 30s, first_chunk: 60s, idle: 60s}}
+"""
+
+Rows = list[list[int]]
+"""A stream a row, in ns: when it was sent (or received), then each text."""
+
+
+@dataclass
+class Measured:
+    """What a client says, and what it cost."""
+
+    rows: Rows
+    cpu: float  # of one core, while the streams ran
+    note: str = ""
+
+
+def compile_truth(folder: Path) -> Path:
+    """The compiled server and reader."""
+    program = folder / "ground_truth"
+    subprocess.run(["cc", "-O2", "-o", str(program), str(HERE / "ground_truth.c")], check=True)
+    return program
+
+
+def pinned(core: int) -> Any:
+    """For a child process: one core, and ahead of whatever else the machine does, where that is allowed.
+
+    Beside others the system takes 5% of a core from processes of the real-time class: what needs more than that shows
+    pauses of 50 ms, and wants a machine of its own.
+    """
+
+    def prepare() -> None:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {core})
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+    return prepare
+
+
+@contextlib.contextmanager
+def truth_server(program: Path, first_ms: float, gap_ms: float, chunks: int, core: int) -> Iterator[int]:
+    """The server on a core; yields its port."""
+    command = [str(program), "serve", str(first_ms), str(gap_ms), str(chunks)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=pinned(core))
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+def truth(port: int) -> Rows:
+    """What the server wrote since the last call."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/log") as answer:
+        return [[int(word) for word in line.split()] for line in answer.read().decode().splitlines()]
+
+
+def ours(port: int, users: int, core: int) -> Measured:
+    """`streambench run`, by its records."""
+    with tempfile.TemporaryDirectory() as name:
+        scenario = Path(name) / "accuracy.yaml"
+        scenario.write_text(SCENARIO.format(port=port, users=users))
+        done = subprocess.run(
+            [sys.executable, "-m", "streambench", "run", str(scenario), "-o", name, "--quiet", "--no-plots"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=pinned(core),
+        )
+        rows: Rows = []
+        cpus: list[float] = []
+        reads = coalesced = 0
+        path = next((Path(name) / "accuracy").glob("*/records.jsonl"), None)
+        if path is None:
+            raise SystemExit(done.stderr)
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if record["kind"] == "generator":
+                cpus.append(record["cpu"])
+            if record["kind"] != "stream":
+                continue
+            if record["outcome"] != "completed":
+                raise SystemExit(f"a stream failed: {record['error']}: {record['error_message']}")
+            reads += record["reads"]
+            coalesced += record["coalesced_reads"]
+            events = record["events"]
+            texts = [at for at, chars in zip(events["at"], events["chars"], strict=True) if chars]
+            rows.append([record["sent"], *texts])
+        verdict = {0: "valid", 4: "invalid"}.get(done.returncode, str(done.returncode))
+        return Measured(rows, max(cpus, default=0.0), f"{verdict}, {coalesced / reads:.1%} of reads coalesced")
+
+
+def other(name: str, port: int, users: int, core: int) -> Measured:
+    """A peer, in a process of its own."""
+    command = [sys.executable, str(HERE / "peers.py"), name, str(port), str(users)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=pinned(core))
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Measured(answer["rows"], answer["cpu"])
+
+
+def reader(program: Path, port: int, users: int, core: int) -> Measured:
+    """The reader in C."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    done = subprocess.run(
+        [str(program), "read", str(port), str(users)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        preexec_fn=pinned(core),
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (time.monotonic() - start)
+    rows = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
+    return Measured([row[: CHUNKS + 1] for row in rows], cpu)
+
+
+def quantiles(rows: Rows) -> list[float]:
+    """In ms: the first text's p50 and p99, the gaps' p50, p95 and p99."""
+    first = sorted(row[1] - row[0] for row in rows)
+    gaps = sorted(b - a for row in rows for a, b in itertools.pairwise(row[1:]))
+    picked = [(first, 0.5), (first, 0.99), (gaps, 0.5), (gaps, 0.95), (gaps, 0.99)]
+    return [values[min(len(values) - 1, int(q * len(values)))] / 1e6 for values, q in picked]
+
+
+def measure(program: Path, client: str, users: int, rounds: int, cores: list[int]) -> None:
+    said: list[list[float]] = []
+    true: list[list[float]] = []
+    cpus: list[float] = []
+    note = ""
+    for _ in range(rounds):
+        with truth_server(program, FIRST_MS, GAP_MS, CHUNKS, cores[0]) as port:
+            if client == "ours":
+                measured = ours(port, users, cores[-1])
+            elif client == "c":
+                measured = reader(program, port, users, cores[-1])
+            else:
+                measured = other(client, port, users, cores[-1])
+            said.append(quantiles(measured.rows))
+            true.append(quantiles(truth(port)))
+            cpus.append(measured.cpu)
+            note = measured.note
+    middle = [statistics.median(column) for column in zip(*said, strict=True)]
+    wrote = [statistics.median(column) for column in zip(*true, strict=True)]
+    errors = [abs(a - b) for a, b in zip(middle, wrote, strict=True)]
+    spread = max(row[1] for row in said) - min(row[1] for row in said)
+    print(
+        f"| {client} | {users:,} | {middle[0]:.2f} / {middle[1]:.2f} | {wrote[0]:.2f} / {wrote[1]:.2f} "
+        f"| {middle[2]:.2f} / {middle[3]:.2f} / {middle[4]:.2f} | {wrote[2]:.2f} / {wrote[3]:.2f} / {wrote[4]:.2f} "
+        f"| {errors[1]:.2f} | {errors[4]:.2f} | {spread:.1f} | {statistics.median(cpus):.2f} | {note} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", default=",".join(CLIENTS))
+    parser.add_argument("--users", default="100,500,1000")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 0]
+    print(f"load average before: {os.getloadavg()[0]:.2f}")
+    print("| client | streams | first text p50 / p99, ms | truth | gap p50 / p95 / p99, ms | truth "
+          "| first p99 off | gap p99 off | spread of first p99 | core | |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        program = compile_truth(Path(folder))
+        for users in map(int, options.users.split(",")):
+            for client in options.clients.split(","):
+                measure(program, client, users, options.rounds, cores)
+    print(f"load average after: {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
