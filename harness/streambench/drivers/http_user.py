@@ -74,11 +74,11 @@ class HttpLink:
         return self._channel.open and self._connection.usable
 
     async def exchange(
-        self, where: Location, request: Request, cookies: Mapping[str, str], begin: Callable[[HttpLink], RunningStream]
+        self, where: Location, request: Request, cookies: Mapping[str, str], stream: RunningStream
     ) -> None:
         """Send the request and read the response to its end. Cancelling closes the connection at once."""
         channel = self._channel
-        stream = self._stream = begin(self)
+        self._stream = stream
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
             stream.take([Sent(_clock.now_ns())])
@@ -101,6 +101,10 @@ class HttpLink:
         self._flush()
         if not self._connection.usable:
             self._channel.close()
+
+    def settle(self) -> None:
+        """Take in what was read until now."""
+        self._channel.settle()
 
     def close(self) -> None:
         """Close at once."""
@@ -164,9 +168,8 @@ class HttpUser:
             decoding.take([Cancelled(_clock.now_ns())])
             raise
         decoding.take([Connected(_clock.now_ns(), reused)])
-        await link.exchange(
-            where, request, self._cookies, lambda link: RunningStream(decoding, endpoint.timeouts, link.over)
-        )
+        stream = RunningStream(decoding, endpoint.timeouts, link.settle, link.over)
+        await link.exchange(where, request, self._cookies, stream)
 
     async def close(self) -> None:
         """Close the connection."""

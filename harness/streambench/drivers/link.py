@@ -49,6 +49,10 @@ class Link(Protocol):
         """Return when what was sent is with the kernel; says since when, where `send` itself did not hand it over."""
         ...
 
+    def settle(self) -> None:
+        """Take in what was read until now, before something is decided that depends on it."""
+        ...
+
     def abort(self) -> None:
         """Close at once."""
         ...

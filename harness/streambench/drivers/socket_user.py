@@ -111,7 +111,7 @@ class SocketUser:
                 link.abort()
 
         decoding.take([Connected(_clock.now_ns() if reused else self._connected_ns, reused)])
-        reply = RunningStream(decoding, self._spec.endpoint.timeouts, over, on_socket=True)
+        reply = RunningStream(decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True)
         link.receiver = reply
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.

@@ -89,6 +89,12 @@ class SocketIoLink:
         transport = self._socket or self._polling
         return None if transport is None else await transport.flushed()
 
+    def settle(self) -> None:
+        """Take in what was read until now."""
+        transport = self._socket or self._polling
+        if transport is not None:
+            transport.settle()
+
     def abort(self) -> None:
         """Close at once."""
         self._lost = True
@@ -213,6 +219,9 @@ class SocketIoLink:
             self._heartbeat = asyncio.get_running_loop().call_later(wait_s, self._look_for_heartbeat)
 
     def _look_for_heartbeat(self) -> None:
+        self.settle()
+        if self._lost:
+            return
         now_ns = _clock.now_ns()
         if self.reader.engine.expire(now_ns):
             why = self.reader.engine.close_reason or ""

@@ -22,14 +22,21 @@ class RunningStream:
     """A stream until it is over; then `finished` resolves, and `over` was called.
 
     A response ends when the server ends it, and is not waited for long after its terminal event. A reply on a socket
-    (`on_socket`) ends with that event: the connection outlives it. `over` is told whether the connection can be used
-    for another one, as far as this stream knows.
+    (`on_socket`) ends with that event: the connection outlives it. `settle` has what was read until now taken in;
+    `over` is told whether the connection can be used for another stream, as far as this one knows.
     """
 
     def __init__(
-        self, decoding: StreamDecoding, timeouts: Timeouts, over: Callable[[bool], None], *, on_socket: bool = False
+        self,
+        decoding: StreamDecoding,
+        timeouts: Timeouts,
+        settle: Callable[[], None],
+        over: Callable[[bool], None],
+        *,
+        on_socket: bool = False,
     ) -> None:
         self._decoding = decoding
+        self._settle = settle
         self._over = over
         self._on_socket = on_socket
         self._progress = Progress.WAITING
@@ -50,6 +57,7 @@ class RunningStream:
 
     def cancel(self) -> None:
         """End the stream where it is, because the run has to end."""
+        self._settle()
         self.take([Cancelled(_clock.now_ns())])
 
     def _moved(self, at_ns: int) -> None:
@@ -76,6 +84,9 @@ class RunningStream:
                 self._over(self._usable)
 
     def _after_error(self) -> None:
+        self._settle()
+        if self._progress is Progress.ENDED:
+            return
         self._usable = True
         self.take([Ended(_clock.now_ns(), Ending.RESPONSE_END)])
 
@@ -86,6 +97,9 @@ class RunningStream:
         self._timer = self._loop.call_later(max(0, due_ns - _clock.now_ns()) / NS_PER_S, self._look)
 
     def _look(self) -> None:
+        self._settle()
+        if self._progress is Progress.ENDED:
+            return
         now_ns, alive_ns = _clock.now_ns(), self._decoding.alive_ns
         if now_ns < self._deadlines.next_ns(self._progress, alive_ns):
             self._arm()

@@ -47,6 +47,10 @@ class WebSocketLink:
         """Return when what was sent is with the kernel; says since when, where that was later than `send`."""
         return await self._transport.flushed()
 
+    def settle(self) -> None:
+        """Take in what was read until now."""
+        self._transport.settle()
+
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()

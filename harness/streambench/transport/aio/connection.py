@@ -1,8 +1,8 @@
 """The stamped connection: a raw non-blocking socket under asyncio's reader callbacks.
 
-It knows nothing of any protocol. What arrives goes to a `Layer` at once, in the callback that read it, with the moment
-at which it arrived; no coroutine is woken for a chunk. That is both the exactness (the stamp cannot be late) and the
-speed (no task switch a read).
+It knows nothing of any protocol. What arrives goes to a `Layer` with the moment at which it arrived, by way of the
+backlog: all sockets that are ready are read before anything is decoded. No coroutine is woken for a chunk. That is both
+the exactness (the stamp cannot be late) and the speed (no task switch a read).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
+from streambench.transport.aio.backlog import running_backlog
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
     RealtimeOffset,
@@ -23,6 +24,10 @@ from streambench.transport.target import Stamps
 
 READ_BYTES = 1 << 18
 READS_A_TURN = 16
+
+# One buffer for all: a read that allocates its own spends more on that than on reading.
+_VIEW = memoryview(bytearray(READ_BYTES))
+_BUFFERS = (_VIEW,)
 
 _clock = MonotonicClock()
 _realtime = RealtimeOffset()
@@ -77,6 +82,10 @@ class Channel(Protocol):
         """Return when everything written is with the kernel; says whether that had to be waited for."""
         ...
 
+    def settle(self) -> None:
+        """Hand what was read until now to the layer, before something is decided that depends on it."""
+        ...
+
     def close(self) -> None:
         """Close at once; the layer is not told, since it was our doing."""
         ...
@@ -100,6 +109,9 @@ class StampedConnection:
         self._loop = asyncio.get_running_loop()
         self.layer = layer
         self._kernel = stamps != "user" and enable_kernel_stamps(sock)
+        self._backlog = running_backlog()
+        self._behind = 0  # what waits in the backlog
+        self._told = True  # the layer still hears of what comes
         self._unsent = bytearray()
         self._flushed: asyncio.Future[None] | None = None
         self.open = True
@@ -164,8 +176,17 @@ class StampedConnection:
             await self._flushed
         return waited
 
+    def settle(self) -> None:
+        """Hand what was read until now to the layer."""
+        if self._behind:
+            self._backlog.settle(lambda: not self._behind)
+
     def close(self) -> None:
         """Close at once; the layer is not told, since it was our doing."""
+        self._told = False
+        self._shut()
+
+    def _shut(self) -> None:
         if self.open:
             self.open = False
             self._loop.remove_reader(self._sock.fileno())
@@ -174,16 +195,20 @@ class StampedConnection:
             self._wake_flushed()
 
     def _read(self) -> None:
+        backlog, receive = self._backlog, self._sock.recvmsg_into
         for _ in range(READS_A_TURN):
+            backlog.make_room()
+            if not self.open:
+                return
             try:
-                data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+                size, ancillary, _, _ = receive(_BUFFERS, ANCILLARY_BYTES)
                 at_ns = _clock.now_ns()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 self._lost(reset=True)
                 return
-            if not data:
+            if not size:
                 self._lost(reset=False)
                 return
             kernel = False
@@ -192,9 +217,21 @@ class StampedConnection:
                 arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
                 if arrived_ns is not None:
                     at_ns, kernel = arrived_ns, True
-            self.layer.received(data, at_ns, kernel=kernel)
-            if not self.open or len(data) < READ_BYTES:
+            self._behind += 1
+            backlog.add(self._deliver, bytes(_VIEW[:size]), at_ns, kernel)
+            if size < READ_BYTES:
                 return
+
+    def _deliver(self, data: bytes, at_ns: int, kernel: bool) -> None:
+        self._behind -= 1
+        if self._told:
+            self.layer.received(data, at_ns, kernel=kernel)
+
+    def _deliver_end(self, _: bytes, at_ns: int, reset: bool) -> None:
+        self._behind -= 1
+        if self._told:
+            self._told = False
+            self.layer.closed(at_ns, reset=reset)
 
     def _write_rest(self) -> None:
         try:
@@ -214,5 +251,7 @@ class StampedConnection:
             self._flushed.set_result(None)
 
     def _lost(self, *, reset: bool) -> None:
-        self.close()
-        self.layer.closed(_clock.now_ns(), reset=reset)
+        """Nothing more will come. The layer hears of it behind what came before."""
+        self._shut()
+        self._behind += 1
+        self._backlog.add(self._deliver_end, b"", _clock.now_ns(), reset)

@@ -97,6 +97,11 @@ class RequestConnection:
                 raise first_failure from failure
             return
 
+    def settle(self) -> None:
+        """Take in what was read until now."""
+        if self._channel is not None:
+            self._channel.settle()
+
     def abort(self) -> None:
         """Close at once."""
         if self._channel is not None:

@@ -97,6 +97,10 @@ class PollingTransport:
         if self._poster is not None:
             await asyncio.wait([self._poster])
 
+    def settle(self) -> None:
+        """Take in what was read until now."""
+        self._gets.settle()
+
     def abort(self) -> None:
         """Close at once."""
         self.open = False

@@ -48,6 +48,10 @@ class TlsChannel:
         """Return when everything written is with the kernel; says whether that had to be waited for."""
         return await self._below.flushed()
 
+    def settle(self) -> None:
+        """Hand what was read until now to the layer."""
+        self._below.settle()
+
     def close(self) -> None:
         """Close at once, without a word to the peer."""
         self._below.close()

@@ -61,6 +61,11 @@ class WebSocketTransport:
         waited = self._channel is not None and await self._channel.flushed()
         return _clock.now_ns() if waited else None
 
+    def settle(self) -> None:
+        """Take in what was read until now."""
+        if self._channel is not None:
+            self._channel.settle()
+
     def abort(self) -> None:
         """Close at once."""
         self._ended.set()
