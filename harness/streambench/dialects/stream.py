@@ -27,6 +27,7 @@ EXCERPT_CHARS = 120
 
 _ENDINGS = {
     "fin": (rules.PREMATURE_END, "The server closed the connection"),
+    "cut": (rules.PREMATURE_END, "The server closed the connection"),
     "response_end": (rules.PREMATURE_END, "The response ended"),
     "reset": (rules.RESET, "The connection was reset"),
     "timeout": (rules.TIMEOUT, "Nothing more came in time"),
@@ -188,7 +189,8 @@ class DialectStream:
         return event
 
     def finish(self, ending: str, *, at_offset: int | None = None) -> list[Finding]:
-        """The stream has ended: `fin`, `reset`, `timeout`, `close_frame`, `response_end`, or `client` (we left).
+        """The stream has ended: `fin`, `reset`, `timeout`, `close_frame`, `response_end`, `cut` (within a response
+        that had said how it would end), or `client` (we left).
 
         Returns what is wrong with the stream as a whole. `at_offset` is how many bytes of it came, where that is
         known.

@@ -117,9 +117,9 @@ class StreamDecoding:
         if recorder.done and self._complete_ns is None:
             self._complete_ns = at_ns
 
-    def _over(self, ending: Ending, at_ns: int, close_code: int | None = None) -> None:
+    def _over(self, ending: Ending, at_ns: int, close_code: int | None = None, *, cut: bool = False) -> None:
         """The stream is over; where it was complete before, it ended then."""
-        self._recorder.end(ending, at_ns if self._complete_ns is None else self._complete_ns, close_code)
+        self._recorder.end(ending, at_ns if self._complete_ns is None else self._complete_ns, close_code, cut=cut)
 
     # What the kinds of transport differ in
 
@@ -230,7 +230,7 @@ class ResponseDecoding(StreamDecoding):
             except WireError as error:
                 self._unreadable(error)
             recorder.findings(self._decoder.take_findings())
-        self._over(ended.ending, ended.at_ns)
+        self._over(ended.ending, ended.at_ns, cut=ended.cut)
 
     def _unreadable(self, error: WireError) -> None:
         self._broken = True

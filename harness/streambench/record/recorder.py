@@ -163,15 +163,18 @@ class Recorder:
         if self.record.error is None and not self._stream.complete:
             self.record.outcome = Outcome.CENSORED
 
-    def end(self, ending: Ending, at_ns: int, close_code: int | None = None) -> None:
-        """The stream is over. Ending it a second time changes nothing."""
+    def end(self, ending: Ending, at_ns: int, close_code: int | None = None, *, cut: bool = False) -> None:
+        """The stream is over. Ending it a second time changes nothing.
+
+        `cut`: the response broke off, so a protocol without a terminal event is not complete either.
+        """
         if self.ended:
             return
         record = self.record
         record.close_code = close_code
         reached = record.error is None or record.error == ErrorClass.ERROR_EVENT or record.error in _TIMEOUTS
         if reached and ending is not Ending.NOT_CONNECTED:
-            told = str(ending)
+            told = "cut" if cut and ending is Ending.FIN else str(ending)
             if record.error in _SILENCES:
                 told = "timeout"
             elif record.error == ErrorClass.TIMEOUT_TOTAL:

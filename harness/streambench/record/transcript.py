@@ -151,6 +151,8 @@ def arrival_to_json(arrival: Arrival, start_ns: int) -> dict[str, Any]:
                 out["close_code"] = arrival.close_code
             if arrival.message:
                 out["message"] = arrival.message
+            if arrival.cut:
+                out["cut"] = True
     return out
 
 
@@ -176,7 +178,9 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
                 at_ns, line["error"], line["message"], None if finding is None else Finding.from_json(finding)
             )
         case "ended":
-            return Ended(at_ns, Ending(line["ending"]), line.get("close_code"), line.get("message", ""))
+            return Ended(
+                at_ns, Ending(line["ending"]), line.get("close_code"), line.get("message", ""), line.get("cut", False)
+            )
         case "cancelled":
             return Cancelled(at_ns)
     raise ValueError(f"{line['arrival']!r} is no arrival")

@@ -82,12 +82,16 @@ class Failed:
 
 @dataclass(slots=True, eq=False)
 class Ended:
-    """Nothing more will come. `message` says in words how a socket was closed, where the server gave any."""
+    """Nothing more will come. `message` says in words how a socket was closed, where the server gave any.
+
+    `cut`: the response had said how it would end, by its length, chunks or frames, and ended before.
+    """
 
     at_ns: int
     ending: Ending
     close_code: int | None = None
     message: str = ""
+    cut: bool = False
 
 
 @dataclass(slots=True, eq=False)

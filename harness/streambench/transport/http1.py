@@ -16,6 +16,7 @@ from streambench.transport.requests import Request, request_bytes
 from streambench.transport.target import Endpoint, Location
 
 MAX_HEADER_BYTES = 64 << 10
+_FRAMES = frozenset(("content-length", "transfer-encoding"))  # a body without either ends with the connection
 
 
 class Http1Connection:
@@ -41,6 +42,7 @@ class Http1Connection:
         self._complete = True  # no response is awaited
         self._failed = False
         self._keep_alive = False
+        self._framed = False
 
     def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
         """Begin an exchange: the bytes to send, all of them."""
@@ -49,7 +51,7 @@ class Http1Connection:
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._header_bytes = self._unheard_bytes = self._body_bytes = 0
-        self._complete = self._failed = self._keep_alive = False
+        self._complete = self._failed = self._keep_alive = self._framed = False
         return request_bytes(self._endpoint, where, request, cookies)
 
     def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
@@ -88,7 +90,7 @@ class Http1Connection:
         if self._complete:
             return []
         self._complete = True
-        return [Ended(at_ns, Ending.RESET if reset else Ending.FIN)]
+        return [Ended(at_ns, Ending.RESET if reset else Ending.FIN, cut=self._framed)]
 
     def outgoing(self) -> bytes:
         """What is to be sent beside requests: nothing, in HTTP/1.1."""
@@ -134,6 +136,7 @@ class Http1Connection:
             return
         status = self._parser.get_status_code()
         if status >= 200:
+            self._framed = not _FRAMES.isdisjoint(self._headers)
             self._arrivals.append(Head(self._at_ns, status, self._headers))
         self._headers = {}
 

@@ -91,7 +91,7 @@ class Http2Connection:
         if self._stream_id is None:
             return []
         self._stream_id = None
-        return [Ended(at_ns, Ending.RESET if reset else Ending.FIN)]
+        return [Ended(at_ns, Ending.RESET if reset else Ending.FIN, cut=True)]
 
     def outgoing(self) -> bytes:
         """What is to be sent now: answers to the server's own frames, and more of a request's body."""

@@ -197,6 +197,21 @@ async def test_a_plain_text_body_is_the_reply(user: MakeUser) -> None:
     assert record.violations == []
 
 
+@pytest.mark.parametrize(
+    ("header", "complete"), [("Transfer-Encoding: chunked", False), ("Content-Length: 99", False), ("X: y", True)]
+)
+async def test_a_text_that_breaks_off_is_complete_only_where_the_connection_is_its_end(
+    user: MakeUser, header: str, complete: bool
+) -> None:
+    body = chunk(b"Hello ") if "chunked" in header else b"Hello "
+    response = head(header, "Connection: close", content_type="text/plain") + body
+    record = await user([response, Fin], dialect=load_dialect("plain-text")).ask()
+    assert (record.text, record.ending) == ("Hello ", Ending.FIN)
+    assert (record.outcome is Outcome.COMPLETED) is complete
+    assert [finding.rule for finding in record.violations] == ([] if complete else ["grammar.premature-end"])
+    assert record.error == (None if complete else ErrorClass.DISCONNECT)
+
+
 def exchanged(pieces: Sequence[bytes], spec: TargetSpec, *, fin: bool = False) -> StreamRecord:
     """The record of a response that comes in these pieces, 1 ns apart."""
     record = StreamRecord("s", "t", "d", 0, 0)
