@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from streambench.dialects import RenderedRequest, SetupStep
@@ -22,32 +23,36 @@ async def http_setup(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[di
 
     These requests need no stamps, so they are made with an ordinary client. Raises SetupError.
     """
-    steps = [step for step in spec.setup_steps if step.is_http]
-    if not steps:
+    setup = _HttpSetup(spec, variables)
+    if not setup.steps:
         return {}, {}
     import httpx
 
-    endpoint = spec.endpoint
-    known = spec.dialect.with_defaults(variables)
-    captured: dict[str, str] = {}
-    verify: Any = endpoint.tls_verify
-    if isinstance(verify, str):
-        verify = tls_context(verify, ("http/1.1",))
-    async with httpx.AsyncClient(
-        verify=verify, proxy=endpoint.proxy, timeout=endpoint.timeouts.first_chunk_ns / NS_PER_S, trust_env=False
-    ) as client:
-        for step in steps:
-            request = step.render({**known, **captured})
-            try:
-                answer = await _ask(client, spec, request)
-                if step.capture:
-                    captured |= step.capture_from(answer)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                reason = str(error) or type(error).__name__
-                raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {reason}") from error
-            except LookupError as error:
-                raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {error}") from error
-        return captured, {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
+    async with httpx.AsyncClient(**setup.client_options()) as client:
+        for step in setup.steps:
+            with setup.step(step) as exchange:
+                async with client.stream(**exchange.request()) as response:
+                    async for piece in response.aiter_bytes():
+                        exchange.body(piece)
+                exchange.answered(response.status_code)
+        return setup.captured, {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
+
+
+def http_setup_blocking(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The same for a user that waits."""
+    setup = _HttpSetup(spec, variables)
+    if not setup.steps:
+        return {}, {}
+    import httpx
+
+    with httpx.Client(**setup.client_options()) as client:
+        for step in setup.steps:
+            with setup.step(step) as exchange:
+                with client.stream(**exchange.request()) as response:
+                    for piece in response.iter_bytes():
+                        exchange.body(piece)
+                exchange.answered(response.status_code)
+        return setup.captured, {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
 
 
 def is_connect(step: SetupStep) -> bool:
@@ -55,27 +60,80 @@ def is_connect(step: SetupStep) -> bool:
     return step.request.emit is not None and step.request.emit[0] == "connect"
 
 
-async def _ask(client: Any, spec: TargetSpec, request: RenderedRequest) -> Any:
-    """The decoded JSON answer of one step, or None where it is not JSON. Raises SetupError for an unwelcome status."""
-    where = locate(spec.endpoint.url)
-    scheme = {"ws": "http", "wss": "https"}.get(where.scheme, where.scheme)
-    # Where the dialect knows its path, the URL is the base of all of them; else it is the endpoint itself.
-    base = where.request_target.partition("?")[0].rstrip("/") if spec.dialect.path else ""
-    url = f"{scheme}://{where.authority}{base}{request.path}"
-    headers = {**dict(request.headers), **dict(spec.endpoint.headers)}
-    async with client.stream(request.method, url, headers=headers, content=request.body) as response:
-        body = b""
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > MAX_ANSWER_BYTES:
-                raise SetupError(ErrorClass.OVERSIZE, f"the answer of {request.path} is too large")
-    if not response.is_success:
-        excerpt = " ".join(body[:300].decode("utf-8", "replace").split())
-        raise SetupError(
-            http_error_class(response.status_code),
-            f"{request.method} {request.path} was answered {response.status_code}: {excerpt}",
-        )
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+class _HttpSetup:
+    """The steps of one user, whichever client makes them, and what they have captured."""
+
+    def __init__(self, spec: TargetSpec, variables: Mapping[str, str]) -> None:
+        self.steps = [step for step in spec.setup_steps if step.is_http]
+        self.captured: dict[str, str] = {}
+        self._spec = spec
+        self._known = spec.dialect.with_defaults(variables) if self.steps else {}
+
+    def client_options(self) -> dict[str, Any]:
+        """What the client is made with."""
+        endpoint = self._spec.endpoint
+        verify: Any = endpoint.tls_verify
+        if isinstance(verify, str):
+            verify = tls_context(verify, ("http/1.1",))
+        timeout_s = endpoint.timeouts.first_chunk_ns / NS_PER_S
+        return {"verify": verify, "proxy": endpoint.proxy, "timeout": timeout_s, "trust_env": False}
+
+    @contextmanager
+    def step(self, step: SetupStep) -> Iterator[_Exchange]:
+        """One request and its answer, from which the step captures. Raises SetupError."""
+        import httpx
+
+        request = step.render({**self._known, **self.captured})
+        exchange = _Exchange(self._spec, request)
+        try:
+            yield exchange
+            if step.capture:
+                self.captured |= step.capture_from(exchange.answer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {reason}") from error
+        except LookupError as error:
+            raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {error}") from error
+
+
+class _Exchange:
+    """A request and its answer. `answer` is the decoded JSON, None where it is not JSON."""
+
+    def __init__(self, spec: TargetSpec, request: RenderedRequest) -> None:
+        self.answer: Any = None
+        self._spec = spec
+        self._request = request
+        self._body = b""
+
+    def request(self) -> dict[str, Any]:
+        """The arguments of the client's `stream`."""
+        spec, request = self._spec, self._request
+        where = locate(spec.endpoint.url)
+        scheme = {"ws": "http", "wss": "https"}.get(where.scheme, where.scheme)
+        # Where the dialect knows its path, the URL is the base of all of them; else it is the endpoint itself.
+        base = where.request_target.partition("?")[0].rstrip("/") if spec.dialect.path else ""
+        return {
+            "method": request.method,
+            "url": f"{scheme}://{where.authority}{base}{request.path}",
+            "headers": {**dict(request.headers), **dict(spec.endpoint.headers)},
+            "content": request.body,
+        }
+
+    def body(self, piece: bytes) -> None:
+        """Take a piece of the answer. Raises SetupError for one that is too large."""
+        self._body += piece
+        if len(self._body) > MAX_ANSWER_BYTES:
+            raise SetupError(ErrorClass.OVERSIZE, f"the answer of {self._request.path} is too large")
+
+    def answered(self, status: int) -> None:
+        """The answer is whole. Raises SetupError for an unwelcome status."""
+        request = self._request
+        if not 200 <= status < 300:
+            excerpt = " ".join(self._body[:300].decode("utf-8", "replace").split())
+            raise SetupError(
+                http_error_class(status), f"{request.method} {request.path} was answered {status}: {excerpt}"
+            )
+        try:
+            self.answer = json.loads(self._body)
+        except (ValueError, RecursionError):
+            self.answer = None

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
+
+from streambench.endings import ErrorClass
+from streambench.transport.target import Endpoint, Location
+from streambench.units import NS_PER_S
 
 MAX_EXCERPT_BYTES = 2048
 
@@ -26,6 +32,28 @@ class RequestFailed(Exception):
         self.error = error
         self.closed_idle = closed_idle
         self.reset = reset
+
+
+def connect_failure(error: BaseException, where: Location, endpoint: Endpoint) -> ConnectFailure | None:
+    """What an exception of connecting means to the user; None for one that is not of the network's doing."""
+    match error:
+        case TimeoutError():
+            seconds = endpoint.timeouts.connect_ns / NS_PER_S
+            return ConnectFailure(
+                ErrorClass.TIMEOUT_CONNECT, f"no connection to {where.authority} within {seconds:g} s"
+            )
+        case ssl.SSLError():
+            reason = getattr(error, "verify_message", "") or error.reason or str(error)
+            return ConnectFailure(ErrorClass.TLS, f"TLS with {where.authority} failed: {reason}")
+        case OSError():
+            # asyncio puts its own words into strerror; the errno says it better.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            return ConnectFailure(ErrorClass.CONNECT, f"cannot connect to {where.authority}: {reason}")
+        case ValueError():
+            return ConnectFailure(
+                ErrorClass.CONNECT, f"cannot connect to {where.authority}: it is no host name ({error})"
+            )
+    return None
 
 
 def answer_excerpt(body: bytes) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from urllib.parse import urlsplit
 
 from streambench.endings import ErrorClass
 from streambench.transport.aio.connection import Channel, Silent, StampedConnection
 from streambench.transport.aio.tls import TlsChannel
-from streambench.transport.failures import ConnectFailure
+from streambench.transport.failures import ConnectFailure, connect_failure
 from streambench.transport.proxy import Tunnel
 from streambench.transport.target import Endpoint, Location
 from streambench.transport.tls import tls_context
@@ -45,28 +43,6 @@ async def open_channel(
         if failure is None:
             raise
         raise failure from error
-
-
-def connect_failure(error: BaseException, where: Location, endpoint: Endpoint) -> ConnectFailure | None:
-    """What an exception of connecting means to the user; None for one that is not of the network's doing."""
-    match error:
-        case TimeoutError():
-            seconds = endpoint.timeouts.connect_ns / NS_PER_S
-            return ConnectFailure(
-                ErrorClass.TIMEOUT_CONNECT, f"no connection to {where.authority} within {seconds:g} s"
-            )
-        case ssl.SSLError():
-            reason = getattr(error, "verify_message", "") or error.reason or str(error)
-            return ConnectFailure(ErrorClass.TLS, f"TLS with {where.authority} failed: {reason}")
-        case OSError():
-            # asyncio puts its own words into strerror; the errno says it better.
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            return ConnectFailure(ErrorClass.CONNECT, f"cannot connect to {where.authority}: {reason}")
-        case ValueError():
-            return ConnectFailure(
-                ErrorClass.CONNECT, f"cannot connect to {where.authority}: it is no host name ({error})"
-            )
-    return None
 
 
 async def _open_tunnel(connection: StampedConnection, tunnel: Tunnel) -> None:

@@ -1,0 +1,148 @@
+"""A stamped connection that waits: for programs whose concurrency is threads or greenlets.
+
+The same stamps as on asyncio: the kernel says when bytes arrived, however late the greenlet is that reads them. Every
+call goes through the `socket` module, so one that has been patched by gevent lets others run meanwhile.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from streambench.clock import MonotonicClock
+from streambench.endings import ErrorClass
+from streambench.transport.failures import ConnectFailure
+from streambench.transport.proxy import Tunnel
+from streambench.transport.stamps import (
+    ANCILLARY_BYTES,
+    RealtimeOffset,
+    enable_kernel_stamps,
+    keep_stamping,
+    kernel_stamp_ns,
+)
+from streambench.transport.target import Endpoint, Location
+from streambench.transport.tls import TlsSession, tls_context
+from streambench.units import NS_PER_S
+
+READ_BYTES = 1 << 18
+
+_clock = MonotonicClock()
+_realtime = RealtimeOffset()
+
+
+@dataclass(slots=True, eq=False)
+class Received:
+    """What one read brought. `ended`: the peer has closed the connection, or broken it (`reset`)."""
+
+    data: bytes
+    at_ns: int
+    kernel: bool = False
+    ended: bool = False
+    reset: bool = False
+
+
+class BlockingConnection:
+    """An open connection, with TLS on it where the URL asks for it."""
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        self.open = True
+        self._sock = sock
+        self._kernel = endpoint.stamps != "user" and enable_kernel_stamps(sock)
+        self._tls: TlsSession | None = None
+
+    @classmethod
+    def connect(cls, endpoint: Endpoint, where: Location, alpn: tuple[str, ...]) -> BlockingConnection:
+        """A connection to `where`, ready to be written to, within the endpoint's connect timeout.
+
+        Raises OSError (TimeoutError and ssl.SSLError are such), ConnectFailure for what a proxy says, ValueError for a
+        host that is none.
+        """
+        if endpoint.stamps != "user":
+            keep_stamping()
+        deadline_ns = _clock.now_ns() + endpoint.timeouts.connect_ns
+        proxy = urlsplit(endpoint.proxy) if endpoint.proxy else None
+        address = (proxy.hostname or "", proxy.port or 80) if proxy else (where.host, where.port)
+        sock = socket.create_connection(address, timeout=endpoint.timeouts.connect_ns / NS_PER_S)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = cls(sock, endpoint)
+            if where.secure:
+                if proxy:
+                    connection._open_tunnel(Tunnel(where, proxy), deadline_ns)
+                connection._secure(TlsSession(tls_context(endpoint.tls_verify, alpn), where.host), deadline_ns)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError."""
+        if self._tls is not None:
+            self._tls.send(data)
+            data = self._tls.outgoing()
+        self._sock.sendall(data)
+
+    def receive(self, until_ns: int) -> Received:
+        """The next read that brings something. Raises TimeoutError where none does until that moment."""
+        while True:
+            received = self._read(until_ns)
+            if received.data and self._tls is not None:
+                plain = self._tls.receive(received.data)
+                answer = self._tls.outgoing()
+                if answer:
+                    self._sock.sendall(answer)
+                received.data, received.ended, received.reset = plain.data, plain.ended, plain.reset
+            if received.ended:
+                self.close()
+            if received.data or received.ended:
+                return received
+
+    def close(self) -> None:
+        """Close at once."""
+        self.open = False
+        self._sock.close()
+
+    def _read(self, until_ns: int) -> Received:
+        left_ns = until_ns - _clock.now_ns()
+        if left_ns <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left_ns / NS_PER_S)
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        except TimeoutError:
+            raise
+        except OSError:
+            return Received(b"", _clock.now_ns(), ended=True, reset=True)
+        at_ns = _clock.now_ns()
+        if not data:
+            return Received(b"", at_ns, ended=True)
+        realtime_ns = kernel_stamp_ns(ancillary) if self._kernel and ancillary else None
+        arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
+        if arrived_ns is not None:
+            return Received(data, arrived_ns, kernel=True)
+        return Received(data, at_ns)
+
+    def _open_tunnel(self, tunnel: Tunnel, deadline_ns: int) -> None:
+        self._sock.sendall(tunnel.request())
+        while not tunnel.open:
+            received = self._read(deadline_ns)
+            if received.ended:
+                raise ConnectFailure(ErrorClass.CONNECT, "the proxy closed the connection")
+            tunnel.receive(received.data)
+
+    def _secure(self, session: TlsSession, deadline_ns: int) -> None:
+        data = b""
+        while not session.shaken:
+            try:
+                session.shake(data)
+            finally:
+                if outgoing := session.outgoing():
+                    self._sock.sendall(outgoing)
+            if session.shaken:
+                break
+            received = self._read(deadline_ns)
+            if received.ended:
+                raise ConnectionResetError("the connection ended in the TLS handshake")
+            data = received.data
+        self._tls = session
