@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,8 +80,9 @@ class Dialect:
 
     `is_json`: the data of a message is JSON, and not plain text. `terminal` are the events after which a stream is
     complete; empty where the protocol ends by closing, and `needs_terminal` says that no stream is complete without
-    one. `path` is the request's path below the target's URL, empty where the URL is the endpoint itself. `variables`
-    are those that the templates need, with their defaults; None where the target must give a value.
+    one. `path` is the request's path below the target's URL, empty where the URL is the endpoint itself. `steps` are
+    HTTP requests that each prompt takes before its `request`, which on a socket may then be empty. `variables` are
+    those that the templates need, with their defaults; None where the target must give a value.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Dialect:
     transport: str
     source_path: Path
     request: RequestTemplate
+    steps: tuple[SetupStep, ...]
     setup: tuple[SetupStep, ...]
     variables: Mapping[str, str | None]
     events: Mapping[str, EventRule]
@@ -122,6 +124,21 @@ class Dialect:
         `variables` holds the prompt and whatever setup captured. Raises ConfigurationError for a missing value.
         """
         return self.request.render(self.with_defaults(variables))
+
+    def with_fields(self, fields: Mapping[str, Any]) -> Dialect:
+        """The same dialect with fields added to the JSON of its request, or of the last step that has any.
+
+        Raises ValueError where there is none.
+        """
+        try:
+            return replace(self, request=self.request.with_fields(fields))
+        except ValueError:
+            for index in reversed(range(len(self.steps))):
+                step = self.steps[index]
+                if isinstance(step.request.json, dict):
+                    changed = replace(step, request=step.request.with_fields(fields))
+                    return replace(self, steps=(*self.steps[:index], changed, *self.steps[index + 1 :]))
+            raise
 
     def with_defaults(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The variables, and the dialect's own values for those that were not given.

@@ -151,8 +151,8 @@ class _Loader:
         meant = {name: found - (anywhere - {name}) for name, found in variants.items()}
         checks = read_invariants(invariants, meant) if invariants is not None else ()
         variables = self._variables()
-        request = self._request(transport)
-        self._check_placeholders(request, setup, variables)
+        steps, request = self._requests(transport, rules)
+        self._check_placeholders(request, steps, setup, variables)
         return Dialect(
             name=self._need("dialect").string("'dialect'"),
             version=self._version(),
@@ -160,6 +160,7 @@ class _Loader:
             transport=transport,
             source_path=self._file,
             request=request,
+            steps=steps,
             setup=setup,
             variables=variables,
             events=rules,
@@ -505,11 +506,36 @@ class _Loader:
             found[name] = None if value is None else value if isinstance(value, str) else json.dumps(value)
         return found
 
-    def _request(self, transport: str) -> RequestTemplate:
+    def _requests(
+        self, transport: str, rules: Mapping[str, EventRule]
+    ) -> tuple[tuple[SetupStep, ...], RequestTemplate]:
+        """The HTTP requests of a prompt before its reply, and the request that brings it; on a socket maybe empty."""
         path = self._text("path", "")
         node = self._top.get("request")
         if node is None:
-            return RequestTemplate(method="GET", path=path)
+            return (), RequestTemplate(method="GET", path=path)
+        if not isinstance(node.value, list):
+            items = [node]
+        elif not node.value:
+            raise node.error("'request' is empty")
+        else:
+            items = node.value
+        *before, last = items
+        is_socket = FRAMINGS[transport].is_socket
+        if is_socket and "path" in last.mapping("'request'"):
+            steps = [read_setup_step(item, transport, rules) for item in items]
+            request = RequestTemplate(path=path)
+        else:
+            steps = [read_setup_step(item, transport, rules) for item in before]
+            request = self._request(transport, last, path)
+        for step, item in zip(steps, items, strict=False):
+            if not step.is_http:
+                raise item.error("all steps of a request but the last are HTTP requests: they need 'path'")
+        if steps and not path and not is_socket:
+            raise node.error("a request in several steps needs the 'path' of its stream, at the top of the file")
+        return tuple(steps), request
+
+    def _request(self, transport: str, node: Located, path: str) -> RequestTemplate:
         if transport == "websocket":
             keys = node.mapping("'request'", ("send", "headers"))
             return RequestTemplate(
@@ -530,12 +556,19 @@ class _Loader:
         return tuple(read_setup_step(item, transport, rules) for item in node.sequence("'setup'"))
 
     def _check_placeholders(
-        self, request: RequestTemplate, setup: tuple[SetupStep, ...], variables: Mapping[str, str | None]
+        self,
+        request: RequestTemplate,
+        before: tuple[SetupStep, ...],
+        setup: tuple[SetupStep, ...],
+        variables: Mapping[str, str | None],
     ) -> None:
         known = {*BUILTIN_VARIABLES, *variables}
         steps = self._top["setup"].value if setup else []
         for step, node in zip(setup, steps, strict=True):
             self._check_known(step.request, node, known)
+            known |= set(step.capture)
+        for step in before:
+            self._check_known(step.request, self._top["request"], known)
             known |= set(step.capture)
         self._check_known(request, self._top.get("request", self._root), known)
 

@@ -114,6 +114,10 @@ def _requests(dialect: Dialect) -> Iterator[str]:
         if step.capture:
             what += ", keeps " + ", ".join(f"`{path}` as `{{{name}}}`" for name, path in step.capture.items())
         yield from (f"{what}.", "")
+    for step in dialect.steps:
+        kept = ", ".join(f"`{path}` as `{{{name}}}`" for name, path in step.capture.items())
+        line = _request_line(step.render(variables), dialect)
+        yield from (f"Each prompt, before its reply: {line}{f', keeps {kept}' if kept else ''}.", "")
     request = dialect.render_request(variables)
     place = f"`{request.path}` below the target's URL" if request.path else "the target's URL"
     if dialect.is_socket:
@@ -146,7 +150,8 @@ def _body(request: RenderedRequest) -> str:
 
 
 def _placeholders(dialect: Dialect) -> set[str]:
-    return set().union(dialect.request.placeholders(), *(step.request.placeholders() for step in dialect.setup))
+    steps = (*dialect.setup, *dialect.steps)
+    return set().union(dialect.request.placeholders(), *(step.request.placeholders() for step in steps))
 
 
 def _flow(value: Any) -> str:

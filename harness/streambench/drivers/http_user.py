@@ -8,6 +8,7 @@ from typing import Protocol
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.setup import http_setup
+from streambench.drivers.steps import PromptSteps
 from streambench.drivers.stream import RunningStream
 from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
@@ -17,7 +18,7 @@ from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
 from streambench.transport.aio.tls import TlsChannel
 from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
-from streambench.transport.failures import ConnectFailure
+from streambench.transport.failures import ConnectFailure, RequestFailed
 from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, Location, locate
 
@@ -142,6 +143,7 @@ class HttpUser:
         self._spec = spec
         self.variables = variables
         self._cookies: dict[str, str] = {}
+        self._steps = PromptSteps(spec, self._cookies)
         self._open_connection = open_connection
         self._link: HttpLink | None = None
 
@@ -154,13 +156,16 @@ class HttpUser:
     async def stream(self, prompt: str, recorder: Recorder) -> None:
         """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
         endpoint, dialect = self._spec.endpoint, self._spec.dialect
-        rendered = dialect.render_request({**self.variables, "prompt": prompt})
-        request = Request(rendered.method, rendered.headers, rendered.body)
-        where = locate(endpoint.url, rendered.path)
+        variables = {**self.variables, "prompt": prompt}
         decoding = ResponseDecoding(recorder, dialect.transport, endpoint.limits)
         try:
+            if dialect.steps:
+                variables |= await self._steps.take(variables)
+            rendered = dialect.render_request(variables)
+            request = Request(rendered.method, rendered.headers, rendered.body)
+            where = locate(endpoint.url, rendered.path)
             link, reused = await self._connected(where)
-        except ConnectFailure as failure:
+        except (RequestFailed, ConnectFailure) as failure:
             now_ns = _clock.now_ns()
             decoding.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)])
             return
@@ -172,7 +177,8 @@ class HttpUser:
         await link.exchange(where, request, self._cookies, stream)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._steps.close()
         if self._link is not None:
             self._link.close()
 

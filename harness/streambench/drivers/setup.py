@@ -11,7 +11,6 @@ from streambench.dialects import RenderedRequest, SetupStep
 from streambench.drivers.failures import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.endings import ErrorClass, http_error_class
-from streambench.transport.target import locate
 from streambench.transport.tls import tls_context
 from streambench.units import NS_PER_S
 
@@ -108,13 +107,10 @@ class _Exchange:
     def request(self) -> dict[str, Any]:
         """The arguments of the client's `stream`."""
         spec, request = self._spec, self._request
-        where = locate(spec.endpoint.url)
-        scheme = {"ws": "http", "wss": "https"}.get(where.scheme, where.scheme)
-        # Where the dialect knows its path, the URL is the base of all of them; else it is the endpoint itself.
-        base = where.request_target.partition("?")[0].rstrip("/") if spec.dialect.path else ""
+        where = spec.step_location(request.path)
         return {
             "method": request.method,
-            "url": f"{scheme}://{where.authority}{base}{request.path}",
+            "url": f"{where.scheme}://{where.authority}{where.request_target}",
             "headers": {**dict(request.headers), **dict(spec.endpoint.headers)},
             "content": request.body,
         }

@@ -15,6 +15,7 @@ from streambench.dialects.templates import SetupStep
 from streambench.drivers.failures import SetupError
 from streambench.drivers.link import Link, Unattended
 from streambench.drivers.setup import http_setup, is_connect
+from streambench.drivers.steps import PromptSteps
 from streambench.drivers.stream import RunningStream
 from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
@@ -23,6 +24,7 @@ from streambench.record.recorder import Recorder
 from streambench.record.sockets import SocketReader
 from streambench.record.tap import Setting
 from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
+from streambench.transport.failures import RequestFailed
 from streambench.units import NS_PER_S, format_duration
 from streambench.wire.message import WireMessage
 
@@ -76,6 +78,7 @@ class SocketUser:
         self._spec = spec
         self.variables = variables
         self._cookies: dict[str, str] = {}
+        self._steps = PromptSteps(spec, self._cookies)
         self._open_link = open_link
         self._link: Link | None = None
         self._connected_ns = 0
@@ -101,7 +104,6 @@ class SocketUser:
         except asyncio.CancelledError:
             self._without_link(recorder).take([Cancelled(_clock.now_ns())])
             raise
-        request = self._spec.dialect.render_request({**self.variables, "prompt": prompt})
         decoding = SocketDecoding(recorder, link.reader)
 
         def over(usable: bool) -> None:
@@ -116,18 +118,34 @@ class SocketUser:
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
             reply.take([Sent(_clock.now_ns())])
-            link.send(request)
-            sent_ns = await link.flushed()
-            if sent_ns is not None:
-                reply.take([Sent(sent_ns)])
+            await self._ask(prompt, link, reply)
             await reply.finished
         except asyncio.CancelledError:
             reply.cancel()
             link.abort()
             raise
 
+    async def _ask(self, prompt: str, link: Link, reply: RunningStream) -> None:
+        """Send what a prompt is, by HTTP, on the socket, or both; the reply may begin meanwhile."""
+        variables = {**self.variables, "prompt": prompt}
+        if self._spec.dialect.steps:
+            try:
+                variables |= await self._steps.take(variables)
+            except RequestFailed as failure:
+                now_ns = _clock.now_ns()
+                reply.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
+                return
+            reply.take([Sent(_clock.now_ns())])
+        request = self._spec.dialect.render_request(variables)
+        if request.send or request.emit is not None:
+            link.send(request)
+            sent_ns = await link.flushed()
+            if sent_ns is not None:
+                reply.take([Sent(sent_ns)])
+
     async def close(self) -> None:
         """Close the connection as its protocol asks for it."""
+        self._steps.close()
         if self._link is not None:
             await self._link.close()
 

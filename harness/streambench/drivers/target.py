@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streambench.dialects import Dialect, SetupStep
-from streambench.transport.target import Endpoint
+from streambench.transport.target import Endpoint, Location, locate
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,16 @@ class TargetSpec:
     def setup_steps(self) -> tuple[SetupStep, ...]:
         """The steps that this target's users take before their first prompt."""
         return self.dialect.setup if self.setup is None else self.setup
+
+    def step_location(self, path: str) -> Location:
+        """Where the path of an HTTP request beside the stream leads.
+
+        Where the dialect knows its own path, the URL is the base of all; else it is the endpoint, and gives the host.
+        """
+        where = locate(self.endpoint.url)
+        base = where.request_target.partition("?")[0].rstrip("/") if self.dialect.path else ""
+        scheme = {"ws": "http", "wss": "https"}.get(where.scheme, where.scheme)
+        return Location(scheme, where.host, where.port, base + path)
 
     def reached(self, **changes: Any) -> TargetSpec:
         """The same target with fields of its endpoint changed."""

@@ -243,7 +243,7 @@ class TargetReader:
         if EXTRA not in given:
             return dialect
         try:
-            return replace(dialect, request=dialect.request.with_fields(given[EXTRA]))
+            return dialect.with_fields(given[EXTRA])
         except ValueError as error:
             raise given.at(EXTRA).error(f"'extra' is not for {dialect.name}: {error}") from None
 
@@ -293,7 +293,7 @@ class TargetReader:
 
     def _variables(self, given: Given, dialect: Dialect, setup: Sequence[SetupStep]) -> dict[str, str]:
         if VARIABLES in given:
-            used = set(dialect.variables).union(*(step.request.placeholders() for step in setup))
+            used = set(dialect.variables).union(*(step.request.placeholders() for step in (*setup, *dialect.steps)))
             given.at(VARIABLES).mapping("'variables'", sorted(used - {"prompt", "user"}))
         variables: dict[str, str] = given[VARIABLES]
         return dict(variables)
@@ -304,7 +304,7 @@ class TargetReader:
         """What the requests need must have come from somewhere by then."""
         known = {"prompt", *dialect.with_defaults(variables)}
         missing: set[str] = set()
-        for step in setup:
+        for step in (*setup, *dialect.steps):
             missing |= step.request.placeholders() - known
             known |= set(step.capture)
         missing |= dialect.request.placeholders() - known
@@ -342,6 +342,8 @@ class TargetReader:
 
     def _http(self, given: Given, dialect: Dialect) -> int:
         version = given[HTTP]
+        if version == 2 and dialect.steps:
+            raise given.at(HTTP).error(f"'http: 2' is for one request a prompt; {dialect.name} takes several")
         if version == 2 and dialect.is_socket:
             raise given.at(HTTP).error(f"'http: 2' is for SSE and NDJSON; {dialect.name} speaks {dialect.transport}")
         return version

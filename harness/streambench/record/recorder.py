@@ -85,8 +85,12 @@ class Recorder:
         self.record.reused_connection = reused
 
     def sent(self, at_ns: int) -> None:
-        """The request was handed to the kernel; a request too large for its buffer, its last byte."""
-        self.record.sent_ns = at_ns
+        """The request was handed to the kernel; a request too large for its buffer, its last byte.
+
+        A reply may be over before that is known; then it changes nothing.
+        """
+        if not self.ended:
+            self.record.sent_ns = at_ns
 
     def headers(self, status: int, at_ns: int) -> None:
         """The response's headers are complete."""

@@ -6,7 +6,7 @@ WebSocket's: what is above sees the same arrivals from both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Finding
@@ -20,13 +20,15 @@ from streambench.wire.limits import OversizeError, WireError, WireLimits
 class Answer:
     """Reads the answer to one request, whose arrivals an HTTP connection gives it: the body, or why there is none.
 
-    `complete` when it has come as a whole; `failure` where it did not.
+    `complete` when it has come as a whole; `failure` where it did not. Statuses in `welcome` are those of answers that
+    can be used.
     """
 
-    def __init__(self, limits: WireLimits) -> None:
+    def __init__(self, limits: WireLimits, welcome: Container[int] = (200,)) -> None:
         self.complete = False
         self.failure: RequestFailed | None = None
         self._max_bytes = limits.max_decompressed_bytes
+        self._welcome = welcome
         self._status = 0
         self._closes = False  # the end of the connection is the end of the body
         self._read_anything = False
@@ -47,7 +49,7 @@ class Answer:
             case Data(data=bytes(data)):
                 if self._decompressor is not None:
                     data = self._decompressor.feed(data)
-                if self._status == 200:
+                if self._status in self._welcome:
                     return data
                 self._excerpt += data[: MAX_EXCERPT_BYTES - len(self._excerpt)]
             case Failed():
@@ -58,7 +60,7 @@ class Answer:
 
     def _end(self, ending: Ending) -> None:
         whole = ending is Ending.RESPONSE_END or (ending is Ending.FIN and self._status >= 200 and self._closes)
-        if whole and self._status == 200:
+        if whole and self._status in self._welcome:
             self.complete = self.failure is None
         elif whole:
             said = answer_excerpt(bytes(self._excerpt))

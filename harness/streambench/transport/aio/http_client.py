@@ -7,7 +7,7 @@ callback that read it, so that a message keeps the stamp of its arrival.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
@@ -61,11 +61,8 @@ class StatusOnly:
 class RequestConnection:
     """One user's kept connection for requests to one host, opened when it is needed; the layer on its channel."""
 
-    def __init__(
-        self, endpoint: Endpoint, headers: Iterable[tuple[str, str]], cookies: dict[str, str], answers: Answers
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, cookies: dict[str, str], answers: Answers) -> None:
         self._endpoint = endpoint
-        self._headers = tuple(headers)
         self._cookies = cookies
         self._answers = answers
         self._http = Http1Connection(endpoint)
@@ -73,10 +70,8 @@ class RequestConnection:
         self._answer: Answer | None = None
         self._answered: asyncio.Future[None] | None = None
 
-    async def ask(
-        self, where: Location, body: bytes | None = None, *, sent: Callable[[int], None] | None = None
-    ) -> None:
-        """One request and its answer: a GET, or a POST with a body. Raises RequestFailed.
+    async def ask(self, where: Location, request: Request, *, sent: Callable[[int], None] | None = None) -> None:
+        """One request and its answer. Raises RequestFailed.
 
         `sent` is called with the moment at which the request was handed to the kernel. Cancelling closes the connection
         at once.
@@ -85,7 +80,7 @@ class RequestConnection:
         while True:
             reused = self._channel is not None and self._channel.open
             try:
-                await self._ask_once(where, body, sent)
+                await self._ask_once(where, request, sent)
             except RequestFailed as failure:
                 # A server may close a kept connection at the moment in which we use it; then it has read nothing.
                 if reused and failure.closed_idle:
@@ -107,7 +102,7 @@ class RequestConnection:
         if self._channel is not None:
             self._channel.close()
 
-    async def _ask_once(self, where: Location, body: bytes | None, sent: Callable[[int], None] | None) -> None:
+    async def _ask_once(self, where: Location, request: Request, sent: Callable[[int], None] | None) -> None:
         if self._channel is None or not self._channel.open:
             try:
                 self._channel = await open_channel(self._endpoint, where)
@@ -118,7 +113,6 @@ class RequestConnection:
         answer = self._answer = self._answers.begin()
         self._answered = asyncio.get_running_loop().create_future()
         channel.layer = self
-        request = Request("GET" if body is None else "POST", self._headers, body or b"")
         try:
             sent_ns = _clock.now_ns()  # before the call: on loopback the answer may be here before it returns
             channel.write(self._http.request(where, request, self._cookies))

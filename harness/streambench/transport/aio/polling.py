@@ -11,6 +11,7 @@ from streambench.transport.aio.http_client import RequestConnection, StatusOnly
 from streambench.transport.arrivals import Arrival
 from streambench.transport.failures import RequestFailed
 from streambench.transport.polling import Answer, PacketReader, lost
+from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, Location
 from streambench.wire.engineio import Packet, encode_payloads
 
@@ -37,8 +38,10 @@ class PollingTransport:
         self._where = where
         self._sink = sink
         self._reader = PacketReader(endpoint.limits)
-        self._gets = RequestConnection(endpoint, own, cookies, self)
-        self._posts = RequestConnection(endpoint, [*own, CONTENT_TYPE], cookies, StatusOnly(endpoint.limits))
+        self._get = Request("GET", tuple(own))
+        self._post_headers = (*own, CONTENT_TYPE)
+        self._gets = RequestConnection(endpoint, cookies, self)
+        self._posts = RequestConnection(endpoint, cookies, StatusOnly(endpoint.limits))
         self._queue: list[Packet] = []
         self._max_payload: int | None = None
         self._queued = 0  # packets so far, and how many of them were handed to the kernel
@@ -52,7 +55,7 @@ class PollingTransport:
 
     async def handshake(self) -> None:
         """The first GET, whose packets go to the sink. Raises RequestFailed."""
-        await self._gets.ask(self._where())
+        await self._gets.ask(self._where(), self._get)
 
     def start(self, max_payload: int | None) -> None:
         """Poll from now on, until `pause`. `max_payload` bounds the body of a POST."""
@@ -128,7 +131,7 @@ class PollingTransport:
     async def _poll(self) -> None:
         try:
             while self.open and not self._pausing:
-                await self._gets.ask(self._where())
+                await self._gets.ask(self._where(), self._get)
         except RequestFailed as failure:
             self._lose(failure)
 
@@ -139,7 +142,7 @@ class PollingTransport:
                 bodies = encode_payloads(packets, self._max_payload)
                 for body in bodies:
                     done = functools.partial(self._note_written, upto if body is bodies[-1] else self._written)
-                    await self._posts.ask(self._where(), body, sent=done)
+                    await self._posts.ask(self._where(), Request("POST", self._post_headers, body), sent=done)
         except RequestFailed as failure:
             self._lose(failure)
 

@@ -1,0 +1,94 @@
+"""The HTTP requests that each prompt takes before its reply: what their answers give goes into the next ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from streambench.dialects import SetupStep
+from streambench.drivers.target import TargetSpec
+from streambench.endings import ErrorClass
+from streambench.transport.aio.http_client import RequestConnection
+from streambench.transport.arrivals import Arrival
+from streambench.transport.failures import RequestFailed
+from streambench.transport.polling import Answer
+from streambench.transport.requests import Request
+from streambench.units import NS_PER_S, format_duration
+from streambench.wire.limits import WireError, WireLimits
+
+MAX_ANSWER_BYTES = 1 << 20
+ANY_SUCCESS = range(200, 300)
+
+
+class PromptSteps:
+    """The steps of one user's prompts, on a kept connection of their own. `cookies` are the user's, and grow."""
+
+    def __init__(self, spec: TargetSpec, cookies: dict[str, str]) -> None:
+        self._spec = spec
+        self._answers = _Bodies(spec.endpoint.limits)
+        self._connection = RequestConnection(spec.endpoint, cookies, self._answers)
+
+    async def take(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Make the requests, one after the other; returns what was captured. Raises RequestFailed."""
+        known = self._spec.dialect.with_defaults(variables)
+        captured: dict[str, str] = {}
+        for step in self._spec.dialect.steps:
+            captured |= await self._ask(step, {**known, **captured})
+        return captured
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.abort()
+
+    async def _ask(self, step: SetupStep, variables: Mapping[str, str]) -> dict[str, str]:
+        rendered = step.render(variables)
+        what = f"{rendered.method} {rendered.path}"
+        request = Request(rendered.method, rendered.headers, rendered.body)
+        wait_ns = self._spec.endpoint.timeouts.first_chunk_ns
+        try:
+            async with asyncio.timeout(wait_ns / NS_PER_S):
+                await self._connection.ask(self._spec.step_location(rendered.path), request)
+        except TimeoutError:
+            waited = format_duration(wait_ns)
+            raise RequestFailed(ErrorClass.TIMEOUT_FIRST_CHUNK, f"{what} was not answered within {waited}") from None
+        except RequestFailed as failure:
+            raise RequestFailed(failure.error, f"{what}: {failure}") from failure
+        try:
+            return step.capture_from(_decoded(self._answers.body)) if step.capture else {}
+        except LookupError as error:
+            raise RequestFailed(ErrorClass.PROTOCOL, f"{what}: {error}") from error
+
+
+class _Bodies:
+    """Takes answers and keeps the body of the newest."""
+
+    def __init__(self, limits: WireLimits) -> None:
+        self.body = bytearray()
+        self._limits = limits
+        self._answer = Answer(limits, ANY_SUCCESS)
+
+    def begin(self) -> Answer:
+        """A request is about to be sent."""
+        self.body = bytearray()
+        self._answer = Answer(self._limits, ANY_SUCCESS)
+        return self._answer
+
+    def take(self, arrivals: list[Arrival]) -> None:
+        """Gather the body."""
+        for arrival in arrivals:
+            try:
+                self.body += self._answer.body(arrival)
+            except WireError as error:
+                self._answer.fail(RequestFailed(ErrorClass.PROTOCOL, str(error)))
+            if len(self.body) > MAX_ANSWER_BYTES:
+                self._answer.fail(RequestFailed(ErrorClass.OVERSIZE, f"more than {MAX_ANSWER_BYTES:,} bytes"))
+
+
+def _decoded(body: bytearray) -> Any:
+    """The JSON of an answer, None where it is something else."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
