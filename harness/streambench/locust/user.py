@@ -224,12 +224,17 @@ _dialects: dict[str, Dialect] = {}
 
 
 def dialect_named(name: str) -> Dialect:
-    """The dialect, read once for all users. Raises ConfigurationError, also for one that is spoken on a socket."""
+    """The dialect, read once for all users. Raises ConfigurationError, also for one that it cannot speak."""
     if name not in _dialects:
         dialect = load_dialect(name)
         if dialect.is_socket:
             raise ConfigurationError(
                 f"{name} is spoken on a socket, and StreamChatUser reads HTTP streams: run it with `streambench locust`"
+            )
+        if dialect.steps:
+            raise ConfigurationError(
+                f"a prompt of {name} takes several requests, and StreamChatUser makes one: run it with `streambench "
+                "locust`"
             )
         _dialects[name] = dialect
     return _dialects[name]
