@@ -200,3 +200,17 @@ def test_the_run_is_one_folder_and_latest_points_to_it(tmp_path: Path, scenario:
     runs = sorted(path for path in (tmp_path / "reports/fast").iterdir() if not path.is_symlink())
     assert len(runs) == 2
     assert (tmp_path / "reports/fast/latest").resolve() == runs[-1].resolve()
+
+
+def test_a_stream_that_broke_the_protocol_can_be_looked_at_again(
+    tmp_path: Path, scenario: Callable[[str], str]
+) -> None:
+    broken = FAST.replace("tokens: 12", "tokens: 12, faults: [missing-done]")
+    done = streambench("run", scenario(broken), "--no-plots", "-q", cwd=tmp_path)
+    command = next(line for line in done.stdout.splitlines() if "streambench check" in line)
+    looked = streambench(*command.partition("streambench ")[2].split(), cwd=tmp_path)
+    assert looked.returncode == 3
+    assert "grammar.premature-end" in looked.stdout
+    assert "  upstream " in looked.stdout
+    streambench("run", scenario(broken), "--no-plots", "-q", "--save-streams", "none", cwd=tmp_path)
+    assert not (tmp_path / "reports/fast/latest/streams").exists()

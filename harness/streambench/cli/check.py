@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from streambench.cli.output import say, say_json
+from streambench.cli.transcripts import BEGINNING, is_transcript, read_transcript
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.files import read_all
 from streambench.findings import Axis, Finding, Severity
@@ -106,12 +109,17 @@ def command(
 ) -> int:
     """Check FILE, a captured stream, against its protocol; `-` reads standard input.
 
+    A transcript, as `run` and `probe --save` keep them, says by itself what protocol it is of.
+
     \b
     Example:
       curl -sN -d '{"message": "Hello"}' http://localhost:4000/api/chat/stream > reply.sse
       streambench check reply.sse --dialect chat-stream
       streambench check browser.har --har --dialect ai-sdk-ui
+      streambench check reports/chat/latest/streams/real-17.jsonl
     """
+    if isinstance(file, io.BufferedReader) and is_transcript(file.peek(len(BEGINNING))):
+        return _check_transcript(file.name, dialect, as_json=as_json)
     if dialect is None and not (wire and show_events):
         raise click.UsageError(
             "name the protocol with --dialect, or print what is on the wire with --wire and --events"
@@ -132,6 +140,26 @@ def command(
         for result in results:
             say(describe(result, result.url or source), err=show_events, nl=False)
     return ExitCode.CONFORMANCE if failed else ExitCode.PASSED
+
+
+def _check_transcript(path: str, dialect: str | None, *, as_json: bool) -> ExitCode:
+    """Check one stream of a run again, and draw it."""
+    from streambench.cli.waterfall import waterfall
+
+    record = read_transcript(Path(path), dialect)
+    result = CheckResult(
+        dialect or record.dialect, events=len(record.events.at_ns), characters=sum(record.events.chars)
+    )
+    result.names.update(record.events.name)
+    result.add(record.findings)
+    if as_json:
+        say_json(result.to_json())
+    else:
+        say(describe(result, path), nl=False)
+        say("\n".join(["", *waterfall(record)]))
+        if record.error is not None:
+            say(f"\n  {record.error}: {record.error_message}")
+    return ExitCode.CONFORMANCE if result.violations else ExitCode.PASSED
 
 
 def check_capture(

@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only, and no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
+@click.option(
+    "--save-streams",
+    type=click.Choice(["all", "failed", "none"]),
+    default="failed",
+    show_default=True,
+    help="Whose bytes are kept: all, those that failed or broke the protocol and the slowest, or none.",
+)
 @click.option("--no-plots", is_flag=True, help="Leave the pictures out of the report.")
 def command(
     scenarios: tuple[str, ...],
@@ -51,6 +58,7 @@ def command(
     wait: int,
     quiet: bool,
     as_json: bool,
+    save_streams: str,
     no_plots: bool,
 ) -> int:
     """Run each SCENARIO, a file or a bundled name; write its report and say whether it passed.
@@ -68,21 +76,38 @@ def command(
     loaded = [load_scenario(name, overrides=overrides, gates=gates, environ=os.environ) for name in scenarios]
     codes: list[ExitCode] = []
     for scenario in loaded:
-        code = run_one(scenario, output, wait_ns=wait, quiet=quiet, as_json=as_json, plots=not no_plots)
+        code = run_one(
+            scenario,
+            output,
+            wait_ns=wait,
+            keep=save_streams,
+            quiet=quiet,
+            as_json=as_json,
+            plots=not no_plots,
+        )
         if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
         codes.append(code)
     return ExitCode.worst(codes)
 
 
-def run_one(scenario: Scenario, output: Path, *, wait_ns: int = 0, quiet: bool, as_json: bool, plots: bool) -> ExitCode:
+def run_one(
+    scenario: Scenario,
+    output: Path,
+    *,
+    wait_ns: int = 0,
+    keep: str = "failed",
+    quiet: bool,
+    as_json: bool,
+    plots: bool,
+) -> ExitCode:
     """Run one scenario and write its reports; returns its exit code."""
     from streambench.cli.reporting import finish_run
     from streambench.report.export import DEFAULT_FORMATS
 
     folder = new_folder(output / scenario.name)
     records_path = folder / "records.jsonl"
-    received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, quiet=quiet or as_json))
+    received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))
     code = ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
     if not records_path.exists():
         click.echo("interrupted before the run began", err=True)
@@ -90,17 +115,22 @@ def run_one(scenario: Scenario, output: Path, *, wait_ns: int = 0, quiet: bool, 
     summary = finish_run(
         records_path, formats=DEFAULT_FORMATS, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
     )
+    if not as_json:
+        tell_streams(folder)
     if received is not None:
         click.echo(f"interrupted: what was measured until then is in {folder}", err=True)
         return code
     return summary.exit_code
 
 
-async def _run(scenario: Scenario, records_path: Path, *, wait_ns: int, quiet: bool) -> signal.Signals | None:
+async def _run(
+    scenario: Scenario, records_path: Path, *, wait_ns: int, keep: str, quiet: bool
+) -> signal.Signals | None:
     """Returns the signal that ended the run early, or None."""
     from streambench.cli.progress import show_progress
     from streambench.load.progress import Progress, TargetProgress
     from streambench.load.run import run_scenario
+    from streambench.load.transcripts import Keep
 
     progress = Progress({target.name: TargetProgress() for target in scenario.targets})
     stop = asyncio.Event()
@@ -115,7 +145,7 @@ async def _run(scenario: Scenario, records_path: Path, *, wait_ns: int, quiet: b
         click.echo(scenario.secrets(f"streambench: {text}"), err=True)
 
     work = asyncio.create_task(
-        run_scenario(scenario, records_path, progress, stop, begin, wait_ns=wait_ns, on_death=died)
+        run_scenario(scenario, records_path, progress, stop, begin, wait_ns=wait_ns, on_death=died, keep=Keep(keep))
     )
 
     def interrupt(signum: signal.Signals) -> None:
@@ -141,6 +171,16 @@ async def _run(scenario: Scenario, records_path: Path, *, wait_ns: int, quiet: b
             with contextlib.suppress(asyncio.CancelledError):
                 await display
     return received[0] if received else None
+
+
+def tell_streams(folder: Path) -> None:
+    """Say which streams of a run can be looked at, and how."""
+    from streambench.load.transcripts import FOLDER
+
+    files = sorted((folder / FOLDER).glob("*.jsonl"))
+    if files:
+        streams = "1 stream" if len(files) == 1 else f"{len(files)} streams"
+        click.echo(f"  {streams} to look at, such as: streambench check {files[0]}")
 
 
 def new_folder(parent: Path) -> Path:

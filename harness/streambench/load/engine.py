@@ -16,7 +16,7 @@ from streambench.drivers.users import open_session as connect
 from streambench.load.phase import Executor, Phase
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
-from streambench.load.target_load import OpenSession, Stage, TargetLoad, Write
+from streambench.load.target_load import Listen, OpenSession, Stage, TargetLoad, Write
 from streambench.load.tasks import Tasks
 from streambench.load.validity import GeneratorFacts
 from streambench.units import NS_PER_S
@@ -24,7 +24,10 @@ from streambench.upstream.plans import Plan
 
 
 class Engine:
-    """Runs the phases of a scenario. `write` takes each finished record; it may take its time, no user waits for it."""
+    """Runs the phases of a scenario. `write` takes each finished record; it may take its time, no user waits for it.
+
+    `listen` is called with the recorder of each stream before it begins.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Engine:
         *,
         clock: Clock | None = None,
         open_session: OpenSession = connect,
+        listen: Listen | None = None,
     ) -> None:
         self._scenario = scenario
         self._progress = progress
@@ -55,6 +59,7 @@ class Engine:
                 run_token,
                 self._clock,
                 open_session,
+                listen=listen,
             )
             for target in scenario.targets
         ]

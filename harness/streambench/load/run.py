@@ -20,6 +20,7 @@ from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.service import OnDeath
 from streambench.load.testbed import Testbed, open_testbed
+from streambench.load.transcripts import FOLDER, Keep, TranscriptKeeper
 from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator, upstream_late_ns
 from streambench.record.journal import RecordWriter
 from streambench.record.model import StreamRecord
@@ -39,13 +40,14 @@ async def run_scenario(
     *,
     wait_ns: int = 0,
     on_death: OnDeath | None = None,
+    keep: Keep = Keep.FAILED,
 ) -> bool:
     """Run a scenario into a records file; returns False where `stop` ended it early.
 
     The file is created when the targets have been reached, for which they have `wait_ns`; then `on_folder` is called
     with its folder. A run that never began leaves nothing behind but the logs of the user's own servers. `on_death` is
-    told of such a server that ends by itself. Raises TargetUnreachable, and ConfigurationError for what only the
-    servers can know.
+    told of such a server that ends by itself; `keep` says which streams can be looked at again. Raises
+    TargetUnreachable, and ConfigurationError for what only the servers can know.
     """
     raise_descriptor_limit(scenario)
     folder = records_path.parent
@@ -55,12 +57,15 @@ async def run_scenario(
         try:
             writer.header(header_of(testbed.scenario))
             on_folder(folder)
-            return await _run_recorded(testbed, writer, progress, stop)
+            keeper = TranscriptKeeper(folder / FOLDER, keep, scenario.secrets)
+            return await _run_recorded(testbed, writer, keeper, progress, stop)
         finally:
             writer.close()
 
 
-async def _run_recorded(testbed: Testbed, writer: RecordWriter, progress: Progress, stop: asyncio.Event) -> bool:
+async def _run_recorded(
+    testbed: Testbed, writer: RecordWriter, keeper: TranscriptKeeper, progress: Progress, stop: asyncio.Event
+) -> bool:
     scenario = testbed.scenario
     facts = GeneratorFacts()
     writing = asyncio.Lock()
@@ -73,13 +78,16 @@ async def _run_recorded(testbed: Testbed, writer: RecordWriter, progress: Progre
         # Where many streams end at once, the sockets of the others are read between two records.
         async with writing:
             writer.stream(record)
+            keeper.take(record)
             await asyncio.sleep(0)
 
     waits = CpuWait(testbed.pids)
     watch = asyncio.create_task(Watch(facts, writer.generator).run())
     finished = False
     try:
-        finished = await Engine(scenario, testbed.plans, write, progress, facts, testbed.token).run(stop)
+        engine = Engine(scenario, testbed.plans, write, progress, facts, testbed.token, listen=keeper.listen)
+        finished = await engine.run(stop)
+        keeper.close()
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)

@@ -21,6 +21,7 @@ from streambench.record.recorder import Recorder
 from streambench.upstream.plans import Plan
 
 Write = Callable[[StreamRecord], Awaitable[None]]
+Listen = Callable[[Recorder], None]
 OpenSession = Callable[[TargetSpec, Mapping[str, str]], UserSession]
 
 
@@ -60,6 +61,7 @@ class TargetLoad:
         clock: Clock,
         open_session: OpenSession,
         first_number: int = 0,
+        listen: Listen | None = None,
     ) -> None:
         self.target = target
         self.facts = facts
@@ -73,6 +75,7 @@ class TargetLoad:
         self._write = write
         self._run_token = run_token
         self._open_session = open_session
+        self._listen = listen
         self._streams = first_number
         self._users = first_number
 
@@ -137,6 +140,8 @@ class TargetLoad:
         record.user = iteration.user
         record.iteration = iteration.number
         record.warmup = iteration.warmup
+        if self._listen is not None:
+            self._listen(recorder)
         return record, recorder, prompt
 
     def _finish(self, record: StreamRecord) -> None:

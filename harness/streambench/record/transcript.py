@@ -18,7 +18,7 @@ from streambench.endings import Ending
 from streambench.errors import ConfigurationError
 from streambench.findings import Finding
 from streambench.record.decoding import open_decoding
-from streambench.record.model import StreamRecord
+from streambench.record.model import StreamRecord, UpstreamExchange
 from streambench.record.recorder import Recorder
 from streambench.record.tap import Setting
 from streambench.transport.arrivals import (
@@ -92,6 +92,8 @@ def write_transcript(
             file.write(_line({"kind": "before", **arrival_to_json(arrival, record.start_ns)}, redact))
         for arrival in transcript.arrivals:
             file.write(_line(arrival_to_json(arrival, record.start_ns), redact))
+        for exchange in record.upstream:
+            file.write(_line({"kind": "upstream", **exchange.to_json(record.start_ns)}, redact))
 
 
 def replay(path: Path, dialect_of: Callable[[str], Dialect]) -> StreamRecord:
@@ -110,7 +112,13 @@ def replay(path: Path, dialect_of: Callable[[str], Dialect]) -> StreamRecord:
         before: list[Arrival] = []
         arrivals: list[Arrival] = []
         for line in lines:
-            (before if line["kind"] == "before" else arrivals).append(arrival_from_json(line, record.start_ns))
+            match line["kind"]:
+                case "before":
+                    before.append(arrival_from_json(line, record.start_ns))
+                case "upstream":
+                    record.upstream.append(UpstreamExchange.from_json(line, record.start_ns))
+                case _:
+                    arrivals.append(arrival_from_json(line, record.start_ns))
         setting = Setting(
             header.get("transport", dialect.transport),
             WireLimits(**header.get("limits", {})),
