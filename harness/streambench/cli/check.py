@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ def _check_transcript(path: str, dialect: str | None, *, as_json: bool) -> ExitC
         say_json(result.to_json())
     else:
         say(describe(result, path), nl=False)
-        say("\n".join(["", *waterfall(record)]))
+        say("\n".join(["", *waterfall(record, columns=shutil.get_terminal_size((100, 40)).columns)]))
         if record.error is not None:
             say(f"\n  {record.error}: {record.error_message}")
     return ExitCode.CONFORMANCE if result.violations else ExitCode.PASSED

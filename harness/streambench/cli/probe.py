@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +22,7 @@ from streambench.printable import printable_lines
 
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
+    from streambench.load.probe import Probed
     from streambench.load.scenario import Scenario
     from streambench.record.model import StreamRecord
 
@@ -37,6 +40,12 @@ REFRESH_S = 0.1
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the scenario.")
 @click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
 @click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep what came, byte by byte; `streambench check FILE` judges it again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines, and nothing else there.")
 def command(
     url: str,
@@ -49,6 +58,7 @@ def command(
     overrides: tuple[str, ...],
     timeout: str,
     wait: int,
+    save: Path | None,
     as_json: bool,
 ) -> int:
     """Send a prompt to URL, or to a bundled scenario's first target, and show the stream as it arrives.
@@ -60,7 +70,7 @@ def command(
       streambench probe quickstart -n 3
     """
     scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, overrides, timeout)
-    streams, interrupted = asyncio.run(_probe(scenario, count, wait_ns=wait, as_json=as_json))
+    streams, interrupted = asyncio.run(_probe(scenario, count, wait_ns=wait, save=save, as_json=as_json))
     return ExitCode.INTERRUPTED if interrupted else exit_code(streams)
 
 
@@ -99,7 +109,12 @@ def _scenario(
                 + ", ".join(bundled_scenarios()),
                 text=url,
             )
-        ignored = {"--dialect": dialect, "--header": headers, "--bearer-env": bearer_env, "--upstream": upstream}
+        ignored: dict[str, object] = {
+            "--dialect": dialect,
+            "--header": headers,
+            "--bearer-env": bearer_env,
+            "--upstream": upstream,
+        }
         given = [name for name, value in ignored.items() if value]
         if given:
             raise click.UsageError(f"{given[0]} is for a URL; the scenario {url} says for itself what it needs")
@@ -131,11 +146,14 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-async def _probe(scenario: Scenario, count: int, *, wait_ns: int, as_json: bool) -> tuple[list[AnalysedStream], bool]:
+async def _probe(
+    scenario: Scenario, count: int, *, wait_ns: int, save: Path | None, as_json: bool
+) -> tuple[list[AnalysedStream], bool]:
     """Stream one after the other; returns what was seen, and whether Ctrl-C ended it."""
     from streambench.analysis.metrics import Settings
     from streambench.analysis.stream import analyse
     from streambench.load.probe import open_probe
+    from streambench.record.transcript import write_transcript
 
     def died(text: str) -> None:
         click.echo(scenario.secrets(f"streambench: {text}"), err=True)
@@ -149,16 +167,31 @@ async def _probe(scenario: Scenario, count: int, *, wait_ns: int, as_json: bool)
     try:
         async with open_probe(scenario, wait_ns=wait_ns, on_death=died) as begin:
             for number in range(count):
-                record, work = begin(number)
+                probed = begin(number)
                 try:
-                    await _watched(work, record, live=not as_json)
+                    await _watched(probed.work, probed.record, live=not as_json)
                 finally:
-                    streams.append(analyse(record, settings))
-                    shown = json_text(record.to_json()) if as_json else printable_lines(describe(streams[-1]))
+                    streams.append(analyse(probed.record, settings))
+                    shown = json_text(probed.record.to_json()) if as_json else _described(streams[-1], probed)
                     click.echo(scenario.secrets(shown), nl=as_json)
+                    if save is not None:
+                        write_transcript(_numbered(save, number), probed.transcript, probed.recorder, scenario.secrets)
     except asyncio.CancelledError:
         return streams, True
     return streams, False
+
+
+def _described(stream: AnalysedStream, probed: Probed) -> str:
+    from streambench.cli.stream_text import describe
+    from streambench.load.fitting import fitting_dialects
+
+    better = fitting_dialects(probed.record, probed.transcript) if stream.violations else []
+    return printable_lines(describe(stream, shutil.get_terminal_size((100, 40)).columns, better))
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """`reply.jsonl` for the first stream, `reply-2.jsonl` for the second."""
+    return path if number == 0 else path.with_stem(f"{path.stem}-{number + 1}")
 
 
 async def _watched(work: Awaitable[None], record: StreamRecord, *, live: bool) -> None:
@@ -172,29 +205,9 @@ async def _watched(work: Awaitable[None], record: StreamRecord, *, live: bool) -
             with Live(auto_refresh=False, transient=True) as display:
                 while not task.done():
                     await asyncio.wait({task}, timeout=REFRESH_S)
-                    display.update(Text("\n".join(waterfall(record))), refresh=True)
+                    display.update(Text("\n".join(waterfall(record, columns=display.console.width))), refresh=True)
         await task
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def describe(stream: AnalysedStream) -> str:
-    """One stream for a terminal: what it was, its waterfall, its verdict, what was wrong with it."""
-    record, figures = stream.record, stream.figures.stream
-    shown = [f"{name} {figures[name]:,.1f} ms" for name in ("ttfb", "ttfc", "gap_max", "e2e") if name in figures]
-    if "cadence" in figures:
-        shown.append(f"{figures['cadence']:,.1f} chunks/s")
-    verdict = f"  {stream.authenticity.verdict}" if stream.authenticity is not None else ""
-    lines = [f"{record.outcome.upper()}{verdict}  {', '.join(shown)}", "", *waterfall(record)]
-    if record.error is not None:
-        lines += ["", f"  {record.error}: {record.error_message}"]
-    for finding in stream.findings:
-        where = "" if finding.event_index is None else f" at event {finding.event_index}"
-        lines += ["", f"  {finding.severity}{where}: {finding.rule}", f"    {finding.message}"]
-        if finding.got is not None:
-            lines.append(f"    came      {finding.got}")
-        if finding.expected:
-            lines.append(f"    expected  {' | '.join(finding.expected)}")
-    return "\n".join(lines) + "\n\n"

@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from streambench.record.model import StreamRecord
 from streambench.units import format_duration
 
+MIN_WIDTH = 16
+BESIDE = 13 + 2 + 28  # the rows' names before the axis, and what is said after it
 LEVELS = " ▁▂▃▄▅▆▇█"
 
 
-def waterfall(record: StreamRecord, width: int = 60) -> list[str]:
+def waterfall(record: StreamRecord, width: int = 60, *, columns: int | None = None) -> list[str]:
     """The lines of `record`'s waterfall on one common time axis of `width` columns, from its start to its end.
+
+    With `columns`, the axis takes what a terminal of so many columns leaves, and is never longer than `width`.
 
     Phases are bars; text is a row of columns whose height says how many characters fell into each slice of time.
     A stream that is still open is drawn up to its newest event.
     """
+    if columns is not None:
+        width = min(width, max(MIN_WIDTH, columns - BESIDE))
     start_ns = record.start_ns
     marks = [record.connected_ns, record.sent_ns, record.headers_ns, record.end_ns, *record.events.at_ns[-1:]]
     span_ns = max((at_ns - start_ns for at_ns in marks if at_ns is not None), default=0)

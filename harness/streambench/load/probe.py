@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.failures import SetupError
@@ -16,19 +17,35 @@ from streambench.load.streams import begin_stream
 from streambench.load.testbed import open_testbed
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.record.transcript import Transcript
 
 _clock = MonotonicClock()
 
-Begin = Callable[[int], tuple[StreamRecord, Awaitable[None]]]
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A stream that begins: its record fills while `work` is awaited, and `transcript` keeps what came."""
+
+    recorder: Recorder
+    transcript: Transcript
+    work: Coroutine[Any, Any, None]
+
+    @property
+    def record(self) -> StreamRecord:
+        """The stream's record."""
+        return self.recorder.record
+
+
+Begin = Callable[[int], Probed]
 
 
 @asynccontextmanager
 async def open_probe(scenario: Scenario, *, wait_ns: int = 0, on_death: OnDeath | None = None) -> AsyncIterator[Begin]:
     """One user of the scenario's first target, connected and set up.
 
-    Yields a function that begins a stream by its number: it returns the record, which fills while the second value is
-    awaited. The target has `wait_ns` to come up; `on_death` is told of a server of the user's own that ends by itself.
-    Raises TargetUnreachable, and ConfigurationError for what only the servers can know.
+    Yields a function that begins a stream by its number. The target has `wait_ns` to come up; `on_death` is told of a
+    server of the user's own that ends by itself. Raises TargetUnreachable, and ConfigurationError for what only the
+    servers can know.
     """
     first = replace(scenario, targets=scenario.targets[:1])
     async with open_testbed(first, wait_ns=wait_ns, on_death=on_death) as testbed:
@@ -40,15 +57,17 @@ async def open_probe(scenario: Scenario, *, wait_ns: int = 0, on_death: OnDeath 
         except SetupError as failure:
             raise TargetUnreachable(f"the setup failed: {failure}") from failure
 
-        def begin(number: int) -> tuple[StreamRecord, Awaitable[None]]:
+        def begin(number: int) -> Probed:
             now_ns = _clock.now_ns()
             prompts = testbed.scenario.prompts
-            record, recorder, prompt = begin_stream(target, prompts, plans, number, now_ns, now_ns, keep_text=True)
-            return record, stream(record, recorder, prompt)
+            _, recorder, prompt = begin_stream(target, prompts, plans, number, now_ns, now_ns, keep_text=True)
+            transcript = Transcript()
+            recorder.tap = transcript
+            return Probed(recorder, transcript, stream(recorder, prompt))
 
-        async def stream(record: StreamRecord, recorder: Recorder, prompt: str) -> None:
+        async def stream(recorder: Recorder, prompt: str) -> None:
             await session.stream(prompt, recorder)
-            await testbed.join(record)
+            await testbed.join(recorder.record)
 
         try:
             yield begin

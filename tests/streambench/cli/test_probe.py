@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,7 @@ def test_a_bundled_scenario_by_its_name() -> None:
         (["quickstrat"], 2, "quickstart"),
         (["quickstart", "-H", "x: y"], 2, "--header"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "-H", "no colon"], 2, "NAME:VALUE"),
+        (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "target.variables.modle=x"], 2, "'model'"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--bearer-env", "NO_SUCH_NAME"], 2, "not set"),
     ],
 )
@@ -111,6 +113,62 @@ def test_headers_and_the_token_are_sent_and_never_shown(server: Server, monkeypa
     headers, _ = server.asked[0]
     assert (headers["authorization"], headers["x-trace"]) == ("Bearer tok-123456", "abc")
     assert "tok-123456" not in done.stdout + done.stderr
+
+
+WHOLE = [
+    chunk(role="assistant", content=""),
+    *(chunk(content=f"word {i} ") for i in range(40)),
+    chunk(content=".").replace(b'"finish_reason": null', b'"finish_reason": "stop"'),
+    b"data: [DONE]\n\n",
+]
+
+
+def test_a_wrong_dialect_is_told_once_and_the_right_one_is_named(server: Server) -> None:
+    server.pieces = WHOLE
+    done = probe(server.url, "-d", "anthropic-messages")
+    assert done.returncode == 3
+    assert "This is not anthropic-messages" in done.stdout
+    assert "--dialect openai-chat" in done.stdout
+    assert done.stdout.count("grammar.unknown-event") == 1
+    assert "more like it" in done.stdout
+    assert len(done.stdout.splitlines()) < 40
+
+
+def test_a_reply_that_fits_nothing_gets_no_advice(server: Server) -> None:
+    server.pieces = [b'data: {"what": 1}\n\n'] * 30
+    done = probe(server.url, "-d", "openai-chat")
+    assert done.returncode == 3
+    assert "This is not" not in done.stdout
+
+
+def test_values_and_fields_go_into_the_request(server: Server) -> None:
+    server.pieces = WHOLE
+    values = ["target.variables.model=gpt-x", "target.extra.temperature=0.5", "target.extra.metadata.user=ada"]
+    options = [option for value in values for option in ("--set", value)]
+    done = probe(server.url, "-d", "openai-chat", *options, "-H", "x-a: 1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    headers, body = server.asked[0]
+    sent = json.loads(body)
+    assert (sent["model"], sent["temperature"], sent["metadata"]) == ("gpt-x", 0.5, {"user": "ada"})
+    assert (sent["stream"], headers["x-a"]) == (True, "1")
+
+
+def test_a_saved_stream_can_be_checked_again(server: Server, tmp_path: Path) -> None:
+    server.pieces = WHOLE
+    done = probe(server.url, "-d", "openai-chat", "--save", str(tmp_path / "reply.jsonl"), "-n", "2")
+    assert done.returncode == 0, done.stdout
+    for name in ("reply.jsonl", "reply-2.jsonl"):
+        assert run_command(["check", str(tmp_path / name)]) == 0
+    assert run_command(["check", str(tmp_path / "reply.jsonl"), "-d", "anthropic-messages"]) == 3
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_a_stream_fits_the_terminal(terminal: Terminal, server: Server, columns: int) -> None:
+    server.pieces = WHOLE[:-1]
+    shown = terminal("probe", server.url, "-d", "openai-chat", columns=columns)
+    assert shown.exit_code == 3
+    drawn = [part for line in shown.lines for part in line.split("\r")]  # the live picture goes back over itself
+    assert [line for line in drawn if len(line) > columns] == []
 
 
 def test_the_waterfall_grows_on_a_terminal(terminal: Terminal, url: str) -> None:

@@ -1,0 +1,71 @@
+"""One stream in words and characters: what it was, its waterfall, and what was wrong with it, each thing once."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from streambench.cli.waterfall import waterfall
+
+if TYPE_CHECKING:
+    from streambench.analysis.stream import AnalysedStream
+    from streambench.findings import Finding
+
+DEFAULT_COLUMNS = 100
+MIN_COLUMNS = 40
+MAX_BETTER = 3
+TOGETHER = "\N{NO-BREAK SPACE}"  # an option and its value stay on one line
+
+
+def describe(stream: AnalysedStream, columns: int = DEFAULT_COLUMNS, better: Sequence[str] = ()) -> str:
+    """One stream for a terminal of so many columns. `better` are dialects that the same bytes fit."""
+    record, figures = stream.record, stream.figures.stream
+    columns = max(columns, MIN_COLUMNS)
+    shown = [f"{name} {figures[name]:,.1f} ms" for name in ("ttfb", "ttfc", "gap_max", "e2e") if name in figures]
+    if "cadence" in figures:
+        shown.append(f"{figures['cadence']:,.1f} chunks/s")
+    verdict = f"  {stream.authenticity.verdict}" if stream.authenticity is not None else ""
+    head = f"{record.outcome.upper()}{verdict}  {', '.join(shown)}".rstrip()
+    lines = [*_wrapped(head, columns, "", "  "), "", *waterfall(record, columns=columns)]
+    if record.error is not None:
+        lines += ["", *_wrapped(f"{record.error}: {record.error_message}", columns)]
+    if better:
+        lines += ["", *_wrapped(_instead(record.dialect, better), columns)]
+    lines += _findings(stream.findings, columns)
+    return "\n".join(lines) + "\n\n"
+
+
+def _instead(dialect: str, better: Sequence[str]) -> str:
+    named = [f"--dialect{TOGETHER}{name}" for name in better[:MAX_BETTER]]
+    return f"This is not {dialect}: the same bytes break nothing with {' or '.join(named)}."
+
+
+def _findings(findings: Sequence[Finding], columns: int) -> Iterator[str]:
+    """The first finding of each rule, and how many more there are like it."""
+    counts = Counter(finding.rule for finding in findings)
+    told: set[str] = set()
+    for finding in findings:
+        if finding.rule in told:
+            continue
+        told.add(finding.rule)
+        where = "" if finding.event_index is None else f" at event {finding.event_index}"
+        more = counts[finding.rule] - 1
+        times = f", and {more} more like it" if more else ""
+        yield ""
+        yield from _wrapped(f"{finding.severity}{where}: {finding.rule}{times}", columns)
+        yield from _wrapped(finding.message, columns, "    ", "    ")
+        if finding.got is not None:
+            came = f"    came      {finding.got}"
+            yield came if len(came) <= columns else f"{came[: columns - 1]}…"
+        if finding.expected:
+            yield from _wrapped(f"expected  {' | '.join(finding.expected)}", columns, "    ", " " * 14)
+
+
+def _wrapped(text: str, columns: int, first: str = "  ", rest: str = "    ") -> list[str]:
+    """Lines of whole words; a word that is longer than a line stays whole, so that it can be copied."""
+    lines = textwrap.wrap(
+        text, columns, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace(TOGETHER, " ") for line in lines] or [first]
