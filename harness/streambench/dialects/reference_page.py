@@ -11,6 +11,7 @@ from streambench.dialects.dialect import Dialect, EventRule, TextMode
 from streambench.dialects.naming import BY_KEY, WIRE_NAMES
 from streambench.dialects.templates import RenderedRequest
 from streambench.located import Located, read_yaml
+from streambench.units import format_duration
 from streambench.wire.framings import FRAMINGS
 
 
@@ -111,6 +112,8 @@ def _requests(dialect: Dialect) -> Iterator[str]:
         what = f"Once a user: {_request_line(request, dialect)}" if _sends(request) or step.is_http else "Once a user:"
         if step.wait_for is not None:
             what += f"{',' if _sends(request) else ''} waits for `{step.wait_for}`"
+        if step.only_after is not None:
+            what += f" where `{step.only_after}` comes within {format_duration(step.within_ns)}"
         if step.capture:
             what += ", keeps " + ", ".join(f"`{path}` as `{{{name}}}`" for name, path in step.capture.items())
         yield from (f"{what}.", "")

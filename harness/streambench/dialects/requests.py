@@ -8,10 +8,11 @@ from typing import Any
 from streambench.dialects.templates import RequestTemplate, SetupStep
 from streambench.located import Located
 from streambench.paths import compile_path
+from streambench.units import parse_duration_ns
 from streambench.wire.framings import FRAMINGS
 
 HTTP_KEYS = ("method", "headers", "json", "body")
-STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "capture")
+STEP_KEYS = (*HTTP_KEYS, "path", "send", "emit", "await", "if", "within", "capture")
 
 
 def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> SetupStep:
@@ -21,11 +22,9 @@ def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> Set
     """
     keys = item.mapping("a setup step", STEP_KEYS)
     capture = _captures(keys.get("capture"))
-    wait_for = keys["await"].string("'await'") if "await" in keys else None
-    if wait_for is not None and wait_for not in events:
-        raise keys["await"].error(f"there is no event {wait_for!r}.", text=wait_for, valid=events)
+    wait_for, only_after = (_event(keys.get(key), key, events) for key in ("await", "if"))
     if "path" in keys:
-        for key in ("send", "emit", "await"):
+        for key in ("send", "emit", "await", "if"):
             if key in keys:
                 raise item.key_error(key, f"{key!r} is for sockets, but 'path' makes this step an HTTP request")
         path = keys["path"].string("'path'")
@@ -41,7 +40,34 @@ def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> Set
     if capture and wait_for is None:
         raise item.error("this step captures from an event, so it needs 'await', the name of the event")
     request = RequestTemplate(send=read_messages(keys.get("send")), emit=read_emit(keys.get("emit")))
-    return SetupStep(request, is_http=False, wait_for=wait_for, capture=capture)
+    within_ns = _within_ns(item, keys)
+    return SetupStep(request, False, wait_for, only_after, within_ns, capture)
+
+
+def _event(node: Located | None, key: str, events: Iterable[str]) -> str | None:
+    if node is None:
+        return None
+    name = node.string(f"{key!r}")
+    if name not in events:
+        raise node.error(f"there is no event {name!r}.", text=name, valid=events)
+    return name
+
+
+def _within_ns(step: Located, keys: Mapping[str, Located]) -> int:
+    """How long a step waits to see whether there is anything to wait for."""
+    if "if" not in keys:
+        if "within" in keys:
+            raise step.key_error("within", "'within' says how long to look for the event of 'if', which is missing")
+        return 0
+    if "await" not in keys or "within" not in keys:
+        missing = "await" if "await" not in keys else "within"
+        raise step.key_error("if", f"'if' needs {missing!r}: {{if: begun, within: 300ms, await: ended}}")
+    node = keys["within"]
+    text = node.string("'within'")
+    try:
+        return parse_duration_ns(text)
+    except ValueError as error:
+        raise node.error(f"'within': {error}", text=text) from None
 
 
 def read_http_request(

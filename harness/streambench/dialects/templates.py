@@ -96,13 +96,17 @@ class SetupStep:
     but waiting.
 
     On a socket `wait_for` is the dialect's event that ends the step (the `await` of the file); None goes on at once.
-    `capture` maps variables to the path of their value, in the JSON response or in the awaited event's data.
+    With `only_after` it is waited for only where that event comes within `within_ns`, such as a greeting that not
+    every service has. `capture` maps variables to the path of their value, in the JSON response or in the awaited
+    event's data.
     `is_http` says whether it is a request beside the stream's own transport.
     """
 
     request: RequestTemplate
     is_http: bool
     wait_for: str | None = None
+    only_after: str | None = None
+    within_ns: int = 0
     capture: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, variables: Mapping[str, str]) -> RenderedRequest:

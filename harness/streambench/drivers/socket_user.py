@@ -7,6 +7,7 @@ of the old reply; so it is closed, and the next prompt finds a new one, set up a
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,13 +52,18 @@ class Inbox:
         self._reader.take_findings()
         self._changed.set()
 
-    async def pick(self, wanted: Callable[[WireMessage], bool]) -> WireMessage:
-        """The first message that `wanted` says yes to; it is asked once for each. Raises SetupError at a loss."""
+    async def pick(self, wanted: Callable[[WireMessage], bool], *, drop_earlier: bool = False) -> WireMessage:
+        """The first message that `wanted` says yes to; it is asked once for each. Raises SetupError at a loss.
+
+        `drop_earlier`: those before it are of no interest to later steps either.
+        """
         looked_at = 0
         while True:
             for i in range(looked_at, len(self._messages)):
                 if wanted(self._messages[i]):
-                    return self._messages.pop(i)
+                    message = self._messages[i]
+                    del self._messages[0 if drop_earlier else i : i + 1]
+                    return message
             looked_at = len(self._messages)
             loss = self._reader.loss
             if loss is not None:
@@ -184,17 +190,24 @@ class SocketUser:
         dialect = self._spec.dialect
         data: Any = None
 
-        def is_awaited(message: WireMessage) -> bool:
+        def is_awaited(message: WireMessage, awaited: str | None = step.wait_for) -> bool:
             nonlocal data
             name, data = dialect.identify(message)
-            if name == step.wait_for:
+            if name == awaited:
                 return True
             rule = dialect.events.get(name)
             if rule is not None and rule.interrupts:
                 said = rule.error(data) if rule.error is not None else data
-                raise SetupError(ErrorClass.SETUP, f"instead of {step.wait_for!r} came {name!r}: {str(said)[:200]}")
+                raise SetupError(ErrorClass.SETUP, f"instead of {awaited!r} came {name!r}: {str(said)[:200]}")
             return False
 
+        if step.only_after is not None:
+            begins = functools.partial(is_awaited, awaited=step.only_after)
+            try:
+                async with asyncio.timeout(step.within_ns / NS_PER_S):
+                    await inbox.pick(begins, drop_earlier=True)
+            except TimeoutError:
+                return
         wait_ns = self._spec.endpoint.timeouts.first_chunk_ns
         try:
             async with asyncio.timeout(wait_ns / NS_PER_S):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from streambench.dialects.requests import STEP_KEYS
+from streambench.load.kinds import Duration
 from streambench.load.phases import phase_schema
 from streambench.load.scenario import SECTION
 from streambench.load.targets import SECTION as TARGET_SECTION
@@ -32,15 +33,18 @@ def _setup_step() -> dict[str, Any]:
         "body": text,
         "emit": {"type": "array", "minItems": 1, "prefixItems": [text]},
         "await": text,
+        "if": text,
+        "within": Duration().schema(),
         "capture": texts,
     }
-    on_sockets = {"not": {"anyOf": [{"required": [key]} for key in ("send", "emit", "await")]}}
+    on_sockets = {"not": {"anyOf": [{"required": [key]} for key in ("send", "emit", "await", "if")]}}
     return {
         "type": "object",
         "additionalProperties": False,
         "properties": {key: known.get(key, {}) for key in STEP_KEYS},
         "anyOf": [{"required": [key]} for key in ("path", "send", "emit", "await")],
         "not": {"required": ["json", "body"]},
+        "dependentRequired": {"if": ["await", "within"], "within": ["if"]},
         "if": {"required": ["path"]},
         "then": on_sockets,
     }

@@ -215,6 +215,22 @@ def test_a_mistake_is_located(old: str, new: str, line: int, column: int, reason
     assert error.suggestion == suggestion
 
 
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("{if: start, await: stop}", "'if' needs 'within'"),
+        ("{if: start, within: 1s, send: [a]}", "'if' needs 'await'"),
+        ("{within: 1s, await: stop}", "of 'if', which is missing"),
+        ("{if: begin, within: 1s, await: stop}", "there is no event 'begin'"),
+        ("{if: start, within: soon, await: stop}", "'within': "),
+        ("{if: start, within: 1s, await: stop, path: /x}", "is for sockets"),
+    ],
+)
+def test_a_step_that_may_have_nothing_to_wait_for(step: str, reason: str) -> None:
+    text = HEAD.replace("transport: sse", f"transport: websocket\nsetup: [{step}]")
+    assert reason in failure(text).reason
+
+
 def test_the_message_can_be_clicked_and_names_the_remedy() -> None:
     error = failure(HEAD.replace("start delta* stop", "start dleta* stop"))
     assert str(error) == (
