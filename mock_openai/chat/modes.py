@@ -57,6 +57,24 @@ async def sentence(upstream: Pieces) -> Text:
         yield held
 
 
+def holding(words: int) -> Callable[[Pieces], Text]:
+    """Forward, but only so many words at a time."""
+
+    async def hold(upstream: Pieces) -> Text:
+        held = ""
+        async for piece in upstream:
+            held += piece
+            there = _WORDS.findall(held)
+            while len(there) >= words:
+                yield "".join(there[:words])
+                del there[:words]
+            held = "".join(there)
+        if held:
+            yield held
+
+    return hold
+
+
 async def blocking_typed(upstream: Pieces) -> Text:
     """The whole reply, cut at its spaces: each word with the space after it, and a pause after each, the last too."""
     words = "".join([piece async for piece in upstream]).split(" ")
@@ -89,6 +107,7 @@ MODES: dict[str, Mode] = {
     "paced": Mode(paced),
     "rapid": Mode(rapid, marks_last=True),
     "sentence": Mode(sentence),
+    **{f"hold-{words}": Mode(holding(words)) for words in (2, 3, 5, 10)},
     "blocking-typed": Mode(blocking_typed, blocking=True),
     "blocking-at-once": Mode(blocking_at_once, blocking=True, marks_last=True),
 }

@@ -29,7 +29,10 @@ SEED = Field("seed", Integer(0, MAX_SEED), "its own seed, for requests without a
 TOKENS = Field("tokens", Integer(0, MAX_TOKENS), "length of a reply", 80)
 OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS)
 
-MODES = ("real", "paced", "rapid", "sentence", "blocking-typed", "blocking-at-once")
+MODES = (
+    *("real", "paced", "rapid", "sentence", "hold-2", "hold-3", "hold-5", "hold-10"),
+    *("blocking-typed", "blocking-at-once"),
+)
 STREAMING = Field("streaming", Scalar(MODES), ", ".join(f"`{mode}`" for mode in MODES), "real")
 DB = Field("db", Scalar(), "its SQLite file, or `:memory:`", ":memory:")
 USERS: Field[Any] = Field("users", ScalarMap("the token of"), "more users: a mapping from name to token", None)

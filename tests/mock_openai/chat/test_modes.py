@@ -24,7 +24,7 @@ async def several(pieces: list[str]) -> AsyncIterator[str]:
 
 @settings(deadline=None)
 @given(PIECES)
-@pytest.mark.parametrize("mode", ["real", "rapid", "sentence", "blocking-typed"])
+@pytest.mark.parametrize("mode", ["real", "rapid", "sentence", "hold-2", "hold-5", "blocking-typed"])
 async def test_a_mode_keeps_the_text(mode: str, pieces: list[str]) -> None:
     assert "".join([piece async for piece in modes.MODES[mode].pieces(several(pieces))]) == "".join(pieces)
 
@@ -54,6 +54,15 @@ async def test_a_pause_follows_every_word_that_is_typed_the_last_included(monkey
     async for piece in modes.blocking_typed(several(["one t", "wo "])):
         log.append(piece)
     assert log == ["one ", 0.05, "two ", 0.05, "", 0.05]
+
+
+async def test_so_many_words_leave_at_a_time() -> None:
+    pieces = [" one", " two three", " four", " five"]
+    assert [piece async for piece in modes.MODES["hold-2"].pieces(several(pieces))] == [
+        " one two",
+        " three four",
+        " five",
+    ]
 
 
 async def test_paced_types_word_by_word() -> None:
