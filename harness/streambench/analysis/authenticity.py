@@ -327,10 +327,10 @@ def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
     typed = not seen.steady and seen.slope is not None and seen.slope > SLOPE_LIKE_UPSTREAM[1]
     if typed and seen.granularity >= GRANULARITY_FINE:
         return Verdict.PACED, None
-    if seen.granularity < GRANULARITY_FINE or (seen.held is not None and seen.held >= HELD_SHARE):
+    if seen.granularity < GRANULARITY_FINE if seen.held is None else seen.held >= HELD_SHARE:
         return Verdict.BATCHED, None
-    if seen.held is None and seen.granularity < MERGED:
-        return Verdict.UNKNOWN, Why.TOO_FAST
+    if seen.granularity < (MERGED if seen.held is None else GRANULARITY_FINE):
+        return Verdict.UNKNOWN, Why.TOO_FAST  # gathered, but not in the upstream's rhythm: so by a busy machine
     if seen.steady or seen.overlap >= OVERLAP_FULL:
         return Verdict.FORWARDED, None
     if seen.slope is not None and seen.slope >= SLOPE_LIKE_UPSTREAM[0]:

@@ -47,6 +47,8 @@ TARGET_VALUES: dict[str, str] = {
 }
 GATE_VERDICTS = (Verdict.FORWARDED, Verdict.BATCHED, Verdict.BUFFERED, Verdict.PACED, Verdict.MIXED)
 STATISTICS = ("mean", "min", "max")
+# What others call a metric.
+ALIASES = {"ttft": "ttfc", "itl": "gap", "tpot": "gap", "inter_token_latency": "gap", "latency": "e2e"}
 
 _GATE = re.compile(
     r"\s*(?:(?P<target>[^:<>=!]+?)\s*:\s*)?(?P<metric>[A-Za-z_0-9.]+)\s*(?P<op><=|>=|==|!=|<|>)\s*"
@@ -166,7 +168,8 @@ def _of_target_value(text: str, target: str | None, metric: str, op: str) -> Gat
 
 
 def _of_distribution(text: str, target: str | None, metric_text: str, op: str, at: int) -> Gate:
-    name, _, statistic = metric_text.partition(".")
+    typed, _, statistic = metric_text.partition(".")
+    name = ALIASES.get(typed, typed)
     whole = [value for value in TARGET_VALUES if value.partition(".")[0] == name]
     if whole:
         raise GateError(
@@ -212,6 +215,10 @@ def _limit(gate: Gate, text: str, at: int) -> float | str:
                 limit = parse_duration_ns(text) / NS_PER_MS
             case "ratio":
                 limit = parse_ratio(text)
+                if limit > 1:
+                    percent = text.strip().rstrip("%").strip()
+                    asked = "" if "%" in text or float(percent) > 100 else f": did you mean {percent}%?"
+                    raise ValueError(f"{text!r} is {limit:.0%}, and a ratio is at most 100%{asked}")
             case "per s":
                 limit = parse_rate_per_s(text) if "/" in text else float(text)
             case _:
@@ -371,12 +378,14 @@ def _with_confidence(
 
 
 def implied_gates(gates: Sequence[Gate], targets: Sequence[str]) -> list[Gate]:
-    """What nobody has to write: the protocol is kept, and at least one stream is completed."""
+    """What nobody has to write: the protocol is kept, no stream fails, and at least one is completed."""
     out: list[Gate] = []
     for target in targets:
         metrics = {gate.metric for gate in gates if gate.target in (None, target)}
         if not metrics & set(VIOLATIONS):
             out.append(Gate("violations == 0", target, "violations", None, "==", 0.0, "count", implied=True))
+        if not metrics & {"error_rate", "streams.failed"}:
+            out.append(Gate("error_rate == 0", target, "error_rate", None, "==", 0.0, "ratio", implied=True))
         if not metrics & {"error_rate", "streams.completed", "streams.failed"}:
             out.append(
                 Gate("streams.completed > 0", target, "streams.completed", None, ">", 0.0, "count", implied=True)

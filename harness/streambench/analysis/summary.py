@@ -132,16 +132,14 @@ class Summary:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The run's exit code, the worst of what it calls for."""
-        codes = [ExitCode.PASSED]
+        """The run's exit code: not reached, then not valid, then what failed, then what could not be decided."""
         if any(target.unreachable for target in self.targets.values()):
-            codes.append(ExitCode.UNREACHABLE)
-        if not self.generator["valid"] or any(gate.result is Result.INCONCLUSIVE for gate in self.gates):
-            codes.append(ExitCode.INVALID)
-        if self.lost_workers:
-            codes.append(ExitCode.INVALID)
-        codes += [gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED]
-        return ExitCode.worst(codes)
+            return ExitCode.UNREACHABLE
+        if not self.generator["valid"] or self.lost_workers:
+            return ExitCode.INVALID
+        failed = ExitCode.worst(gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED)
+        undecided = any(gate.result is Result.INCONCLUSIVE for gate in self.gates)
+        return ExitCode.INVALID if undecided and failed is ExitCode.PASSED else failed
 
     @property
     def lost_workers(self) -> list[str]:

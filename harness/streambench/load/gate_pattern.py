@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from streambench.analysis.gates import GATE_VERDICTS, OPERATORS, ORDERINGS, STATISTICS, TARGET_VALUES
+from streambench.analysis.gates import ALIASES, GATE_VERDICTS, OPERATORS, ORDERINGS, STATISTICS, TARGET_VALUES
 from streambench.analysis.metrics import METRICS
 from streambench.load.kinds import DURATION_PATTERN
 
@@ -13,9 +13,12 @@ _TARGET = r"\s*([^:<>=!]+\s*:\s*)?"
 _SIGNED = r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?"
 _QUANTILE = r"p([1-9]\d?(\.\d+)?|0[1-9](\.\d+)?|00?\.\d*[1-9]\d*)"
 _CONFIDENCE = r"(\s*,?\s*confidence:?\s+[5-9]\d(\.\d+)?\s*%)?"
+# At most 1, or 100%: `error_rate < 5` is not what it says.
+_RATIO = r"[-+]?(0*\.\d+|0+(\.\d*)?|1(\.0*)?|\d+(\.\d*)?[eE]-\d{1,2})"
+_PERCENT = r"[-+]?(0*\d{1,2}(\.\d*)?|0*100(\.0*)?|\.\d+)([eE]-\d{1,2})?"
 _LIMITS = {
     "ms": DURATION_PATTERN,
-    "ratio": rf"{_SIGNED}\s*%?",
+    "ratio": rf"({_RATIO}|{_PERCENT}\s*%)",
     "per s": rf"{_SIGNED}(\s*/\s*(s|m|min|h))?",
 }
 
@@ -27,7 +30,8 @@ def gate_pattern() -> str:
         names = _any_of(name for name, its_unit in TARGET_VALUES.items() if its_unit == unit)
         forms.append(rf"{names}\s*{_any_of(OPERATORS)}\s*{_LIMITS.get(unit, _SIGNED)}")
     for unit in sorted({metric.unit for metric in METRICS.values()}):
-        names = _any_of(name for name, metric in METRICS.items() if metric.unit == unit)
+        named = {**METRICS, **{alias: METRICS[name] for alias, name in ALIASES.items()}}
+        names = _any_of(name for name, metric in named.items() if metric.unit == unit)
         limit = _LIMITS.get(unit, _SIGNED)
         forms.append(rf"{names}\.({_QUANTILE}|{_any_of(STATISTICS)})\s*{_any_of(OPERATORS)}\s*{limit}")
         forms.append(rf"{names}\.{_QUANTILE}\s*{_any_of(ORDERINGS)}\s*{limit}{_CONFIDENCE}")

@@ -265,7 +265,9 @@ def metric_heading(name: str) -> str:
 
 
 def _first_example(target: TargetSummary) -> str:
-    return next(iter(target.error_examples.values()), "no reason was given").rstrip(".")
+    """The reason of the most frequent error."""
+    most = next(iter(target.errors), "")
+    return (target.error_examples.get(most) or "no reason was given").rstrip(".")
 
 
 def _reasons(summary: Summary) -> list[str]:

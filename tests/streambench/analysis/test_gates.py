@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -326,16 +327,19 @@ def test_what_a_miss_means(text: str, code: ExitCode) -> None:
 @pytest.mark.parametrize(
     ("written", "implied"),
     [
-        ([], {"violations == 0", "streams.completed > 0"}),
-        (["ttfc.p95 < 1s"], {"violations == 0", "streams.completed > 0"}),
-        (["violations < 5"], {"streams.completed > 0"}),
-        (["violations.grammar == 0"], {"streams.completed > 0"}),
+        ([], {"violations == 0", "error_rate == 0", "streams.completed > 0"}),
+        (["ttfc.p95 < 1s"], {"violations == 0", "error_rate == 0", "streams.completed > 0"}),
+        (["violations < 5"], {"error_rate == 0", "streams.completed > 0"}),
+        (["violations.grammar == 0"], {"error_rate == 0", "streams.completed > 0"}),
         (["error_rate < 1%"], {"violations == 0"}),
-        (["streams.completed > 10"], {"violations == 0"}),
+        (["streams.completed > 10"], {"violations == 0", "error_rate == 0"}),
         (["streams.failed < 10"], {"violations == 0"}),
         # Nothing of this says that a reply has to come.
-        (["streams.dropped == 0"], {"violations == 0", "streams.completed > 0"}),
-        (["streams.started > 3", "streams.censored == 0"], {"violations == 0", "streams.completed > 0"}),
+        (["streams.dropped == 0"], {"violations == 0", "error_rate == 0", "streams.completed > 0"}),
+        (
+            ["streams.started > 3", "streams.censored == 0"],
+            {"violations == 0", "error_rate == 0", "streams.completed > 0"},
+        ),
     ],
 )
 def test_the_protocol_is_kept_and_a_reply_comes_whoever_says_so(written: list[str], implied: set[str]) -> None:
@@ -349,6 +353,7 @@ def test_a_gate_for_one_target_says_nothing_of_the_others() -> None:
     gates = [parse_gate("real: violations < 5", BOTH), parse_gate("real: error_rate < 1%", BOTH)]
     assert {(gate.target, gate.metric) for gate in implied_gates(gates, list(BOTH))} == {
         ("paced", "violations"),
+        ("paced", "error_rate"),
         ("paced", "streams.completed"),
     }
 
@@ -366,3 +371,24 @@ def test_the_json_of_a_result() -> None:
         "result": "passed",
     }
     assert decide("ttfc.p95 < 1s", seen([1.0])).to_json()["reason"]
+
+
+# What people type
+
+
+@pytest.mark.parametrize(
+    ("typed", "metric"),
+    [("ttft", "ttfc"), ("itl", "gap"), ("tpot", "gap"), ("inter_token_latency", "gap"), ("latency", "e2e")],
+)
+def test_metrics_are_known_by_the_names_that_others_give_them(typed: str, metric: str) -> None:
+    gate = parse_gate(f"{typed}.p95 < 1s", ONE_SIDED)
+    assert (gate.metric, gate.expr) == (metric, f"{typed}.p95 < 1s")
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [("error_rate < 5", "did you mean 5%?"), ("qoe.p50 > 90", "did you mean 90%?"), ("error_rate < 150%", "100%")],
+)
+def test_a_ratio_beyond_one_is_refused(text: str, remedy: str) -> None:
+    with pytest.raises(GateError, match=re.escape(remedy)):
+        parse_gate(text, ONE_SIDED)

@@ -50,7 +50,7 @@ def test_a_good_run_passes(good: Good, make_run: MakeRun) -> None:
         ([], True, True, False, 3, "failed"),
         (["ttfc.p50 < 1ms"], True, True, False, 3, "failed"),
         (["ttfc.p99 < 1s"], False, True, False, 4, "inconclusive"),
-        (["ttfc.p99 < 1s"], True, True, False, 4, "inconclusive"),
+        (["ttfc.p99 < 1s"], True, True, False, 3, "failed"),
         ([], False, False, False, 4, "invalid"),
         (["ttfc.p50 < 1ms"], True, False, False, 4, "invalid"),
         ([], False, False, True, 5, "failed"),
@@ -104,7 +104,22 @@ def test_a_run_in_which_nothing_completes_does_not_pass(
     for gates in ([], ["streams.dropped == 0"], ["ttfc.p95 < 1s"], ["error_rate < 1%"]):
         summary = summarize(make_run([failed_with("http_500")] * 3, gates=gates))
         assert summary.exit_code in (ExitCode.PERFORMANCE, ExitCode.INVALID), gates
-    assert summarize(make_run([])).exit_code is ExitCode.INVALID
+    assert summarize(make_run([])).exit_code is ExitCode.PERFORMANCE
+
+
+def test_a_decided_failure_is_no_open_question(make_run: MakeRun, failed_with: Callable[[str], StreamRecord]) -> None:
+    """Every request was refused: that no stream has a first text either is not the news."""
+    summary = summarize(make_run([failed_with("http_422")] * 5, gates=["ttfc.p95 < 1s"]))
+    assert (summary.exit_code, summary.verdict) == (ExitCode.PERFORMANCE, "failed")
+
+
+def test_half_of_the_streams_failed_and_nobody_wrote_a_gate(
+    good: Good, make_run: MakeRun, failed_with: Callable[[str], StreamRecord]
+) -> None:
+    records = [*good(5), *(failed_with("http_429") for _ in range(5))]
+    summary = summarize(make_run(records))
+    assert (summary.exit_code, summary.verdict) == (ExitCode.PERFORMANCE, "failed")
+    assert summarize(make_run(records, gates=["error_rate < 60%"])).exit_code is ExitCode.PASSED
 
 
 def test_the_warm_up_is_not_judged(good: Good, make_run: MakeRun, make_record: MakeRecord) -> None:

@@ -146,8 +146,8 @@ def test_a_missing_end_is_told_once_with_its_place(
 def test_every_gate_that_is_counted_is_shown(of_kind: Callable[[str], Summary]) -> None:
     summary = of_kind("one stream")
     text = click.unstyle(describe_run(summary, {}, brief=False))
-    assert "all 2 gates passed" in text
-    assert text.count("(always)") == 2
+    assert "all 3 gates passed" in text
+    assert text.count("(always)") == 3
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
