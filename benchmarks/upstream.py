@@ -168,7 +168,8 @@ class Server:
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_mock/{path}", data=data, method=method)
+        url, headers = f"http://127.0.0.1:{self.port}/_mock/{path}", {"content-type": "application/json"}
+        request = urllib.request.Request(url, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -228,7 +229,7 @@ def read_streams(server: Server, body: Any, streams: int, spread_s: float) -> tu
     Returns the seconds from the first request to the last byte, the server's CPU seconds, and the bytes.
     """
     payload = json.dumps(body).encode()
-    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\n"
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request += b"Content-Length: %d\r\n\r\n%b" % (len(payload), payload)
     poll = selectors.DefaultSelector()
     connections = []

@@ -15,14 +15,17 @@ from pathlib import Path
 from aiohttp import web
 
 from mock_openai.chat.options import add_options, as_arguments
+from mock_openai.hosts import KnownHosts
 from mock_openai.lifetime import stopped_or_orphaned
 from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
 from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILE_NAMES
 from mock_openai.upstream.quotas import Limits
+from mock_openai.upstream.service import MAX_BYTES_IN_FLIGHT
 from mock_openai.upstream.traces import load_traces
 
 SHUTDOWN_S = 0.5
+IDLE_S = 60.0  # a connection without a whole request is closed then
 MAX_WINDOW_S = 3600.0
 NS_PER_S = 1_000_000_000
 PR_SET_PDEATHSIG = 1
@@ -65,6 +68,13 @@ def parser() -> argparse.ArgumentParser:
         help="one more model that is known, * for any (repeatable)",
     )
     out.add_argument("--admin-token", help="admin routes ask for this token, and answer beyond loopback")
+    out.add_argument(
+        "--max-memory",
+        type=_count,
+        default=MAX_BYTES_IN_FLIGHT >> 20,
+        metavar="MIB",
+        help="for replies that are not over; clients that do not read make room (default: %(default)d)",
+    )
     limits = out.add_argument_group("rate limits of each key")
     limits.add_argument("--limit-requests", type=_count, metavar="N", help="so many requests in each window")
     limits.add_argument("--limit-tokens", type=_count, metavar="N", help="so many tokens in each window")
@@ -122,6 +132,8 @@ def _settings(options: argparse.Namespace) -> UpstreamSettings:
         frozenset(options.model),
         options.record,
         options.traces,
+        KnownHosts(options.host, options.allow_host),
+        options.max_memory << 20,
     )
 
 
@@ -132,7 +144,9 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=IDLE_S
+    )
     await runner.setup()
     listener = Listener(runner, options.host, options.port)
     try:

@@ -17,6 +17,7 @@ from mock_openai.chat.options import add_options, settings_of
 from mock_openai.chat.store import StoreError
 from mock_openai.lifetime import stopped_or_orphaned
 
+IDLE_S = 60.0  # a connection without a whole request is closed then
 SHUTDOWN_S = 0.5  # what is still streaming then is cut off
 
 
@@ -67,7 +68,9 @@ async def serve(options: argparse.Namespace) -> int:
     except (ValueError, StoreError) as problem:
         print(f"mock_openai.chat: {problem}", file=sys.stderr)
         return 2
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=IDLE_S
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port, backlog=4096).start()

@@ -13,6 +13,7 @@ from aiohttp import web
 MAX_MESSAGE_CHARACTERS = 4000
 MAX_BODY_BYTES = 64 << 10
 HISTORY_MESSAGES = 10
+BODY_S = 30.0  # a body that has not come by then is not waited for
 UNREAD_S = 30.0  # a client that has not read for so long is taken for gone
 
 T = TypeVar("T")
@@ -113,17 +114,24 @@ def parse_object(raw: str | bytes) -> dict[str, Any] | str:
 
 
 def is_text(data: Any) -> bool:
-    """Whether parsed JSON can be stored and sent: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    """Whether what a client sent can be stored and sent on as JSON.
+
+    JSON can spell half a surrogate pair, UTF-8 cannot; and Socket.IO brings bytes, which JSON has not.
+    """
     try:
         json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         return False
     return True
 
 
 async def read_object(request: web.Request) -> dict[str, Any] | web.Response:
     """The JSON object of a request's body, or the refusal to answer with."""
-    data = parse_object(await request.read())
+    try:
+        async with asyncio.timeout(BODY_S):
+            data = parse_object(await request.read())
+    except TimeoutError:
+        return error(408, "The body did not come.")
     return error(400, f"The body is {data}.") if isinstance(data, str) else data
 
 

@@ -57,8 +57,16 @@ class Admin:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Refuse strangers on admin routes."""
-        if request.path.startswith("/_mock/") and not self._allowed(request):
-            return admin_error(403, "admin routes answer on loopback, or with the token of --admin-token as a bearer")
+        if request.path.startswith("/_mock/"):
+            if not self._allowed(request):
+                return admin_error(
+                    403, "admin routes answer on loopback, or with the token of --admin-token as a bearer"
+                )
+            if _from_a_page(request):
+                return admin_error(403, "admin routes are not for pages in a browser")
+            if request.method == "POST" and request.content_type != "application/json":
+                # A form of any page could post everything else without being asked.
+                return admin_error(415, "send JSON with `Content-Type: application/json`")
         return await handler(request)
 
     def _allowed(self, request: web.Request) -> bool:
@@ -163,6 +171,11 @@ class Admin:
         return web.json_response(
             {"traces": [{"name": name, "chunks": len(trace.chunks)} for name, trace in sorted(traces.items())]}
         )
+
+
+def _from_a_page(request: web.Request) -> bool:
+    """Whether a browser sent it on behalf of a page; what somebody types into the address bar is theirs."""
+    return "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none"
 
 
 def _line(value: Any) -> bytes:

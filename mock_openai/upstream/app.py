@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mock_openai.hosts import KnownHosts
 from mock_openai.upstream import gemini, models
 from mock_openai.upstream.admin import Admin
 from mock_openai.upstream.chat_completions import ChatCompletions
@@ -28,12 +29,13 @@ from mock_openai.upstream.profiles import DEFAULT_PROFILE, Trace, profile_from
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.recording import Recorder
 from mock_openai.upstream.responses import Responses
-from mock_openai.upstream.service import Service
+from mock_openai.upstream.service import MAX_BYTES_IN_FLIGHT, Service
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 << 20
 DEFAULT_TOKENS = 80
+WRONG_HOST = "This server has another name: it answers on loopback, and to names of --allow-host."
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,7 +47,8 @@ class UpstreamSettings:
     `profile`: a name, or a JSON object with parameters. `api_key`: the only key that is let in; None lets everybody
     in. `limits`: rate limits of each key. `traces`: recorded streams by name. `models`: further names that are known,
     `*` for any. `record`: the URL of a real service to pass everything on to, and `traces_folder` where its replies are
-    kept.
+    kept. `hosts`: the names that requests may be for. `max_bytes_in_flight`: of replies that are composed and not yet
+    over.
     """
 
     profile: str = DEFAULT_PROFILE
@@ -58,6 +61,8 @@ class UpstreamSettings:
     models: frozenset[str] = frozenset()
     record: str | None = None
     traces_folder: Path | None = None
+    hosts: KnownHosts = field(default_factory=lambda: KnownHosts("127.0.0.1"))
+    max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
@@ -75,12 +80,14 @@ def create_app(settings: UpstreamSettings) -> web.Application:
     """The application. Raises ValueError for a profile that is not valid."""
     profile = profile_from(_name_or_object(settings.profile), settings.traces)
     plans = Plans(Plan(None, profile, settings.seed, settings.tokens), settings.traces)
-    service = Service(plans, Journal(), limits=settings.limits)
+    service = Service(plans, Journal(), limits=settings.limits, max_bytes_in_flight=settings.max_bytes_in_flight)
     admin = Admin(plans, service.journal, service.metrics, settings.admin_token)
 
     @web.middleware
     async def real_service_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            if request.headers.get("host") not in settings.hosts:
+                raise Refusal(WRONG_HOST, status=421)
             if not request.path.startswith("/_mock/"):
                 _check_key(request, settings.api_key)
             return await handler(request)

@@ -33,8 +33,10 @@ from mock_openai.upstream.stream import Ending, Frame, Script
 from mock_openai.upstream.writer import Player
 
 MAX_REQUEST_KEPT_BYTES = 64 * 1024
-MAX_BYTES_IN_FLIGHT = 1 << 30
-"""Of replies that are composed and not yet written; beyond it requests are refused as by an overloaded service."""
+BODY_S = 30.0
+"""A request whose body has not come by then is refused."""
+LARGE_TOKENS = 4_000
+"""Longer replies are composed in another thread: all streams would wait for them."""
 FIN_PATIENCE_S = 1.0
 PADDING = string.ascii_letters + string.digits
 
@@ -47,7 +49,11 @@ def route_handler(service: Service, api: Api) -> Callable[[web.Request], Any]:
 async def _answer(service: Service, api: Api, request: web.Request) -> web.StreamResponse:
     """Serve one request of a route."""
     arrived_ns = time.monotonic_ns()
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(BODY_S):
+            raw = await request.read()
+    except TimeoutError:
+        return api.refuse(refusal_of(408))
     try:
         body = parse_json(raw)
         ask = api.read(request, body)
@@ -100,6 +106,7 @@ class Answer:
         )
         self.limits_headers: Mapping[str, str] = {}
         self.content_type: str | None = None  # a fault's, instead of the protocol's
+        self._player: Player | None = None
         self._shift_ns = 0  # of the whole reply, by faults that delay it
         # The client has left, and the entry is closed by the player that goes on.
         self.unheard = False
@@ -165,10 +172,17 @@ class Answer:
             pool.free()
 
     async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
-        await self.service.turns.take()
-        if self.service.bytes_in_flight > MAX_BYTES_IN_FLIGHT:
+        service, active = self.service, pool.active if pool else 1
+        await service.turns.take()
+        if not service.has_room():
             return self.refuse(refusal_of(503), "overloaded")
-        script, speaker = self.prepare(shift_ns, pool.active if pool else 1)
+        if self.plan.size > LARGE_TOKENS:
+            loop = asyncio.get_running_loop()
+            script, speaker = await loop.run_in_executor(service.aside, self.prepare, shift_ns, active)
+        else:
+            script, speaker = self.prepare(shift_ns, active)
+        self._bytes = sum(len(write.data) for write in script.writes)
+        service.bytes_in_flight += self._bytes
         if self.ask.stream:
             return await self.play(script, speaker.content_type)
         # A reply in one piece has its headers when it is ready.
@@ -211,10 +225,7 @@ class Answer:
             self.length = len(body)
             frames = [Frame(exchange.last_ns, body, 1, len(reply.text))]
         where = plan.draw(self.key, self.attempt, "places")
-        script = damaged(frames, self.faults, speaker, where, reply.text)
-        self._bytes = sum(len(write.data) for write in script.writes)
-        self.service.bytes_in_flight += self._bytes
-        return script, speaker
+        return damaged(frames, self.faults, speaker, where, reply.text), speaker
 
     async def play(self, script: Script, content_type: str, length: int | None = None) -> web.StreamResponse:
         """Send headers, then the script. `length`: of the body where it is known, else the body is chunked."""
@@ -234,7 +245,7 @@ class Answer:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        player = Player(transport, script, entry, entry.arrived_ns, self.close, chunked=chunked)
+        player = self._player = Player(transport, script, entry, entry.arrived_ns, self.close, chunked=chunked)
         self.service.pacer.start(player.first_ns, player.step)
         try:
             await player.done
@@ -274,6 +285,16 @@ class Answer:
     def transport(self) -> asyncio.Transport | None:
         """The client's connection; None once it is gone."""
         return self.request.transport
+
+    @property
+    def stalled_ns(self) -> int | None:
+        """Since when the client has not read although much is waiting for it; None while it reads."""
+        return None if self._player is None else self._player.stalled_ns
+
+    def give_up(self) -> None:
+        """Cut a client that does not read."""
+        if self._player is not None:
+            self._player.give_up()
 
     def shut_down(self) -> None:
         """End at once: the server goes away."""

@@ -56,6 +56,11 @@ class Plan:
     attempts: tuple[Plan, ...] = ()
 
     @property
+    def size(self) -> int:
+        """Roughly how many tokens a reply has."""
+        return self.tokens if self.text is None else len(self.text) // 4
+
+    @property
     def weight(self) -> int:
         """Roughly how many bytes of memory it takes."""
         own = 1000 + 4 * len(self.text or "") + sum(4 * len(call.arguments or "") for call in self.tool_calls)

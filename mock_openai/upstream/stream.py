@@ -100,19 +100,47 @@ def joined(frames: Iterable[Frame]) -> list[Write]:
     Content never shares a write with other frames, so that a content write's time is that of text alone.
     """
     writes: list[Write] = []
-    before: Frame | None = None
+    together: list[Frame] = []
     for frame in frames:
-        same = before is not None and before.due_ns == frame.due_ns and (before.number > 0) == (frame.number > 0)
-        if same and not frame.apart:
-            last = writes[-1]
-            last.data += frame.data
-            last.offset = last.offset if frame.offset is None else frame.offset
-            last.notes += frame.notes
-            last.text += frame.text
-        else:
-            writes.append(Write(frame.due_ns, frame.data, frame.offset, frame.notes, frame.text))
-        before = frame
+        if together and (frame.apart or not _leave_together(together[-1], frame)):
+            writes.append(_write_of(together))
+            together = []
+        together.append(frame)
+    if together:
+        writes.append(_write_of(together))
     return writes
+
+
+def _leave_together(one: Frame, other: Frame) -> bool:
+    return one.due_ns == other.due_ns and (one.number > 0) == (other.number > 0)
+
+
+def _write_of(frames: list[Frame]) -> Write:
+    """The write of frames that leave together."""
+    if len(frames) == 1:
+        frame = frames[0]
+        return Write(frame.due_ns, frame.data, frame.offset, frame.notes, frame.text)
+    return Write(
+        frames[0].due_ns,
+        b"".join([frame.data for frame in frames]),
+        next((frame.offset for frame in reversed(frames) if frame.offset is not None), None),
+        tuple(note for frame in frames for note in frame.notes),
+        "".join([frame.text for frame in frames]),
+    )
+
+
+def in_pieces(writes: list[Write], size: int) -> list[Write]:
+    """The same writes, none with more than `size` bytes; the text of a write counts as out with its last piece."""
+    if all(len(write.data) <= size for write in writes):
+        return writes
+    out = []
+    for write in writes:
+        starts = range(0, len(write.data) or 1, size)
+        for start in starts:
+            offset = write.offset if start == starts[-1] else None
+            notes = write.notes if start == 0 else ()
+            out.append(Write(write.due_ns, write.data[start : start + size], offset, notes))
+    return out
 
 
 def compressed(writes: list[Write]) -> None:

@@ -10,11 +10,15 @@ from itertools import compress
 from typing import Any
 
 from mock_openai.upstream.journal import Entry
-from mock_openai.upstream.stream import Ending, Note, Script
+from mock_openai.upstream.stream import Ending, Note, Script, in_pieces
 
 BACKPRESSURE_BYTES = 256 * 1024
 BACKPRESSURE_RETRY_NS = 5_000_000
-LARGE_BYTES = 64 * 1024
+LONGEST_RETRY_NS = 250_000_000
+UNREAD_NS = 30_000_000_000
+"""A client that has read nothing for so long is taken for gone."""
+PIECE_BYTES = 64 * 1024
+"""More is never written at once: what a client does not read is kept here, or in its connection's buffer twice."""
 
 
 class Player:
@@ -38,8 +42,11 @@ class Player:
         "_left_ns",
         "_notes",
         "_position",
+        "_retry_ns",
         "_script",
+        "_stalled_ns",
         "_transport",
+        "_unsent",
         "_written_ns",
         "done",
     )
@@ -55,7 +62,7 @@ class Player:
         chunked: bool,
     ) -> None:
         self._transport = transport
-        writes, script.writes = script.writes, []
+        writes, script.writes = in_pieces(script.writes, PIECE_BYTES), []
         self._script = script
         self._count = len(writes)
         self._due_ns = [start_ns + write.due_ns for write in writes]
@@ -71,6 +78,9 @@ class Player:
         self._closed = closed
         self._position = 0
         self._left_ns: int | None = None
+        self._stalled_ns: int | None = None
+        self._retry_ns = BACKPRESSURE_RETRY_NS
+        self._unsent = 0
         self._finished = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -95,19 +105,48 @@ class Player:
             return None
         data = self._data[position]
         # Looked at so seldom that it costs nothing, and so often that little is buffered in between.
-        look = not position & 7 or len(data) > LARGE_BYTES
+        look = not position & 7 or len(data) >= PIECE_BYTES
         if look and transport.get_write_buffer_size() > BACKPRESSURE_BYTES:
-            # The client does not read: waiting bounds the memory, and the journal shows the lateness.
-            return time.monotonic_ns() + BACKPRESSURE_RETRY_NS
+            return self._wait_for_reader(transport.get_write_buffer_size())
         # Straight to the transport: one system call, stamped where it happens.
         now_ns = time.monotonic_ns()
         transport.write(data)
+        if look:
+            self._stalled_ns = None
         if self._content[position]:
             self._written_ns.append(now_ns)
         if self._notes:
             self._journal_faults(self._notes.get(position, ()), now_ns)
         self._position = position = position + 1
         return self._due_ns[position] if position < self._count else self._after_last()
+
+    @property
+    def stalled_ns(self) -> int | None:
+        """Since when the client has read nothing although much is waiting for it; None while it reads."""
+        return self._stalled_ns
+
+    def _wait_for_reader(self, unsent: int) -> int | None:
+        """The client does not read: waiting bounds the memory, and the journal shows the lateness."""
+        now_ns = time.monotonic_ns()
+        if self._stalled_ns is None or unsent < self._unsent:
+            self._stalled_ns, self._retry_ns = now_ns, BACKPRESSURE_RETRY_NS
+        elif now_ns - self._stalled_ns > UNREAD_NS:
+            self.give_up()
+            return None
+        else:
+            # Looking at hundreds of such clients every few milliseconds would take the time of all others.
+            self._retry_ns = min(2 * self._retry_ns, LONGEST_RETRY_NS)
+        self._unsent = unsent
+        return now_ns + self._retry_ns
+
+    def give_up(self) -> None:
+        """Cut a client that does not read."""
+        self._journal_faults((Note("unread"),), time.monotonic_ns())
+        self._script.ignore_cancel_ns = 0
+        self.leave(time.monotonic_ns())
+        self._transport.abort()
+        if not self.done.done():
+            self.done.set_result(None)
 
     def _after_last(self) -> int | None:
         if self._ending_ns > time.monotonic_ns():

@@ -82,7 +82,10 @@ class AssistantWs:
         data = await read_object(request)
         if isinstance(data, web.Response):
             return data
-        if data.get("user") not in self._server.users:
+        problem = message_problem(data.get("user"), "user")
+        if problem is not None:
+            return error(400, problem)
+        if data["user"] not in self._server.users:
             return error(404, "No such user.")
         try:
             added = self._projects.add_member(user, request.match_info["project"], data["user"])

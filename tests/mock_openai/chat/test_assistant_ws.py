@@ -250,3 +250,12 @@ async def test_an_upstream_that_cannot_be_used_is_reported_at_the_start(caplog: 
     assert health["upstream"] == "The model could not be reached."
     assert "http://127.0.0.1:9 cannot be used" in caplog.text
     assert app[SERVER].figures.streams == 0
+
+
+@pytest.mark.parametrize("user", [[], {}, 5, None, "", ["bob"]])
+async def test_who_is_let_in_must_be_named_by_a_text(serve: Serve, user: Any) -> None:
+    servers = await serve()
+    alice = await servers.user("assistant-ws", project="hers")
+    status, data = await servers.call("POST", "/api/projects/hers/members", {"user": user})
+    assert (status, set(data)) == (400, {"error"})
+    await alice.close()

@@ -332,3 +332,18 @@ async def test_the_official_client(serve: Serve, node: str, transports: list[str
         assert "".join(chunks) == text
     assert got["transport"] == transports[-1]
     assert got["reason"] == "Sign in first."
+
+
+@pytest.mark.parametrize("event", ["join-room", "leave-room", "get-room-info", "stream-chat"])
+async def test_bytes_where_json_is_due_are_refused_like_any_other_nonsense(
+    serve: Serve, event: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = await serve()
+    user = await servers.user("room-chat")
+    for data in (b"raw", {"roomName": b"den"}, {"messages": [{"role": "user", "content": b"hi"}]}):
+        await user.client.emit(event, data)
+        answer = await user.receive()
+        assert answer["event"] in ("room-error", "stream-error", "room-left"), answer
+    assert (await user.ask("and now?")).ending == "complete"
+    assert "Traceback" not in caplog.text
+    await user.close()

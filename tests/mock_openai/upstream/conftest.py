@@ -24,7 +24,16 @@ class Upstream:
     """A running fake upstream."""
 
     url: str
-    pid: int
+    process: subprocess.Popen[str]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def end(self) -> None:
+        """SIGTERM, which is to be honoured whatever its clients do."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(20) == 0
 
     @property
     def base_url(self) -> str:
@@ -94,7 +103,7 @@ def start_upstream() -> Iterator[Callable[..., Upstream]]:
         line = process.stdout.readline()
         assert line, f"the upstream ended with {process.wait(10)} before it was ready"
         ready = json.loads(line)
-        return Upstream(ready["openai"], ready["pid"])
+        return Upstream(ready["openai"], process)
 
     yield start
     for process in running:

@@ -122,3 +122,40 @@ def test_a_token_guards_every_admin_route(start_upstream: Callable[..., Any], ro
     assert httpx.get(f"{upstream.url}{route}").status_code == 403
     assert httpx.get(f"{upstream.url}{route}", headers={"authorization": "Bearer wrong"}).status_code == 403
     assert httpx.get(f"{upstream.url}{route}", headers={"authorization": "Bearer right"}).status_code == 200
+
+
+PLAN = {"id": "planted", "text": "what an attacker wants to be said"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/plain"}, 415),  # what a form can send without asking
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"content-type": "application/json", "origin": "https://evil.example"}, 403),
+        ({"content-type": "application/json", "sec-fetch-site": "cross-site"}, 403),
+        ({"content-type": "application/json", "host": "rebound.example"}, 421),
+    ],
+)
+def test_a_page_in_a_browser_stores_no_plan(upstream: Any, headers: dict[str, str], status: int) -> None:
+    answer = httpx.post(f"{upstream.url}/_mock/plans", content=json.dumps(PLAN).encode(), headers=headers)
+    assert answer.status_code == status
+    assert "planted" not in httpx.get(f"{upstream.url}/_mock/plans").json()["plans"]
+    assert not any(name.startswith("access-control-") for name in answer.headers)
+
+
+@pytest.mark.parametrize("path", ["/_mock/journal", "/_mock/health", "/v1/models", "/v1beta/models"])
+def test_a_name_that_does_not_lead_to_loopback_is_not_answered(
+    upstream: Any, start_upstream: Callable[..., Any], path: str
+) -> None:
+    foreign = {"host": "rebound.example:80"}
+    assert httpx.get(upstream.url + path, headers=foreign).status_code == 421
+    for name in ("localhost", "127.0.0.1:1", "[::1]:4010", "mock.localhost"):
+        assert httpx.get(upstream.url + path, headers={"host": name}).status_code == 200, name
+
+
+def test_more_names_can_be_allowed(start_upstream: Callable[..., Any]) -> None:
+    upstream = start_upstream("--allow-host", "upstream.test")
+    health = f"{upstream.url}/_mock/health"
+    assert httpx.get(health, headers={"host": "upstream.test:4010"}).status_code == 200
+    assert httpx.get(health, headers={"host": "other.test"}).status_code == 421

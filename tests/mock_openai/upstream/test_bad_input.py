@@ -17,8 +17,11 @@ HELLO = [{"role": "user", "content": "hello"}]
 CHAT = {"model": "gpt-4o", "messages": HELLO}
 
 
+JSON = {"content-type": "application/json"}
+
+
 def post(upstream: Any, path: str, **request: Any) -> httpx.Response:
-    return httpx.post(f"{upstream.url}{path}", **request)
+    return httpx.post(f"{upstream.url}{path}", **{"headers": JSON, **request})
 
 
 @pytest.mark.parametrize(
@@ -343,7 +346,7 @@ def test_no_odd_value_anywhere_is_more_than_a_wrong_plan(upstream: Any) -> None:
     with httpx.Client(base_url=upstream.url) as client:
         for odd in ODD_VALUES:
             for plan in with_one_odd_value(FULL_PLAN, odd):
-                answer = client.post("/_mock/plans", content=json.dumps(plan).encode())
+                answer = client.post("/_mock/plans", content=json.dumps(plan).encode(), headers=JSON)
                 assert answer.status_code in (201, 400, 422), plan
                 if answer.status_code == 201 and plan:
                     client.delete("/_mock/journal", params={"plan": "odd"})

@@ -77,7 +77,7 @@ def test_a_close_after_everything_was_written_is_no_cancel(upstream: Any, faults
     with socket.create_connection((host, int(port)), timeout=20) as raw:
         body = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"%b"}]}' % prompt.encode()
         raw.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
         )
         data = b""
         while last not in data:

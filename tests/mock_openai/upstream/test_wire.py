@@ -22,7 +22,7 @@ def connect(upstream: Any) -> socket.socket:
 
 def send(raw: socket.socket, prompt: str, *, version: str = "1.1") -> None:
     body = json.dumps({"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": prompt}]}).encode()
-    head = f"POST /v1/chat/completions HTTP/{version}\r\nhost: mock\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/{version}\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     raw.sendall(head.encode() + body)
 
 
