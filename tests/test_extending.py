@@ -1,4 +1,4 @@
-"""What a new executor, format, fault, metric, key or rule touches: each is added to a copy of the product, and used.
+"""What a new executor, format, fault, metric, key, rule or transport touches: each is added to a copy, and used.
 
 CONTRIBUTING.md tells the files; this holds it to that. An example is the whole change: new files, and lines put in
 front of an anchor that stands in the file once. The copy is then run as a user runs it.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socketserver
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,7 +183,128 @@ def quiet(parameters):
         ]
     },
 )
-CHANGES = {"executor": EXECUTOR, "format": FORMAT, "fault": FAULT, "metric": METRIC, "key": KEY, "rule": RULE}
+FRAMING = Change(
+    new={
+        "harness/streambench/wire/json_seq.py": '''\
+"""JSON text sequences (RFC 7464): each text between a record separator and a line feed."""
+
+from streambench.wire.message import WireMessage
+
+
+class JsonSeqDecoder:
+    def __init__(self, limits=None):
+        self.findings = []
+        self._data = b""
+        self._offset = 0
+
+    def take_findings(self):
+        return []
+
+    def feed(self, data):
+        *texts, self._data = (self._data + data).split(b"\\n")
+        return [self._message(text) for text in texts]
+
+    def finish(self):
+        return []
+
+    def _message(self, text):
+        message = WireMessage(text.lstrip(b"\\x1e").decode(), self._offset)
+        self._offset += len(text) + 1
+        return message
+'''
+    },
+    lines={
+        "harness/streambench/wire/framings.py": [
+            ("from streambench.wire.limits", "from streambench.wire.json_seq import JsonSeqDecoder\n"),
+            (
+                '    Framing(\n        "text"',
+                '    Framing("json-seq", "JSON texts", HTTP_SCHEMES, JsonSeqDecoder, ("application/json-seq",)),\n',
+            ),
+        ]
+    },
+)
+SOCKET = Change(
+    new={
+        "harness/streambench/drivers/lines.py": '''\
+"""Lines of text over a bare TCP connection."""
+
+from time import monotonic_ns
+
+from streambench.drivers.link import Unattended
+from streambench.endings import Ending
+from streambench.record.sockets import MessageReader
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.arrivals import Data, Ended, Read
+from streambench.transport.target import locate
+
+
+class LineLink:
+    def __init__(self, spec, variables, cookies):
+        self.reader = MessageReader("lines")
+        self.receiver = Unattended(self.reader)
+        self._spec = spec
+        self._data = b""
+        self._offset = 0
+
+    @property
+    def open(self):
+        return self._channel.open
+
+    async def start(self):
+        self._channel = await open_channel(self._spec.endpoint, locate(self._spec.endpoint.url))
+        self._channel.layer = self
+
+    def send(self, request):
+        for text in request.send:
+            self._channel.write(text.encode() + b"\\n")
+
+    async def flushed(self):
+        await self._channel.flushed()
+        return None
+
+    def settle(self):
+        self._channel.settle()
+
+    def abort(self):
+        self._channel.close()
+
+    async def close(self):
+        self.abort()
+
+    def received(self, data, at_ns, *, kernel):
+        arrivals = [Read(at_ns, len(data), kernel)]
+        *lines, self._data = (self._data + data).split(b"\\n")
+        for line in lines:
+            arrivals.append(Data(at_ns, line.decode(), self._offset))
+            self._offset += len(line) + 1
+        self.receiver.take(arrivals)
+
+    def closed(self, at_ns, *, reset):
+        self.receiver.take([Ended(at_ns, Ending.RESET if reset else Ending.FIN)])
+
+
+open_link = LineLink
+'''
+    },
+    lines={
+        "harness/streambench/wire/framings.py": [
+            (
+                '    Framing("websocket"',
+                '    Framing("lines", "lines over TCP", ("tcp",), capture=WebSocketCapture),\n',
+            ),
+        ]
+    },
+)
+CHANGES = {
+    "executor": EXECUTOR,
+    "format": FORMAT,
+    "fault": FAULT,
+    "metric": METRIC,
+    "key": KEY,
+    "rule": RULE,
+    "framing": FRAMING,
+    "socket": SOCKET,
+}
 
 SCENARIO = """\
 name: extended
@@ -278,3 +401,37 @@ def test_a_key_of_the_scenario_file(product: Path) -> None:
     loaded = "from streambench.load.loading import load_scenario; "
     loaded += "print(load_scenario('extended.yaml', environ={}).prompts.prompts[0].text)"
     assert python(product, "-c", loaded).stdout == "Hello and goodbye\n"
+
+
+DIALECT = """
+dialect: tiny
+version: 1
+name: type
+events: {text: {content: text}, end: {}}
+grammar: text* end
+"""
+EVENTS = ('{"type": "text", "text": "Hello"}', '{"type": "end"}')
+
+
+def test_a_framing(product: Path) -> None:
+    (product / "seq.yaml").write_text(f"transport: json-seq\n{DIALECT}")
+    (product / "reply.seq").write_text("".join(f"\x1e{event}\n" for event in EVENTS))
+    assert "2 events, 5 characters" in run(product, "check", "reply.seq", "-d", "seq.yaml")
+
+
+class Lines(socketserver.StreamRequestHandler):
+    """Answers each line with a reply."""
+
+    def handle(self) -> None:
+        for _ in self.rfile:
+            self.wfile.write("".join(f"{event}\n" for event in EVENTS).encode())
+
+
+def test_a_socket(product: Path) -> None:
+    (product / "lines.yaml").write_text(f'transport: lines\nrequest: {{send: "{{prompt}}"}}\n{DIALECT}')
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Lines) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"tcp://127.0.0.1:{server.server_address[1]}"
+        records = run(product, "probe", url, "-d", "lines.yaml", "-n", "2", "--json").splitlines()
+        server.shutdown()
+    assert [json.loads(record)["text"] for record in records] == ["Hello", "Hello"]

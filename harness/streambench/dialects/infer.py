@@ -17,6 +17,7 @@ from streambench.dialects.decoding import decode_data
 from streambench.grammar.notation import is_event_name
 from streambench.paths import MISSING, compile_path
 from streambench.printable import printable_json
+from streambench.wire.framings import FRAMINGS
 from streambench.wire.message import WireMessage
 
 MAX_NAMES = 40
@@ -254,12 +255,13 @@ def _write_text(name: str, transport: str, messages: Sequence[WireMessage]) -> s
 
 
 def _request(transport: str) -> str:
-    match transport:
-        case "websocket":
-            return 'request:\n  send: {type: message, content: "{prompt}"}   # what one prompt looks like'
-        case "socketio":
-            return 'request:\n  emit: [message, {content: "{prompt}"}]   # what one prompt looks like'
-    return 'request:\n  json: {message: "{prompt}"}   # what one prompt looks like'
+    framing = FRAMINGS[transport]
+    said = 'json: {message: "{prompt}"}'
+    if framing.is_socket:
+        said = 'send: {type: message, content: "{prompt}"}'
+        if framing.says == "emit":
+            said = 'emit: [message, {content: "{prompt}"}]'
+    return f"request:\n  {said}   # what one prompt looks like"
 
 
 def _event(seen: _Seen, source: str | None, text: tuple[str, str, bool] | None) -> list[str]:

@@ -536,18 +536,14 @@ class _Loader:
         return tuple(steps), request
 
     def _request(self, transport: str, node: Located, path: str) -> RequestTemplate:
-        if transport == "websocket":
-            keys = node.mapping("'request'", ("send", "headers"))
-            return RequestTemplate(
-                path=path, send=read_messages(keys.get("send")), headers=read_headers(keys.get("headers"))
-            )
-        if transport == "socketio":
-            keys = node.mapping("'request'", ("emit", "headers"))
-            return RequestTemplate(
-                path=path, emit=read_emit(keys.get("emit")), headers=read_headers(keys.get("headers"))
-            )
-        keys = node.mapping("'request'", HTTP_KEYS)
-        return read_http_request(keys, path, "POST", FRAMINGS[transport].accept)
+        framing = FRAMINGS[transport]
+        if not framing.is_socket:
+            return read_http_request(node.mapping("'request'", HTTP_KEYS), path, "POST", framing.accept)
+        keys = node.mapping("'request'", (framing.says, "headers"))
+        headers = read_headers(keys.get("headers"))
+        return RequestTemplate(
+            path=path, headers=headers, send=read_messages(keys.get("send")), emit=read_emit(keys.get("emit"))
+        )
 
     def _setup(self, transport: str, rules: Mapping[str, EventRule]) -> tuple[SetupStep, ...]:
         node = self._top.get("setup")

@@ -32,7 +32,7 @@ def read_setup_step(item: Located, transport: str, events: Iterable[str]) -> Set
         return SetupStep(request, is_http=True, capture=capture)
     if not FRAMINGS[transport].is_socket:
         raise item.error("a setup step of this transport is an HTTP request: it needs 'path'")
-    wrong = "emit" if transport == "websocket" else "send"
+    wrong = "emit" if FRAMINGS[transport].says == "send" else "send"
     if wrong in keys:
         raise item.key_error(wrong, f"{wrong!r} is not for {transport}")
     if not any(key in keys for key in ("send", "emit", "await")):

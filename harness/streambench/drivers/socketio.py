@@ -256,3 +256,8 @@ def _engine_location(where: Location) -> tuple[Location, list[tuple[str, str]], 
     mode = asked if asked in ("websocket", "polling") else "websocket" if where.scheme in ("ws", "wss") else "upgrade"
     own = [(name, value) for name, value in pairs if name not in ("EIO", "transport", "sid")]
     return replace(where, request_target=path), own, mode
+
+
+def open_link(spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> SocketIoLink:
+    """A link to a target that is not connected yet."""
+    return SocketIoLink(spec, variables, cookies)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
+from streambench.drivers.link import Link
 from streambench.drivers.target import TargetSpec
 from streambench.record.recorder import Recorder
+from streambench.wire.framings import FRAMINGS
 
 
 class UserSession(Protocol):
@@ -27,23 +30,28 @@ class UserSession(Protocol):
         ...
 
 
+class SocketDriver(Protocol):
+    """A module of this package that is called as its framing is."""
+
+    @staticmethod
+    def open_link(spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> Link:
+        """A link that is not connected yet."""
+        ...
+
+
 def open_session(spec: TargetSpec, variables: Mapping[str, str] | None = None) -> UserSession:
     """A new user of a target, not connected yet. `variables` are the user's own values for the placeholders.
 
-    Each transport's driver is imported for its first user only: one needs no HTTP/2 to speak WebSocket.
+    Each transport's driver is imported for its first user only: one needs no HTTP/2 to speak WebSocket. That of a
+    socket is the module that is called as its framing is.
     """
     merged = {**spec.variables, **(variables or {})}
-    match spec.dialect.transport:
-        case "websocket":
-            from streambench.drivers.socket_user import SocketUser
-            from streambench.drivers.websocket import WebSocketLink
+    transport = spec.dialect.transport
+    if FRAMINGS[transport].is_socket:
+        from streambench.drivers.socket_user import SocketUser
 
-            return SocketUser(spec, merged, WebSocketLink)
-        case "socketio":
-            from streambench.drivers.socket_user import SocketUser
-            from streambench.drivers.socketio import SocketIoLink
-
-            return SocketUser(spec, merged, SocketIoLink)
+        driver = cast("SocketDriver", import_module(f"streambench.drivers.{transport}"))
+        return SocketUser(spec, merged, driver.open_link)
     from streambench.drivers.http_user import HttpUser
 
     if spec.endpoint.http == 2:

@@ -8,7 +8,7 @@ from streambench.dialects import RenderedRequest
 from streambench.drivers.failures import SetupError
 from streambench.drivers.link import Receiver, Unattended, destination
 from streambench.drivers.target import TargetSpec
-from streambench.record.sockets import WebSocketReader
+from streambench.record.sockets import MessageReader
 from streambench.transport.aio.websocket import WebSocketTransport
 from streambench.transport.arrivals import Arrival
 from streambench.transport.failures import ConnectFailure
@@ -18,7 +18,7 @@ class WebSocketLink:
     """A link whose messages are the WebSocket's own."""
 
     def __init__(self, spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> None:
-        self.reader = WebSocketReader()
+        self.reader = MessageReader("websocket")
         self.receiver: Receiver = Unattended(self.reader)
         self._spec = spec
         self._variables = variables
@@ -61,3 +61,8 @@ class WebSocketLink:
 
     def _take(self, arrivals: list[Arrival]) -> None:
         self.receiver.take(arrivals)
+
+
+def open_link(spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> WebSocketLink:
+    """A link to a target that is not connected yet."""
+    return WebSocketLink(spec, variables, cookies)

@@ -96,8 +96,12 @@ class _Endings:
         return taken
 
 
-class WebSocketReader(_Endings):
-    """A connection whose messages are the WebSocket's own."""
+class MessageReader(_Endings):
+    """A connection whose messages are the transport's own, such as a WebSocket's."""
+
+    def __init__(self, transport: str) -> None:
+        super().__init__()
+        self._transport = transport
 
     def read(self, arrival: Arrival) -> Sequence[WireMessage]:
         """A message for each `Data`."""
@@ -113,7 +117,7 @@ class WebSocketReader(_Endings):
 
     def setting(self) -> Setting:
         """Nothing but the transport: each message stands for itself."""
-        return Setting("websocket")
+        return Setting(self._transport)
 
 
 class SocketIoReader(_Endings):
@@ -237,8 +241,8 @@ class SocketIoReader(_Endings):
 
 def open_reader(setting: Setting) -> SocketReader:
     """A reader for a connection that is where `setting` says."""
-    if setting.transport == "websocket":
-        return WebSocketReader()
+    if setting.transport != "socketio":
+        return MessageReader(setting.transport)
     reader = SocketIoReader(setting.namespace or socketio.MAIN_NAMESPACE, setting.limits, setting.noted)
     reader.join(None)
     for arrival in setting.before:

@@ -1,13 +1,13 @@
 """The framings that a dialect can have as its `transport`: each declared once, with all that depends on it.
 
-A new one is an entry here and its decoder.
+A new one is an entry here and its decoder; a socket's is its driver as well, called as the framing is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from streambench.findings import Finding
 from streambench.wire.captures import CaptureDecoder, SocketIoCapture, WebSocketCapture
@@ -31,7 +31,8 @@ class Framing:
 
     `schemes` are those of its URLs. Of a response, `body` decodes what comes; `content_types` are those of responses
     with this framing, of which the first is asked for, and a body of one of `not_streams` is a page or an answer,
-    never a stream that only lacks the right label. Of a socket, `capture` reads the form in which one is kept.
+    never a stream that only lacks the right label. Of a socket, `capture` reads the form in which one is kept, and
+    requests `send` messages or `emit` events on it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Framing:
     content_types: tuple[str, ...] = ()
     not_streams: tuple[str, ...] = ()
     capture: Callable[[WireLimits | None], CaptureDecoder] | None = None
+    says: Literal["send", "emit"] = "send"
 
     @property
     def is_socket(self) -> bool:
@@ -87,7 +89,7 @@ _ALL = (
         not_streams=("text/html", "application/json", "application/problem+json"),
     ),
     Framing("websocket", "WebSocket, one message an event", ("ws", "wss", *HTTP_SCHEMES), capture=WebSocketCapture),
-    Framing("socketio", "Socket.IO", (*HTTP_SCHEMES, "ws", "wss"), capture=SocketIoCapture),
+    Framing("socketio", "Socket.IO", (*HTTP_SCHEMES, "ws", "wss"), capture=SocketIoCapture, says="emit"),
 )
 FRAMINGS = {framing.name: framing for framing in _ALL}
 """Every framing by its name."""
