@@ -4,6 +4,7 @@
 # make pages  writes the pages that are made from the code
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
+# make locusts  tests the web UI with the two minor versions of Locust before the newest
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check lint format types layers pages wheel sample clean
+.PHONY: demo test check lint format types layers pages wheel locusts sample clean
 
 demo: $(INSTALLED)
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
@@ -44,6 +45,9 @@ pages: $(INSTALLED)
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m pytest -m wheel tests/wheel
+
+locusts: $(INSTALLED)
+	$(BIN)/python -m pytest -m locusts tests/streambench/locust
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -122,6 +122,13 @@ UPSTREAM: Field[str | None] = Field(
     None,
     shown="`${serve.openai}` where that is started, else none",
 )
+UPSTREAM_TOKEN = Field(
+    "upstream_token",
+    Text((HEADER_VALUE,)),
+    "the token of `mock --admin-token`, for an upstream on another machine; taken from the environment",
+    None,
+    shown="none",
+)
 VERIFY = Field("verify", Plain({"type": ["boolean", "string"]}), "how certificates are checked", True)
 TLS: Field[Given | None] = Field(
     "tls",
@@ -150,7 +157,21 @@ STAMPS: Field[Any] = Field(
     "auto",
 )
 SECTION = Section(
-    "a target", DIALECT, URL, HEADERS, QUERY, AUTH, VARIABLES, EXTRA, SETUP, UPSTREAM, TLS, HTTP, PROXY, STAMPS
+    "a target",
+    DIALECT,
+    URL,
+    HEADERS,
+    QUERY,
+    AUTH,
+    VARIABLES,
+    EXTRA,
+    SETUP,
+    UPSTREAM,
+    UPSTREAM_TOKEN,
+    TLS,
+    HTTP,
+    PROXY,
+    STAMPS,
 )
 
 
@@ -158,11 +179,13 @@ SECTION = Section(
 class Target:
     """A target as the scenario names it; `${serve.…}` in its texts is filled when the servers run.
 
-    `upstream` is the base URL of the fake upstream behind it, None where it is measured from one side only.
+    `upstream` is the base URL of the fake upstream behind it, None where it is measured from one side only;
+    `upstream_token` is what its admin routes ask for.
     """
 
     spec: TargetSpec
     upstream: str | None = None
+    upstream_token: str | None = None
 
     @property
     def name(self) -> str:
@@ -218,7 +241,7 @@ class TargetReader:
             stamps=given[STAMPS],
         )
         spec = TargetSpec(name if name is not None else dialect.name, dialect, endpoint, variables, setup)
-        return Target(spec, self._upstream(given.get(UPSTREAM)))
+        return Target(spec, self._upstream(given.get(UPSTREAM)), self._upstream_token(given))
 
     def _dialect(self, given: Given) -> Dialect:
         node, name = given.at(DIALECT), given[DIALECT]
@@ -316,6 +339,12 @@ class TargetReader:
         if node is None:
             return None
         return tuple(read_setup_step(item, dialect.transport, dialect.events) for item in node.sequence("'setup'"))
+
+    def _upstream_token(self, given: Given) -> str | None:
+        token = given[UPSTREAM_TOKEN]
+        if token is not None:
+            self._values.secrets.add(token)
+        return token
 
     def _upstream(self, node: Located | None) -> str | None:
         if node is None:

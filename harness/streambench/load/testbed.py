@@ -162,13 +162,15 @@ async def _journals(scenario: Scenario, plans: Plans) -> AsyncIterator[Mapping[s
 
     async with AsyncExitStack() as stack:
         limits = httpx.Limits(max_connections=None)
-        client = await stack.enter_async_context(
-            httpx.AsyncClient(timeout=UPSTREAM_TIMEOUT_S, limits=limits, trust_env=False)
-        )
         feeds: dict[str, JournalFeed] = {}
         for target in scenario.targets:
             if target.name not in plans or target.upstream is None:
                 continue
+            token = target.upstream_token
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(timeout=UPSTREAM_TIMEOUT_S, limits=limits, trust_env=False, headers=headers)
+            )
             ordered = list(plans[target.name].values())
             await post_plans(client, target.upstream, ordered)
             stack.push_async_callback(delete_plans, client, target.upstream, ordered)

@@ -34,6 +34,7 @@ class Population:
         self._tasks = Tasks()
         self._facts = facts
         self._begin_ns = _clock.now_ns()
+        self._open_since_ns: int | None = None  # arrivals have been due since
         self._loads = {
             target.name: TargetLoad(
                 target,
@@ -76,6 +77,8 @@ class Population:
         executor = phase.executor(Stage(load, index, warmup_ns, self._scenario.seed))
         await executor.prepare()
         running = asyncio.create_task(executor.run(_clock.now_ns()))
+        if phase.is_open and self._open_since_ns is None:
+            self._open_since_ns = _clock.now_ns() + warmup_ns
         await asyncio.sleep(0)  # its first users come before anybody changes their number
         return index, executor, running
 
@@ -83,12 +86,17 @@ class Population:
         _, executor, running = self._executors.pop(name)
         executor.resize(0)
         running.cancel()
+        if self._open_since_ns is not None and not any(
+            self._is_open(index) for index, _, _ in self._executors.values()
+        ):
+            self._facts.open_ns += max(0, _clock.now_ns() - self._open_since_ns)
+            self._open_since_ns = None
+
+    def _is_open(self, index: int) -> bool:
+        return self._scenario.load.phases[index].is_open
 
     async def end(self, timeout_s: float) -> None:
         """Let no stream start any more, wait for the open ones so long, and until every record has been written."""
-        now_ns = _clock.now_ns()
-        if any(phase.is_open for phase in self._scenario.load.phases):
-            self._facts.open_ns = max(0, now_ns - self._begin_ns - self._scenario.load.warmup_ns)
         for name in list(self._executors):
             self._leave(name)
         try:

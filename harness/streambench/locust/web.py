@@ -23,6 +23,7 @@ from locust.web import WebUI
 from streambench.report.style import css_variables
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+CHANGES_BY_GET = frozenset({"/stop", "/stats/reset"})  # in Locust before 2.47
 TAB = "streaming"
 NO_REPORT = "There is no report yet: it is written when the run has been stopped."
 
@@ -109,9 +110,10 @@ def _guard(web_ui: WebUI, settings: WebSettings, hosts: set[str | None]) -> None
         name = urlsplit(f"//{request.host}").hostname
         if settings.is_local and name not in LOOPBACK:
             abort(403, "This page is for this machine only; start with --web-host to open it to others.")
-        if request.method == "POST":
+        if request.method == "POST" or request.path in CHANGES_BY_GET:
             origin = request.headers.get("Origin")
-            if origin is not None and urlsplit(origin).netloc != request.host:
+            foreign = origin is not None and urlsplit(origin).netloc != request.host
+            if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
                 abort(403, "A change must come from this page itself.")
             host = request.form.get("host", "")
             if request.path == "/swarm" and host and host not in hosts:

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from streambench.errors import ConfigurationError, TargetUnreachable
 from streambench.load.loading import load_scenario
 from streambench.load.run import environment, header_of, raise_descriptor_limit
 from streambench.load.scenario import Scenario
-from streambench.load.testbed import plans_of, preflight
+from streambench.load.testbed import open_testbed, plans_of, preflight
 from streambench.record.journal import RecordWriter, read_run
 
 Load = Callable[[str], Scenario]
@@ -110,3 +111,13 @@ def test_more_sockets_than_the_system_allows(load: Load, monkeypatch: pytest.Mon
     assert raised == [(1024, 1024)]
     with pytest.raises(ConfigurationError, match="1,024"):
         raise_descriptor_limit(load(TWO + "load: {users: 600, streams: 600}\n"))
+
+
+async def test_an_upstream_elsewhere_is_asked_with_its_token(load: Load, start_mock: Callable[..., Any]) -> None:
+    url = start_mock("--no-chat", "--admin-token", "s3cr3t-key").openai
+    target = f'target: {{dialect: openai-chat, url: "{url}/v1/chat/completions", upstream: "{url}"'
+    async with open_testbed(load(f'{target}, upstream_token: "${{KEY}}"}}\n{L}')) as testbed:
+        assert set(testbed.feeds) == {"openai-chat"}
+    with pytest.raises(ConfigurationError, match="token"):
+        async with open_testbed(load(f"{target}}}\n{L}")):
+            pass

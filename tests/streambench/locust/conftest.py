@@ -142,6 +142,7 @@ class Locust:
 
     def __init__(self, folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self._scheme = "https" if "--tls-cert" in arguments else "http"
         self.web_port = free_port()
         web = () if "--headless" in arguments or "--worker" in arguments else ("--web-port", str(self.web_port))
         self.process = subprocess.Popen(
@@ -163,7 +164,7 @@ class Locust:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.web_port}"
+        return f"{self._scheme}://127.0.0.1:{self.web_port}"
 
     def heard(self, text: str) -> str:
         """The first line on standard error with this text, which is waited for."""
@@ -205,7 +206,10 @@ class Locust:
 
     def stop(self) -> dict[str, Any]:
         """Stop the run; returns the state with its report."""
-        assert self.post("/stop")["success"]
+        answer = httpx.post(f"{self.url}/stop", trust_env=False, timeout=100)
+        if answer.status_code == 405:  # Locust before 2.47
+            answer = httpx.get(f"{self.url}/stop", trust_env=False, timeout=100)
+        assert answer.json()["success"]
         state: dict[str, Any] = until(lambda: (state := self.live())["report"] is not None and state)
         return state
 

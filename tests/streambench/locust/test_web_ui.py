@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 from streambench.report.wording import figure
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-SHOWN = ("ttfc", "gap", "gap_max", "e2e", "cadence", "forward_lag", "qoe", "stalls")
+MINORS = ("2.46", "2.45")  # beside the one that is installed, which is the newest
 
 
 @pytest.fixture
@@ -52,7 +55,26 @@ def equals_the_summary(page: Any, summary: dict[str, Any]) -> None:
 def test_a_run_is_started_changed_stopped_and_started_again(
     locust: Callable[..., Any], page: Any, scenario: str, tmp_path: Path
 ) -> None:
-    ui = locust(scenario)
+    one_session(locust(scenario), page, tmp_path)
+
+
+@pytest.mark.locusts
+@pytest.mark.parametrize("version", MINORS)
+def test_the_minors_before_this_one_serve_as_well(
+    locust: Callable[..., Any], page: Any, scenario: str, tmp_path: Path, version: str
+) -> None:
+    older = tmp_path / "older"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(older)]
+    subprocess.run([*install, f"locust=={version}.*"], check=True)
+    (metadata,) = older.glob("locust-*.dist-info")
+    path = os.pathsep.join([str(older), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ui = locust(scenario, environ={"PYTHONPATH": path})
+    one_session(ui, page, tmp_path)
+    assert f"-{version}." in metadata.name
+
+
+def one_session(ui: Any, page: Any, tmp_path: Path) -> None:
+    """Two runs in the browser, and everything that is shown of the first one."""
     ui.workers(1)
     page.go(ui.url)
     page.type("userCount", "2")
@@ -141,6 +163,8 @@ def test_nobody_else_gets_in(locust: Callable[..., Any], scenario: str, tmp_path
     assert httpx.get(ui.url, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
     foreign = httpx.post(f"{ui.url}/stop", headers={"Origin": "http://evil.example"}, trust_env=False)
     assert foreign.status_code == 403
+    fetched = httpx.get(f"{ui.url}/stop", headers={"Sec-Fetch-Site": "cross-site"}, trust_env=False)
+    assert fetched.status_code == 403
     answer = httpx.get(f"{ui.url}/streambench/live.json", headers={"Origin": "http://evil.example"}, trust_env=False)
     assert not [name for name in answer.headers if name.startswith("access-control")]
     assert not ui.post("/swarm", user_count=1, spawn_rate=1, host="http://elsewhere.example")["success"]
@@ -153,8 +177,8 @@ def test_nobody_else_gets_in(locust: Callable[..., Any], scenario: str, tmp_path
         assert places == ["0100007F"]
 
 
-def test_a_login_keeps_every_page_and_the_secret_shows_nowhere(
-    locust: Callable[..., Any], page: Any, tmp_path: Path
+def test_a_login_over_tls_keeps_every_page_and_the_secret_shows_nowhere(
+    locust: Callable[..., Any], page: Any, tmp_path: Path, component: Callable[[str], str]
 ) -> None:
     (tmp_path / "secret.yaml").write_text(
         "name: secret\nserve: {openai: {}}\ntarget:\n  dialect: openai-chat\n"
@@ -164,10 +188,16 @@ def test_a_login_keeps_every_page_and_the_secret_shows_nowhere(
     )
     secret, password = "sk-very-secret-0815", "correct horse"
     environ = {"API_KEY": secret, "STREAMBENCH_WEB_LOGIN": f"me:{password}"}
-    ui = locust("secret.yaml", "--web-login", environ=environ)
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    subprocess.run(
+        [component("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    ui = locust("secret.yaml", "--web-login", "--tls-cert", certificate, "--tls-key", key, environ=environ)
     ui.workers(1)
     pages = ("/", "/streambench", "/streambench/live.json", "/streambench/report", "/stats/requests", "/logs", "/tasks")
-    with httpx.Client(base_url=ui.url, trust_env=False) as stranger:
+    with httpx.Client(base_url=ui.url, trust_env=False, verify=False) as stranger:
         assert {stranger.get(path).status_code for path in pages} == {302}
         assert stranger.post("/swarm", data={"user_count": 1, "spawn_rate": 1}).status_code == 302
         wrong = stranger.post("/streambench/login", data={"username": "me", "password": "wrong"})
@@ -178,8 +208,9 @@ def test_a_login_keeps_every_page_and_the_secret_shows_nowhere(
     page.type("password", password)
     page.click("Login")
     page.until("!!document.querySelector('input[name=userCount]')")
-    with httpx.Client(base_url=ui.url, trust_env=False, timeout=60) as me:
-        me.post("/streambench/login", data={"username": "me", "password": password})
+    with httpx.Client(base_url=ui.url, trust_env=False, verify=False, timeout=60) as me:
+        let_in = me.post("/streambench/login", data={"username": "me", "password": password})
+        assert {"Secure", "HttpOnly", "SameSite=Lax"} <= set(let_in.headers["set-cookie"].split("; "))
         assert me.post("/swarm", data={"user_count": 2, "spawn_rate": 5}).json()["success"]
         while not me.get("/streambench/live.json").json()["live"].get("seconds"):
             pass

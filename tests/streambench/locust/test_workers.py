@@ -85,6 +85,21 @@ def test_without_the_ui_it_exits_as_run_does(locust: Callable[..., Any], scenari
     assert target["streams"]["completed"] >= 4
 
 
+def test_the_phases_of_a_scenario_are_a_shape(locust: Callable[..., Any], scenario: str, tmp_path: Path) -> None:
+    phases = "load={phases: [{users: 2, duration: 2s, think: 0.1s}, {rate: {from: 10/s, to: 20/s}, duration: 3s}]}"
+    run = locust(scenario, "--headless", "--set", phases, "--workers", "2", "--expect-workers", "2")
+    assert run.process.wait(100) == 0
+    seen = records(tmp_path)
+    closed = [record for record in seen if record["phase"] == 0]
+    opened = [record for record in seen if record["phase"] == 1]
+    assert {record["user"] is None for record in closed} == {False}
+    assert {record["user"] is None for record in opened} == {True}
+    (summary,) = run.summaries()
+    generator = summary["generator"]
+    assert generator["achieved_rate"] == generator["requested_rate"]
+    assert 5 < generator["requested_rate"] < 20
+
+
 def test_a_worker_that_is_killed_is_named_and_makes_the_run_inconclusive(
     locust: Callable[..., Any], scenario: str, tmp_path: Path
 ) -> None:
