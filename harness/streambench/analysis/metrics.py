@@ -42,7 +42,7 @@ _ALL = (
     Metric("ttfb", "ms", "from the actual start to the response's headers"),
     Metric("ttfe", "ms", "from the actual start to the first event of any kind"),
     Metric("ttfc", "ms", "from the intended start to the first event with content"),
-    Metric("ttfc_service", "ms", "from the actual start to the first event with content"),
+    Metric("ttfc_service", "ms", "from the request's last byte to the first event with content"),
     Metric("gap", "ms", "between successive events with content; 0 inside one read", per="chunk"),
     Metric("burst_gap", "ms", "between successive reads with content", per="chunk"),
     Metric("gap_max", "ms", "the worst gap of a stream"),
@@ -101,7 +101,8 @@ def measure(
     start_ns, intended_ns, end_ns = record.start_ns, record.intended_ns, record.end_ns
     put["start_delay"] = (start_ns - intended_ns) / NS_PER_MS
     if record.connected_ns is not None and not record.reused_connection:
-        put["connect"] = (record.connected_ns - start_ns) / NS_PER_MS
+        ahead_ns = record.connect_ahead_ns
+        put["connect"] = (record.connected_ns - start_ns if ahead_ns is None else ahead_ns) / NS_PER_MS
     if record.headers_ns is not None:
         put["ttfb"] = (record.headers_ns - start_ns) / NS_PER_MS
     events = record.events
@@ -134,7 +135,8 @@ def _measure_content(record: StreamRecord, settings: Settings, out: StreamFigure
     at_ns = list(itertools.compress(events.at_ns, events.chars))
     chars = list(filter(None, events.chars))
     put["ttfc"] = (at_ns[0] - record.intended_ns) / NS_PER_MS
-    put["ttfc_service"] = (at_ns[0] - record.start_ns) / NS_PER_MS
+    sent_ns = record.start_ns if record.sent_ns is None else record.sent_ns
+    put["ttfc_service"] = (at_ns[0] - sent_ns) / NS_PER_MS
     reading = read(at_ns, chars, settings.reading_wpm)
     put["reading_stall"] = round(reading.stalled_ns) / NS_PER_MS
     put["qoe"] = quality_of_experience(record.intended_ns, reading, chars, settings.reading_wpm)

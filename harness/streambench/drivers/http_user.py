@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -146,6 +147,14 @@ class HttpUser:
         self._steps = PromptSteps(spec, self._cookies)
         self._open_connection = open_connection
         self._link: HttpLink | None = None
+        self._ahead_ns: int | None = None  # how long connecting took, until a stream has told it
+
+    async def connect(self) -> None:
+        """Connect ahead of the first prompt. A failure is not told here, but by the stream that meets it."""
+        began_ns = _clock.now_ns()
+        with contextlib.suppress(ConnectFailure):
+            await self._connected(locate(self._spec.endpoint.url))
+            self._ahead_ns = _clock.now_ns() - began_ns
 
     async def prepare(self) -> None:
         """Do the setup. Raises SetupError."""
@@ -172,7 +181,9 @@ class HttpUser:
         except asyncio.CancelledError:
             decoding.take([Cancelled(_clock.now_ns())])
             raise
-        decoding.take([Connected(_clock.now_ns(), reused)])
+        ahead_ns, self._ahead_ns = self._ahead_ns, None
+        first = reused and ahead_ns is not None
+        decoding.take([Connected(_clock.now_ns(), reused and not first, ahead_ns if first else None)])
         stream = RunningStream(decoding, endpoint.timeouts, link.settle, link.over)
         await link.exchange(where, request, self._cookies, stream)
 

@@ -7,6 +7,7 @@ of the old reply; so it is closed, and the next prompt finds a new one, set up a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -88,13 +89,22 @@ class SocketUser:
         self._open_link = open_link
         self._link: Link | None = None
         self._connected_ns = 0
+        self._ahead_ns: int | None = None  # how long connecting took, until a stream has told it
+
+    async def connect(self) -> None:
+        """Connect ahead of the setup. A failure is not told here: the setup meets it again."""
+        with contextlib.suppress(SetupError):
+            began_ns = _clock.now_ns()
+            await self._connect()
+            self._ahead_ns = _clock.now_ns() - began_ns
 
     async def prepare(self) -> None:
         """Do the setup beside the socket, connect, do the setup on it. Raises SetupError."""
         captured, cookies = await http_setup(self._spec, self.variables)
         self.variables.update(captured)
         self._cookies.update(cookies)
-        await self._connect()
+        if self._link is None or not self._link.open:
+            await self._connect()
 
     async def stream(self, prompt: str, recorder: Recorder) -> None:
         """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
@@ -118,7 +128,12 @@ class SocketUser:
             else:
                 link.abort()
 
-        decoding.take([Connected(_clock.now_ns() if reused else self._connected_ns, reused)])
+        ahead_ns, self._ahead_ns = self._ahead_ns, None
+        if reused and ahead_ns is not None:
+            connected = Connected(_clock.now_ns(), False, ahead_ns)
+        else:
+            connected = Connected(_clock.now_ns() if reused else self._connected_ns, reused)
+        decoding.take([connected])
         reply = RunningStream(decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True)
         link.receiver = reply
         try:

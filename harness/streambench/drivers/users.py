@@ -17,6 +17,10 @@ class UserSession(Protocol):
 
     variables: dict[str, str]
 
+    async def connect(self) -> None:
+        """Connect ahead of the first prompt. A failure is not told here, but by the stream that meets it."""
+        ...
+
     async def prepare(self) -> None:
         """Do the setup. Raises SetupError."""
         ...

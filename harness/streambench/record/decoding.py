@@ -94,8 +94,8 @@ class StreamDecoding:
         """Arrivals that a stream has few of."""
         recorder = self._recorder
         match arrival:
-            case Connected(at_ns=at_ns, reused=reused):
-                recorder.connected(at_ns, reused=reused)
+            case Connected():
+                recorder.connected(arrival.at_ns, reused=arrival.reused, ahead_ns=arrival.ahead_ns)
             case Sent(at_ns=at_ns):
                 recorder.sent(at_ns)
             case Head():

@@ -216,6 +216,7 @@ class StreamRecord:
 
     connected_ns: int | None = None
     reused_connection: bool = False
+    connect_ahead_ns: int | None = None  # how long connecting took, where it was done before the stream began
     sent_ns: int | None = None
     headers_ns: int | None = None
     status: int | None = None
@@ -272,6 +273,7 @@ class StreamRecord:
             "start_ns": start_ns,
             "connected": relative(self.connected_ns),
             "reused_connection": self.reused_connection,
+            "connect_ahead": self.connect_ahead_ns,
             "sent": relative(self.sent_ns),
             "headers": relative(self.headers_ns),
             "status": self.status,
@@ -317,6 +319,7 @@ class StreamRecord:
             worker=data.get("worker"),
             connected_ns=absolute(data["connected"]),
             reused_connection=data["reused_connection"],
+            connect_ahead_ns=data.get("connect_ahead"),
             sent_ns=absolute(data["sent"]),
             headers_ns=absolute(data["headers"]),
             status=data["status"],

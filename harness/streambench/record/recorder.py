@@ -79,9 +79,13 @@ class Recorder:
         self._text_chars = 0
         self._read = -1
 
-    def connected(self, at_ns: int, *, reused: bool = False) -> None:
-        """The connection is ready for the request, TLS and upgrade included."""
+    def connected(self, at_ns: int, *, reused: bool = False, ahead_ns: int | None = None) -> None:
+        """The connection is ready for the request, TLS and upgrade included.
+
+        `ahead_ns` is how long that took, where it was done before the stream began.
+        """
         self.record.connected_ns = at_ns
+        self.record.connect_ahead_ns = ahead_ns
         self.record.reused_connection = reused
 
     def sent(self, at_ns: int) -> None:

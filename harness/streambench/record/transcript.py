@@ -138,6 +138,8 @@ def arrival_to_json(arrival: Arrival, start_ns: int) -> dict[str, Any]:
     match arrival:
         case Connected():
             out["reused"] = arrival.reused
+            if arrival.ahead_ns is not None:
+                out["ahead"] = arrival.ahead_ns
         case Read():
             out |= {"size": arrival.size, "kernel": arrival.kernel}
             if arrival.pieces:
@@ -169,7 +171,7 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
     at_ns = start_ns + line["at"]
     match line["arrival"]:
         case "connected":
-            return Connected(at_ns, line["reused"])
+            return Connected(at_ns, line["reused"], line.get("ahead"))
         case "sent":
             return Sent(at_ns)
         case "read":

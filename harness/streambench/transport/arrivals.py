@@ -15,10 +15,14 @@ from streambench.findings import Finding
 
 @dataclass(slots=True, eq=False)
 class Connected:
-    """The connection is ready for the request, TLS and upgrade included. `reused`: it was there already."""
+    """The connection is ready for the request, TLS and upgrade included.
+
+    `reused`: an earlier stream has used it. `ahead_ns`: how long connecting took, where it was done before the stream.
+    """
 
     at_ns: int
     reused: bool = False
+    ahead_ns: int | None = None
 
 
 @dataclass(slots=True, eq=False)

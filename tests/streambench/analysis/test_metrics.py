@@ -55,6 +55,14 @@ def test_a_stream_by_hand(make_record: Callable[..., StreamRecord]) -> None:
     }
 
 
+def test_what_was_done_before_the_stream_is_not_in_its_service_time(make_record: Callable[..., StreamRecord]) -> None:
+    record = make_record([(50, "word ")], start_ms=1010, connected_ns=1011 * MS)
+    record.sent_ns = 1020 * MS
+    record.connect_ahead_ns = 3 * MS
+    found = figures(record).stream
+    assert (found["connect"], found["ttfc_service"], found["ttfc"]) == (3, 40, 50)
+
+
 def test_a_regular_stream_has_no_jitter_and_is_not_bursty(make_record: Callable[..., StreamRecord]) -> None:
     found = figures(make_record([(i * 50, "word ") for i in range(10)])).stream
     assert (found["jitter"], found["burstiness"], found["stalls"], found["stalled_ms"]) == (0, -1, 0, 0)

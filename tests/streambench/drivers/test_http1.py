@@ -313,6 +313,30 @@ async def test_a_kept_connection_is_used_again(user: MakeUser, server: Server) -
     assert [record.reused_connection for record in records] == [False, True, True]
 
 
+async def test_a_user_may_connect_ahead(user: MakeUser, server: Server) -> None:
+    one = user([CHUNKED], [CHUNKED])
+    await one.session.connect()
+    async with asyncio.timeout(60):
+        while not server.connections:
+            await asyncio.sleep(0)
+    records = [await one.ask(), await one.ask()]
+    for record in records:
+        assert_whole(record)
+    assert server.connections == 1
+    assert [record.reused_connection for record in records] == [False, True]
+    assert [record.connect_ahead_ns is not None for record in records] == [True, False]
+
+
+async def test_who_cannot_connect_ahead_tells_it_with_the_stream(user: MakeUser) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    one = user([], url=f"http://127.0.0.1:{port}/")
+    await one.session.connect()
+    record = await one.ask()
+    assert (record.error, record.ending, record.connect_ahead_ns) == (ErrorClass.CONNECT, Ending.NOT_CONNECTED, None)
+
+
 @pytest.mark.parametrize(
     "first",
     [

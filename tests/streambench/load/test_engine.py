@@ -66,12 +66,16 @@ class ScriptedUser:
     script: Script
     variables: dict[str, str]
     number: int
+    connected: int = 0
     prepared: int = 0
     closed: bool = False
 
     def now_ns(self) -> int:
         loop: Any = asyncio.get_running_loop()
         return int(loop.now_ns())
+
+    async def connect(self) -> None:
+        self.connected += 1
 
     async def prepare(self) -> None:
         await asyncio.sleep(self.script.prepare_s)

@@ -67,7 +67,8 @@ class ClosedExecutor:
         self._users = Users(stage, phase.think_ns, phase.streams)
 
     async def prepare(self) -> None:
-        """Nothing: users connect when they begin."""
+        """The users connect before the phase begins."""
+        await self._users.connect(self._phase.users)
 
     async def run(self, begin_ns: int) -> None:
         """Until the time is over or the streams are used up."""

@@ -15,6 +15,7 @@ from streambench.units import NS_PER_MS, NS_PER_S
 
 PAUSE_AFTER_FAILURE_NS = 100 * NS_PER_MS  # a refused client does not hammer
 PAUSE_AFTER_SETUP_FAILURE_NS = NS_PER_S
+CONNECTING_AT_ONCE = 100
 
 
 class Quota:
@@ -48,6 +49,29 @@ class Users:
         self._present: dict[_User, None] = {}  # in the order in which they came
         self._resting: set[_User] = set()
         self._gone = asyncio.Event()
+        self._ready: list[tuple[int, UserSession]] = []  # connected, and not come yet
+
+    async def connect(self, users: int) -> None:
+        """Have the first users connected before they begin: those who do it together make each other late.
+
+        Where a setup comes first, it connects as it must, and its users are not ready before it is over.
+        """
+        load = self._stage.load
+        if load.target.spec.setup_steps:
+            return
+        room = asyncio.Semaphore(CONNECTING_AT_ONCE)
+
+        async def connect(session: UserSession) -> None:
+            async with room:
+                await session.connect()
+
+        self._ready = [load.new_user() for _ in range(users)]
+        try:
+            await asyncio.gather(*(connect(session) for _, session in self._ready))
+        except BaseException:
+            for _, session in self._ready:
+                await session.close()
+            raise
 
     def begin(self, users: int, begin_ns: int, duration_ns: int | None) -> None:
         """The first users come at `begin_ns`; after the warm-up and `duration_ns` no stream starts any more."""
@@ -78,7 +102,8 @@ class Users:
 
     def _come(self, users: int, due_ns: int) -> None:
         for _ in range(users):
-            user = _User(self, self._stage, due_ns)
+            number, session = self._ready.pop(0) if self._ready else self._stage.load.new_user()
+            user = _User(self, self._stage, due_ns, number, session)
             self._present[user] = None
             task = self._stage.load.tasks.start(user.run(self._think_ns, self._judged_ns, self._end_ns))
             user.task = task
@@ -105,8 +130,10 @@ class Users:
 class _User:
     """One of them. It leaves between two streams."""
 
-    def __init__(self, users: Users, stage: Stage, due_ns: int) -> None:
+    def __init__(self, users: Users, stage: Stage, due_ns: int, number: int, session: UserSession) -> None:
         self._users = users
+        self._number = number
+        self._session = session
         self._stage = stage
         self._due_ns = due_ns
         self._alarm = Alarm(stage.load.clock)
@@ -120,11 +147,10 @@ class _User:
             self.task.cancel()
 
     async def run(self, think_ns: int, judged_ns: int, end_ns: int | None) -> None:
-        number, session = self._stage.load.new_user()
         try:
-            await self._talk(session, number, think_ns, judged_ns, end_ns)
+            await self._talk(self._session, self._number, think_ns, judged_ns, end_ns)
         finally:
-            await session.close()
+            await self._session.close()
 
     async def _talk(self, session: UserSession, user: int, think_ns: int, judged_ns: int, end_ns: int | None) -> None:
         load = self._stage.load
