@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -125,6 +126,47 @@ load: {{users: 1, streams: 1}}
     assert done.returncode == 5, done.stderr
     assert str(port) in done.stderr
     assert "Traceback" not in done.stderr
+    # Pipelines look for a result of their own, also of a run that never began.
+    suite = ElementTree.parse(tmp_path / "reports/dead/latest/junit.xml").getroot()
+    (failure,) = suite.iter("failure")
+    assert str(port) in failure.get("message", "")
+    done = streambench("run", scenario(dead), "--json", cwd=tmp_path)
+    assert done.returncode == 5
+    summary = json.loads(done.stdout)
+    assert (summary["verdict"], summary["exit_code"]) == ("failed", 5)
+    assert str(port) in summary["reason"]
+    assert summary == summary_of(tmp_path / "reports/dead/latest")
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_a_scenario_comes_from_standard_input(tmp_path: Path, source: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "streambench", "run", source, "--no-plots", "--set", "load.streams=4"],
+        cwd=tmp_path,
+        input=FAST,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary_of(tmp_path / "reports/fast/latest")["targets"]["openai-chat"]["streams"]["completed"] == 4
+    done = subprocess.run(
+        [sys.executable, "-m", "streambench", "run", source],
+        cwd=tmp_path,
+        input="name: x\nlaod: 1\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2
+    assert "stdin:2:1" in done.stderr
+
+
+def test_colour_is_for_terminals_unless_it_is_asked_for(tmp_path: Path, scenario: Callable[[str], str]) -> None:
+    arguments = ("run", scenario(FAST), "-q", "--no-plots", "--set", "load.streams=2")
+    assert "\x1b[" not in streambench(*arguments, cwd=tmp_path).stdout
+    assert "\x1b[" in streambench(*arguments, cwd=tmp_path, FORCE_COLOR="1").stdout
+    assert "\x1b[" not in streambench(*arguments, cwd=tmp_path, FORCE_COLOR="1", NO_COLOR="1").stdout
 
 
 def run_until_streams(tmp_path: Path, scenario: str) -> tuple[subprocess.Popen[str], Path]:

@@ -26,7 +26,7 @@ COMMANDS = {
     "report": "Render a run folder again from its records.",
     "mock": "Start the fake OpenAI upstream and the reference chat server.",
     "dialects": "List, show, draw, validate or draft protocol descriptions.",
-    "schema": "Print the JSON Schema of the scenario file.",
+    "schema": "Print the JSON Schema of the scenario or the dialect file.",
 }
 
 
@@ -48,7 +48,8 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="streambench")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Does an AI chat endpoint really stream, how fast does it feel, does it speak its protocol correctly?
 
     \b
@@ -56,6 +57,9 @@ def cli() -> None:
       streambench run quickstart
       streambench probe http://localhost:8000/v1/chat/completions --dialect openai-chat
     """
+    # https://force-color.org and https://no-color.org; elsewhere colours are for terminals.
+    if os.environ.get("FORCE_COLOR") and not os.environ.get("NO_COLOR"):
+        ctx.color = True
 
 
 def main(args: list[str] | None = None) -> None:

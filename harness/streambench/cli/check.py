@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from streambench.cli.options import DIALECT
 from streambench.cli.output import say, say_json
 from streambench.cli.transcripts import BEGINNING, is_transcript, read_transcript
 from streambench.errors import ConfigurationError, ExitCode
@@ -93,7 +94,9 @@ class CheckResult:
 
 @click.command("check")
 @click.argument("file", type=click.File("rb"))
-@click.option("--dialect", "-d", metavar="NAME|FILE", help="The protocol: a bundled dialect or a dialect file.")
+@click.option(
+    "--dialect", "-d", type=DIALECT, metavar="NAME|FILE", help="The protocol: a bundled dialect or a dialect file."
+)
 @click.option("--wire", type=click.Choice(list(FRAMINGS)), help="The framing, where no dialect says it.")
 @click.option("--events", "show_events", is_flag=True, help="Print the decoded events as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

@@ -6,6 +6,7 @@ from typing import IO
 
 import click
 
+from streambench.cli.options import DIALECT
 from streambench.cli.output import say
 from streambench.errors import ConfigurationError
 from streambench.files import read_all
@@ -52,7 +53,7 @@ def list_dialects() -> None:
 
 
 @command.command("show")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", type=DIALECT)
 @click.option("--diagram", is_flag=True, help="Print the grammar as a Mermaid state diagram.")
 @click.option("--page", is_flag=True, help="Print a reference in Markdown: events, order, diagram, checks, requests.")
 def show(name: str, diagram: bool, page: bool) -> None:
@@ -73,6 +74,48 @@ def show(name: str, diagram: bool, page: bool) -> None:
         say(reference.page(dialect), nl=False)
     else:
         say(dialect.source_path.read_text("utf-8"), nl=False)
+
+
+@command.command("list")
+def listing() -> None:
+    """List the bundled dialects.
+
+    \b
+    Example:
+      streambench dialects list
+    """
+    list_dialects()
+
+
+@command.command("draw")
+@click.argument("name", metavar="NAME|FILE", type=DIALECT)
+def draw(name: str) -> None:
+    """Print the order of events as a Mermaid state diagram, as `show --diagram` does.
+
+    \b
+    Example:
+      streambench dialects draw chat-stream
+    """
+    from streambench.dialects import diagram as drawing
+    from streambench.dialects import load_dialect
+
+    say(drawing.diagram(load_dialect(name)))
+
+
+@command.command("check")
+@click.argument("names", metavar="NAME|FILE...", nargs=-1, required=True, type=DIALECT)
+def check(names: tuple[str, ...]) -> None:
+    """Validate dialect files; the first mistake is told with its place, and the exit code is 2.
+
+    \b
+    Example:
+      streambench dialects check ./our-protocol.yaml
+    """
+    from streambench.dialects import load_dialect
+
+    for name in names:
+        dialect = load_dialect(name)
+        say(f"{name} is valid: {len(dialect.events)} events over {dialect.transport}")
 
 
 @command.command("new")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streambench.cli.options import DURATION
+from streambench.cli.options import DIALECT, DURATION
 from streambench.cli.output import json_text
 from streambench.cli.waterfall import waterfall
 from streambench.errors import ConfigurationError, ExitCode
@@ -31,7 +31,9 @@ REFRESH_S = 0.1
 
 @click.command("probe")
 @click.argument("url")
-@click.option("--dialect", "-d", metavar="NAME|FILE", help="The protocol; not needed for a bundled scenario's name.")
+@click.option(
+    "--dialect", "-d", type=DIALECT, metavar="NAME|FILE", help="The protocol; not needed for a bundled scenario's name."
+)
 @click.option("--prompt", metavar="TEXT", help="What to say.")
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=1, show_default=True, help="Streams, one by one.")
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli.options import DURATION
-from streambench.errors import ExitCode
+from streambench.cli.options import DURATION, GATE, SCENARIO
+from streambench.cli.output import json_text
+from streambench.errors import ExitCode, TargetUnreachable
 
 if TYPE_CHECKING:
     from streambench.load.scenario import Scenario
 
 
 @click.command("run")
-@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...", type=SCENARIO)
 @click.option(
     "--output",
     "-o",
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where run folders are written: DIR/<name>/<UTC time>/.",
 )
-@click.option("--gate", "gates", multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'.")
+@click.option(
+    "--gate", "gates", type=GATE, multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'."
+)
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as load.users=50.")
 @click.option("--seed", type=int, help="Seed of arrivals, texts and latencies.")
 @click.option(
@@ -107,7 +110,11 @@ def run_one(
 
     folder = new_folder(output / scenario.name)
     records_path = folder / "records.jsonl"
-    received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))
+    try:
+        received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))
+    except TargetUnreachable as error:
+        tell_unreachable(scenario, folder, scenario.secrets(str(error)), as_json=as_json)
+        raise
     code = ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
     if not records_path.exists():
         click.echo("interrupted before the run began", err=True)
@@ -171,6 +178,30 @@ async def _run(
             with contextlib.suppress(asyncio.CancelledError):
                 await display
     return received[0] if received else None
+
+
+def tell_unreachable(scenario: Scenario, folder: Path, reason: str, *, as_json: bool) -> None:
+    """Leave a summary and a JUnit file of a run that never began, for pipelines that look for one."""
+    from streambench.analysis.summary import SCHEMA
+    from streambench.report.cases import Case, CaseOutcome
+    from streambench.report.export.junit import render_junit
+
+    summary = {
+        "schema": SCHEMA,
+        "verdict": "failed",
+        "exit_code": int(ExitCode.UNREACHABLE),
+        "scenario": {"name": scenario.name, "path": scenario.path, "hash": scenario.content_hash},
+        "reason": reason,
+        "targets": {},
+        "gates": [],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json_text(summary, indent=2) + "\n", "utf-8")
+    cases = [Case(target.name, "reachable", CaseOutcome.FAILED, reason) for target in scenario.targets]
+    (folder / "junit.xml").write_text(render_junit(cases, name=scenario.name, seconds=0.0), "utf-8")
+    point_latest_to(folder)
+    if as_json:
+        click.echo(json_text(summary, indent=2))
 
 
 def tell_streams(folder: Path) -> None:

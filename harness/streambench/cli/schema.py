@@ -1,4 +1,4 @@
-"""`streambench schema`: what an editor needs to complete and check a scenario file."""
+"""`streambench schema`: what an editor needs to complete and check a scenario or a dialect file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import click
 
 
 @click.command("schema")
-def command() -> None:
-    """Print the JSON Schema of the scenario file.
+@click.argument("what", type=click.Choice(["scenario", "dialect"]), default="scenario")
+def command(what: str) -> None:
+    """Print the JSON Schema of the scenario file, or of the dialect file.
 
     \b
     Example, for editors that speak the YAML language server's comment:
       streambench schema > scenario.schema.json
       # yaml-language-server: $schema=scenario.schema.json
+      streambench schema dialect > dialect.schema.json
     """
-    from streambench.load.schema import scenario_schema
+    if what == "dialect":
+        from streambench.dialects.schema import dialect_schema
 
-    click.echo(json.dumps(scenario_schema(), indent=2))
+        schema = dialect_schema()
+    else:
+        from streambench.load.schema import scenario_schema
+
+        schema = scenario_schema()
+    click.echo(json.dumps(schema, indent=2))

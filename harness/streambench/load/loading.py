@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from streambench.located import Located, read_document, read_yaml
 from streambench.transport.target import Timeouts
 
 MAX_FILE_BYTES = 1 << 20
+STANDARD_INPUT = ("-", "/dev/stdin")
 MAX_INDEX_DIGITS = 6
 MAX_DEPTH = 40
 
@@ -55,13 +57,17 @@ def bundled_scenarios() -> dict[str, Path]:
 def load_scenario(
     source: str, *, overrides: Sequence[str] = (), gates: Sequence[str] = (), environ: Mapping[str, str]
 ) -> Scenario:
-    """The scenario of a file or of a bundled name.
+    """The scenario of a file, of a bundled name, or of standard input (`-`).
 
     `overrides` are `path=value` texts that replace what the file says, `gates` are added to its own. Raises
     ConfigurationError.
     """
-    path = _path_of(source)
-    text = read_text(path, MAX_FILE_BYTES)
+    if source in STANDARD_INPUT:
+        path = Path("stdin")
+        text = _standard_input()
+    else:
+        path = _path_of(source)
+        text = read_text(path, MAX_FILE_BYTES)
     root = _with_overrides(read_document(text, str(path), SECTION.what), overrides)
     return _Loader(root, path, environ).load(_digest(text, overrides), gates)
 
@@ -80,6 +86,16 @@ def _with_overrides(root: Located, overrides: Sequence[str]) -> Located:
 
 def _digest(text: str, overrides: Sequence[str]) -> str:
     return hashlib.sha256("\0".join([text, *overrides]).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _standard_input() -> str:
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigurationError(f"is larger than {MAX_FILE_BYTES:,} bytes", path="stdin")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError("is not UTF-8", path="stdin") from None
 
 
 def _path_of(source: str) -> Path:
