@@ -1,0 +1,1 @@
+"""The cases: one file an area, each readable as a table of contents."""

@@ -1,0 +1,265 @@
+"""Authentication and ownership: nothing is read and nothing is written for whom it is not."""
+
+from __future__ import annotations
+
+import json
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.trial import NOBODY, SECOND, Trial, describe, unique_word
+
+MUST, SHOULD, MAY = Keyword
+AUTH = (Need.EVENT_STREAM, Need.AUTH)
+OWNED = (*AUTH, Need.SECOND_USER, Need.CONVERSATIONS)
+HTTP_AUTH = "RFC 9110, section 11.6.1"
+OWNER = "the owner of the conversation"
+SECRET = "sb-conform-wrong-token"  # noqa: S105 - nobody has it
+
+
+@case(
+    "auth.missing",
+    MUST,
+    "Who does not say who they are is refused with 401.",
+    source="RFC 9110, section 15.5.2",
+    remedy="Answer 401 before anything is done for the request.",
+    defect="no-auth",
+    needs=AUTH,
+)
+async def missing(trial: Trial) -> None:
+    """Ask without credentials.
+
+    401.
+    """
+    trial.refused(await trial.ask(user=NOBODY, conversation=await _conversation(trial)), 401)
+
+
+@case(
+    "auth.wrong",
+    MUST,
+    "A wrong token is refused with 401.",
+    source="RFC 9110, section 15.5.2",
+    remedy="Compare the whole token, and answer 401 where nobody has it.",
+    defect="any-token",
+    needs=AUTH,
+)
+async def wrong(trial: Trial) -> None:
+    """Ask with a token that nobody has.
+
+    401.
+    """
+    reply = await trial.ask(headers=_wrong(trial), conversation=await _conversation(trial))
+    trial.refused(reply, 401)
+
+
+@case(
+    "auth.prefix",
+    MUST,
+    "A part of a token is not a token.",
+    source="RFC 6750, section 2.1",
+    remedy="Compare the whole token in constant time.",
+    defect="token-prefix",
+    needs=AUTH,
+)
+async def prefix(trial: Trial) -> None:
+    """Ask with the token without its last three characters.
+
+    401.
+    """
+    assert trial.subject.credential is not None
+    name, value = trial.subject.credential
+    reply = await trial.ask(headers={name: value[:-3]}, conversation=await _conversation(trial))
+    trial.refused(reply, 401)
+
+
+@case(
+    "auth.challenge",
+    SHOULD,
+    "A 401 says how to authenticate.",
+    source=HTTP_AUTH,
+    remedy="Send `WWW-Authenticate: Bearer` with 401.",
+    defect="no-challenge",
+    needs=AUTH,
+)
+async def challenge(trial: Trial) -> None:
+    """Ask without credentials.
+
+    The response has WWW-Authenticate.
+    """
+    reply = await trial.ask(user=NOBODY, conversation=await _conversation(trial))
+    trial.check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
+    trial.check("www-authenticate" in reply.exchange.headers, "401 without a challenge", expected="WWW-Authenticate")
+
+
+@case(
+    "auth.costs-nothing",
+    MUST,
+    "A request of nobody never reaches the model.",
+    source="the order of checks: first who asks, then the model",
+    remedy="Authenticate before the upstream is asked.",
+    defect="asks-before-auth",
+    needs=(*AUTH, Need.TWO_SIDED),
+)
+async def costs_nothing(trial: Trial) -> None:
+    """Ask without credentials, with a mark.
+
+    The upstream has seen no request with the mark.
+    """
+    reply = await trial.ask(user=NOBODY, plan={"tokens": 2}, conversation=await _conversation(trial))
+    trial.check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
+    await trial.never_reached_upstream(reply.mark, "nobody asked")
+
+
+@case(
+    "auth.no-echo",
+    MUST,
+    "A refusal does not repeat the token.",
+    source="RFC 6750, section 5.3",
+    remedy="Leave credentials out of messages and logs.",
+    defect="echoes-token",
+    needs=AUTH,
+)
+async def no_echo(trial: Trial) -> None:
+    """Ask with a token that nobody has.
+
+    The answer does not contain it.
+    """
+    reply = await trial.ask(headers=_wrong(trial), conversation=await _conversation(trial))
+    said = reply.exchange.body.decode("utf-8", "replace") + json.dumps(reply.exchange.headers)
+    trial.check(SECRET not in said, "the answer repeats the token")
+
+
+@case(
+    "owner.read",
+    MUST,
+    "Somebody else's conversation cannot be read.",
+    source=OWNER,
+    remedy="Ask the store for the conversation of this user, never for the conversation alone.",
+    defect="reads-of-others",
+    needs=OWNED,
+)
+async def read(trial: Trial) -> None:
+    """Let one user have a conversation, and another one read it.
+
+    403 or 404, and none of its text.
+    """
+    conversation, word = await trial.new_conversation(), unique_word()
+    await trial.ask(f"Remember {word}.", conversation=conversation)
+    reply = await trial.read_conversation(conversation, SECOND)
+    trial.check(word not in reply.exchange.body.decode("utf-8", "replace"), "the other user reads what was said")
+    trial.refused(reply, 403, 404)
+
+
+@case(
+    "owner.write",
+    MUST,
+    "Nothing is written into somebody else's conversation.",
+    source=OWNER,
+    remedy="Check the owner before the message is stored, and before the stream begins.",
+    defect="writes-to-others",
+    needs=OWNED,
+)
+async def write(trial: Trial) -> None:
+    """Let another user ask something in a conversation.
+
+    403 or 404, and the conversation has neither the question nor a reply.
+    """
+    conversation, word = await trial.new_conversation(), unique_word()
+    reply = await trial.ask(f"Remember {word}.", conversation=conversation, user=SECOND)
+    said = [str(message["content"]) for message in await trial.messages(conversation)]
+    trial.check(not said, "another user's message is in the conversation", expected="nothing", got=str(said))
+    trial.refused(reply, 403, 404)
+
+
+@case(
+    "owner.read-nothing-upstream",
+    MUST,
+    "Nothing of somebody else's conversation reaches the model.",
+    source=OWNER,
+    remedy="Read the history as this user.",
+    defect="writes-to-others",
+    needs=(*OWNED, Need.TWO_SIDED),
+)
+async def read_nothing_upstream(trial: Trial) -> None:
+    """Let one user tell a secret, and another one continue the conversation.
+
+    The upstream has not seen the secret again.
+    """
+    conversation, word = await trial.new_conversation(), unique_word()
+    await trial.ask(f"Remember {word}.", conversation=conversation, plan={"tokens": 2})
+    reply = await trial.ask("What was it?", conversation=conversation, user=SECOND, plan={"tokens": 2})
+    seen = json.dumps([entry["request"] for entry in await trial.upstream.entries(reply.mark)])
+    trial.check(word not in seen, "the other user's request has the secret in its history")
+
+
+@case(
+    "owner.no-hint",
+    SHOULD,
+    "Somebody else's conversation looks like one that does not exist.",
+    source="RFC 9110, section 15.5.4: 404 hides that a resource exists",
+    remedy="Answer both with the same 404.",
+    defect="tells-existence",
+    needs=OWNED,
+)
+async def no_hint(trial: Trial) -> None:
+    """Read somebody else's conversation, and one that never was.
+
+    Both answers have the same status and the same body.
+    """
+    conversation = await trial.new_conversation()
+    other = await trial.read_conversation(conversation, SECOND)
+    none = await trial.read_conversation("0" * len(conversation), SECOND)
+    trial.check(
+        (other.status, other.exchange.body) == (none.status, none.exchange.body),
+        "the answers tell which conversations exist",
+        expected=describe(none),
+        got=describe(other),
+    )
+
+
+@case(
+    "owner.unknown",
+    MUST,
+    "A conversation that does not exist is refused with 404.",
+    source="RFC 9110, section 15.5.5",
+    remedy="Answer 404 before the stream begins; do not make one in passing.",
+    defect="unknown-conversation",
+    needs=(*AUTH, Need.CONVERSATIONS),
+)
+async def unknown(trial: Trial) -> None:
+    """Ask in a conversation that never was.
+
+    404.
+    """
+    trial.refused(await trial.ask(conversation="0" * 32), 404)
+
+
+@case(
+    "owner.user-in-path",
+    MUST,
+    "The user in the path is the one who asks.",
+    source=OWNER,
+    remedy="Compare the path with the token's user, and answer 403 or 404.",
+    defect="any-user-id",
+    needs=(*AUTH, Need.USER_IN_PATH),
+)
+async def user_in_path(trial: Trial) -> None:
+    """Ask with another user's name in the path.
+
+    403 or 404.
+    """
+    method, url, headers, body = trial.subject.request({"prompt": "Hello there."})
+    path, _, _ = url.rpartition("/")
+    reply = await trial.send(method, f"{path}/{trial.subject.profile.user_in_path}", body=body, headers=dict(headers))
+    trial.refused(reply, 403, 404)
+
+
+def _wrong(trial: Trial) -> dict[str, str]:
+    assert trial.subject.credential is not None
+    name, value = trial.subject.credential
+    scheme, space, _ = value.rpartition(" ")
+    return {name: f"{scheme}{space}{SECRET}"}
+
+
+async def _conversation(trial: Trial) -> str | None:
+    """A conversation of the first user's, where questions need one."""
+    variables = await trial.conversation_variables(None, "first")
+    return variables.get("conversation_id")

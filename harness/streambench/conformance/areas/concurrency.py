@@ -1,0 +1,87 @@
+"""Many users at once: each gets their own reply, at the pace of the model."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.trial import Trial
+from streambench.units import NS_PER_S
+
+MUST, SHOULD, MAY = Keyword
+BOTH = (Need.TWO_SIDED,)
+USERS = 8
+ORDER = {"tokens": 40, "profile": {"name": "fixed", "ttft_ms": 50, "gap_ms": 20}}
+
+
+@case(
+    "concurrent.own-text",
+    MUST,
+    "Each of several users at once gets the reply to their own question.",
+    source="what one user is told is for nobody else",
+    remedy="Keep a reply's state in its own request, and not in an object that requests share.",
+    defect="mixes-replies",
+    needs=BOTH,
+    alone=True,
+)
+async def own_text(trial: Trial) -> None:
+    """Let eight users ask at once, each for another text.
+
+    Everyone gets exactly their own.
+    """
+    texts = [f"{['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight'][i]} " * 30 for i in range(USERS)]
+    profile = {"name": "fixed", "ttft_ms": 20, "gap_ms": 10}
+    replies = await asyncio.gather(*(trial.ask(plan={"text": text, "profile": profile}) for text in texts))
+    for text, reply in zip(texts, replies, strict=True):
+        trial.streamed(reply)
+        trial.check(reply.text == text, "a user got another text", expected=text[:60], got=reply.text[:60])
+
+
+@case(
+    "concurrent.side-by-side",
+    MUST,
+    "Replies to several users come at the same time, not one after the other.",
+    source="the definition of streaming, for everybody",
+    remedy="Look for a lock, a single worker or a blocking call around the whole reply.",
+    defect="one-at-a-time",
+    needs=BOTH,
+    alone=True,
+)
+async def side_by_side(trial: Trial) -> None:
+    """Let eight users ask at once for replies of 0.85 s.
+
+    All are complete within 4 s.
+    """
+    replies = await asyncio.gather(*(trial.ask(plan=ORDER) for _ in range(USERS)))
+    for reply in replies:
+        trial.streamed(reply)
+    took_s = max(reply.exchange.ended_ns for reply in replies) - min(reply.exchange.started_ns for reply in replies)
+    trial.check(took_s < 4 * NS_PER_S, "they wait for each other", expected="4 s", got=f"{took_s / NS_PER_S:.1f} s")
+
+
+@case(
+    "concurrent.own-conversation",
+    MUST,
+    "Replies in several conversations at once are stored each in its own.",
+    source="the owner of the conversation",
+    remedy="Carry the conversation's id with the request; a field of a shared object belongs to whoever wrote it last.",
+    defect="stores-in-newest",
+    needs=(Need.TWO_SIDED, Need.CONVERSATIONS),
+    alone=True,
+)
+async def own_conversation(trial: Trial) -> None:
+    """Ask in four conversations at once, each for another text.
+
+    Each conversation has its own reply, and no other.
+    """
+    texts = [f"{word} " * 20 for word in ("alpha", "beta", "gamma", "delta")]
+    conversations = [await trial.new_conversation() for _ in texts]
+    await asyncio.gather(
+        *(
+            trial.ask(plan={"text": text, "profile": {"name": "fixed", "ttft_ms": 20, "gap_ms": 8}}, conversation=one)
+            for text, one in zip(texts, conversations, strict=True)
+        )
+    )
+    for text, one in zip(texts, conversations, strict=True):
+        stored = [str(m["content"]) for m in await trial.messages(one) if m["role"] == "assistant"]
+        trial.check(stored == [text], "a conversation has another reply", expected=text[:40], got=str(stored)[:80])

@@ -1,0 +1,264 @@
+"""History and parameters, as the upstream sees them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.reply import Reply
+from streambench.conformance.trial import Trial, describe, unique_word
+
+MUST, SHOULD, MAY = Keyword
+BOTH = (Need.TWO_SIDED,)
+TALK = (Need.TWO_SIDED, Need.CONVERSATIONS)
+CONVERSATION = "what a conversation is: the model knows what was said"
+
+
+async def _request(trial: Trial, reply: Reply) -> dict[str, Any]:
+    """The request that reached the upstream for a reply."""
+    entries = await trial.upstream.settled(reply.mark)
+    trial.check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    request = entries[0]["request"]
+    trial.check(isinstance(request, dict), "the upstream's request is not known")
+    return dict(request)
+
+
+async def _talk(trial: Trial, *says: str, last: str = "And now?") -> list[dict[str, Any]]:
+    """The messages that the upstream gets with the last of several questions in one conversation."""
+    conversation = await trial.new_conversation()
+    for text in says:
+        reply = await trial.ask(text, conversation=conversation, plan={"tokens": 2, "profile": "instant"})
+        trial.streamed(reply)
+    reply = await trial.ask(last, conversation=conversation, plan={"tokens": 2, "profile": "instant"})
+    trial.streamed(reply)
+    messages: list[dict[str, Any]] = (await _request(trial, reply)).get("messages", [])
+    return messages
+
+
+def _places(messages: list[dict[str, Any]], words: list[str]) -> list[int]:
+    """In which message each word is; -1 where it is in none."""
+    texts = [json.dumps(message.get("content"), ensure_ascii=False) for message in messages]
+    return [next((i for i, text in enumerate(texts) if word in text), -1) for word in words]
+
+
+@case(
+    "history.sent",
+    MUST,
+    "The model gets what was said before in the conversation.",
+    source=CONVERSATION,
+    remedy="Read the stored messages and send them before the new one.",
+    defect="no-history",
+    needs=TALK,
+)
+async def sent(trial: Trial) -> None:
+    """Ask two things in one conversation.
+
+    The second request to the upstream has the first question.
+    """
+    word = unique_word()
+    messages = await _talk(trial, f"Remember {word}.")
+    trial.check(_places(messages, [word])[0] >= 0, "the first question is not in the request", expected=word)
+
+
+@case(
+    "history.replies",
+    MUST,
+    "The model gets its own earlier replies as its own.",
+    source="OpenAI API reference, chat completions: roles of messages",
+    remedy="Send replies with the role `assistant`, and questions with `user`.",
+    defect="history-roles",
+    needs=TALK,
+)
+async def replies(trial: Trial) -> None:
+    """Ask two things in one conversation.
+
+    The second request has user, assistant, user.
+    """
+    messages = await _talk(trial, "Hello, who are you?")
+    roles = [message.get("role") for message in messages if message.get("role") not in ("system", "developer")]
+    trial.check(roles == ["user", "assistant", "user"], "other roles", expected="user, assistant, user", got=str(roles))
+
+
+@case(
+    "history.newest",
+    MUST,
+    "Of a long conversation the model gets the newest messages.",
+    source=CONVERSATION,
+    remedy="Order by time downwards, take the limit, and turn the result around; a plain LIMIT takes the oldest.",
+    defect="first-ten-history",
+    needs=TALK,
+)
+async def newest(trial: Trial) -> None:
+    """Ask eight things in one conversation.
+
+    The last request has the newest of the earlier questions.
+    """
+    words = [unique_word() for _ in range(8)]
+    messages = await _talk(trial, *(f"Remember {word}." for word in words))
+    trial.check(_places(messages, words)[-1] >= 0, "the question before is not in the request", expected=words[-1])
+
+
+@case(
+    "history.oldest-first",
+    MUST,
+    "The model gets the messages in the order in which they were said.",
+    source="OpenAI API reference, chat completions: messages so far",
+    remedy="Turn the newest messages around before they are sent.",
+    defect="history-reversed",
+    needs=TALK,
+)
+async def oldest_first(trial: Trial) -> None:
+    """Ask three things in one conversation.
+
+    They come in their order, the newest last.
+    """
+    words = [unique_word() for _ in range(3)]
+    messages = await _talk(trial, *(f"Remember {word}." for word in words[:2]), last=f"Remember {words[2]}.")
+    places = _places(messages, words)
+    trial.check(places == sorted(places) and -1 not in places, "another order", expected="0, 2, 4", got=str(places))
+
+
+@case(
+    "history.question-once",
+    MUST,
+    "The new question is sent to the model once.",
+    source=CONVERSATION,
+    remedy="Read the history before the question is stored, or do not add it again.",
+    defect="doubles-question",
+    needs=TALK,
+)
+async def question_once(trial: Trial) -> None:
+    """Ask something in a new conversation.
+
+    The question is in one message.
+    """
+    word = unique_word()
+    messages = await _talk(trial, last=f"Remember {word}.")
+    times = sum(word in json.dumps(message.get("content")) for message in messages)
+    trial.check(times == 1, "the question is sent several times", expected="1", got=str(times))
+
+
+@case(
+    "history.own",
+    MUST,
+    "The model gets nothing of another conversation.",
+    source=CONVERSATION,
+    remedy="Ask the store for the messages of this conversation.",
+    defect="mixes-histories",
+    needs=TALK,
+)
+async def own(trial: Trial) -> None:
+    """Ask in one conversation, and then in another one of the same user's.
+
+    The second one's request has nothing of the first.
+    """
+    word = unique_word()
+    await trial.ask(f"Remember {word}.", conversation=await trial.new_conversation(), plan={"tokens": 2})
+    messages = await _talk(trial, last="What did I say?")
+    trial.check(_places(messages, [word]) == [-1], "the request has text of another conversation", got=word)
+
+
+@case(
+    "history.bounded",
+    SHOULD,
+    "The history that is sent has a bound.",
+    source="the target's profile",
+    remedy="Send the newest messages up to a limit; unbounded, every question costs more than the one before.",
+    defect="all-history",
+    needs=TALK,
+)
+async def bounded(trial: Trial) -> None:
+    """Ask eight things in one conversation.
+
+    The last request has no more messages than the profile says (10, where it says nothing) and the question.
+    """
+    most = trial.subject.profile.history_messages or 10
+    messages = await _talk(trial, *(f"Remember {unique_word()}." for _ in range(8)))
+    said = [message for message in messages if message.get("role") in ("user", "assistant")]
+    trial.check(len(said) <= most + 1, "the whole history is sent", expected=f"{most + 1} messages", got=f"{len(said)}")
+
+
+@case(
+    "history.no-partial-lost",
+    SHOULD,
+    "A reply that was cut short is in the history of the next question.",
+    source=CONVERSATION,
+    remedy="Store what was shown, also where the reply did not come to its end.",
+    defect="forgets-partial-replies",
+    needs=TALK,
+)
+async def no_partial_lost(trial: Trial) -> None:
+    """Ask while the upstream breaks off after ten words, then ask again.
+
+    The second request has the beginning of the first reply.
+    """
+    conversation = await trial.new_conversation()
+    first = await trial.ask(
+        conversation=conversation, plan={"tokens": 20, "faults": [{"fault": "cut-rst", "at": {"chunk": 10}}]}
+    )
+    trial.check(bool(first.text), "the first reply has no text", got=describe(first))
+    reply = await trial.ask("Go on.", conversation=conversation, plan={"tokens": 2})
+    messages = (await _request(trial, reply)).get("messages", [])
+    start = first.text[:20]
+    trial.check(_places(messages, [start])[0] >= 0, "what was shown is not in the request", expected=start)
+
+
+@case(
+    "params.model",
+    MUST,
+    "The model that the client names is the one that is asked.",
+    source="the target's profile",
+    remedy="Pass the name on, or refuse it.",
+    defect="ignores-model",
+    needs=(*BOTH, Need.MODEL, Need.JSON_PROMPT),
+)
+async def model(trial: Trial) -> None:
+    """Ask for the model gpt-4o.
+
+    The upstream's request names it.
+    """
+    assert trial.subject.profile.model is not None
+    body = {**trial.subject.dialect.request.json, trial.subject.profile.model: "gpt-4o"}
+    reply = await trial.ask(body=body, plan={"tokens": 2})
+    got = (await _request(trial, reply)).get("model")
+    trial.check(got == "gpt-4o", "another model is asked", expected="gpt-4o", got=str(got))
+
+
+@case(
+    "params.as-declared",
+    SHOULD,
+    "The model is asked with the parameters that the service promises.",
+    source="the target's profile",
+    remedy="Set the parameters in every request to the model.",
+    defect="other-params",
+    needs=(*BOTH, Need.PARAMS),
+)
+async def as_declared(trial: Trial) -> None:
+    """Ask an ordinary question.
+
+    The upstream's request has each parameter of the profile.
+    """
+    request = await _request(trial, await trial.ask(plan={"tokens": 2}))
+    for name, wanted in trial.subject.profile.params.items():
+        got = request.get(name, request.get("max_completion_tokens") if name == "max_tokens" else None)
+        trial.check(got == wanted, f"`{name}` is another", expected=str(wanted), got=str(got))
+
+
+@case(
+    "params.bounded-reply",
+    SHOULD,
+    "The length of a reply is bounded in the request to the model.",
+    source="OpenAI API reference, chat completions: max_completion_tokens",
+    remedy="Set max_tokens or max_completion_tokens: without it one question can cost any amount.",
+    defect="no-max-tokens",
+    needs=BOTH,
+)
+async def bounded_reply(trial: Trial) -> None:
+    """Ask an ordinary question.
+
+    The upstream's request has max_tokens, max_completion_tokens or max_output_tokens.
+    """
+    request = await _request(trial, await trial.ask(plan={"tokens": 2}))
+    names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+    trial.check(any(request.get(name) for name in names), "the request has no bound", expected=" or ".join(names))

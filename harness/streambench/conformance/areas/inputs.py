@@ -1,0 +1,393 @@
+"""Validation of what users send: refused before a stream begins, with a status and a reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.subject import with_value
+from streambench.conformance.trial import QUESTION, Trial, describe
+
+MUST, SHOULD, MAY = Keyword
+JSON = (Need.EVENT_STREAM, Need.JSON_PROMPT)
+STATUS = "RFC 9110, section 15.5.1"
+BAD = (400, 413, 415, 422)
+
+
+async def _refuses_value(trial: Trial, value: Any) -> None:
+    """The prompt has another value in the request's JSON; `...` leaves it out."""
+    variables = dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
+    variables |= await trial.conversation_variables(None, "first")
+    path = trial.subject.prompt_path
+    assert path is not None
+    data = with_value(trial.subject.json_body({**variables, "prompt": QUESTION}), path, value)
+    await _refuses_body(trial, json.dumps(data).encode(), variables)
+
+
+async def _refuses_body(trial: Trial, body: bytes, variables: dict[str, str] | None = None) -> None:
+    known = variables or dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
+    if variables is None:
+        known |= await trial.conversation_variables(None, "first")
+    method, url, _, _ = trial.subject.request({**known, "prompt": QUESTION})
+    reply = await trial.send(method, url, body=body, headers={"content-type": "application/json"})
+    trial.refused(reply, *BAD)
+
+
+@case(
+    "input.empty",
+    MUST,
+    "An empty message is refused.",
+    source=STATUS,
+    remedy="Answer 400 or 422 before the stream begins.",
+    defect="accepts-empty",
+    needs=JSON,
+)
+async def empty(trial: Trial) -> None:
+    """Send an empty text.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, "")
+
+
+@case(
+    "input.blank",
+    MUST,
+    "A message of white space alone is refused.",
+    source=STATUS,
+    remedy="Strip the message before you look whether it is empty.",
+    defect="accepts-blank",
+    needs=JSON,
+)
+async def blank(trial: Trial) -> None:
+    """Send spaces and line breaks.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, "  \n\t ")
+
+
+@case(
+    "input.missing",
+    MUST,
+    "A request without a message is refused.",
+    source=STATUS,
+    remedy="Require the field; a default of your own would be asked of the model.",
+    defect="accepts-missing",
+    needs=JSON,
+)
+async def missing(trial: Trial) -> None:
+    """Leave the field out.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, ...)
+
+
+@case(
+    "input.null",
+    MUST,
+    "A message of null is refused.",
+    source=STATUS,
+    remedy="Check the type and not only the presence of the field.",
+    defect="accepts-null",
+    needs=JSON,
+)
+async def null(trial: Trial) -> None:
+    """Send null in place of the text.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, None)
+
+
+@case(
+    "input.number",
+    MUST,
+    "A message that is a number is refused.",
+    source=STATUS,
+    remedy="Check the type: a number that is turned into text hides a mistake of the client's.",
+    defect="accepts-number",
+    needs=JSON,
+)
+async def number(trial: Trial) -> None:
+    """Send a number in place of the text.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, 42)
+
+
+@case(
+    "input.object",
+    MUST,
+    "A message that is an object is refused.",
+    source=STATUS,
+    remedy="Check the type: an object can carry operators into a database, and fields into a prompt.",
+    defect="accepts-object",
+    needs=JSON,
+)
+async def an_object(trial: Trial) -> None:
+    """Send an object in place of the text.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, {"$gt": ""})
+
+
+@case(
+    "input.too-long",
+    MUST,
+    "A message beyond the longest that is allowed is refused.",
+    source="the target's profile; RFC 9110, section 15.5.14",
+    remedy="Count characters and answer 400, 413 or 422.",
+    defect="accepts-long",
+    needs=(*JSON, Need.MAX_CHARS),
+)
+async def too_long(trial: Trial) -> None:
+    """Send a text of one character too many.
+
+    400, 413 or 422.
+    """
+    assert trial.subject.profile.max_chars is not None
+    await _refuses_value(trial, "x" * (trial.subject.profile.max_chars + 1))
+
+
+@case(
+    "input.longest",
+    MUST,
+    "The longest message that is allowed is accepted.",
+    source="the target's profile",
+    remedy="Compare with <=, and count characters, not bytes.",
+    defect="counts-bytes",
+    needs=(*JSON, Need.MAX_CHARS),
+)
+async def longest(trial: Trial) -> None:
+    """Send a text of exactly the allowed length, of letters with two bytes each.
+
+    A stream begins.
+    """
+    assert trial.subject.profile.max_chars is not None
+    room = trial.subject.profile.max_chars - len(" [[sb:00000000-0000]]") - 8
+    plan = {"tokens": 2} if trial.subject.upstream is not None else None
+    prompt = "ö" * (room if plan else trial.subject.profile.max_chars)
+    reply = await trial.ask(prompt, plan=plan, leave=lambda reply: bool(reply.events))
+    trial.streamed(reply)
+
+
+@case(
+    "input.not-json",
+    MUST,
+    "A body that is not JSON is refused, and is no reason to fail.",
+    source=STATUS,
+    remedy="Answer 400 where the body cannot be parsed.",
+    defect="fails-on-bad-json",
+    needs=JSON,
+)
+async def not_json(trial: Trial) -> None:
+    """Send a JSON text that breaks off.
+
+    400, 415 or 422.
+    """
+    await _refuses_body(trial, b'{"message": "He')
+
+
+@case(
+    "input.no-body",
+    MUST,
+    "A request without a body is refused.",
+    source=STATUS,
+    remedy="Answer 400 where there is no body.",
+    defect="fails-on-no-body",
+    needs=JSON,
+)
+async def no_body(trial: Trial) -> None:
+    """Send nothing.
+
+    400, 415 or 422.
+    """
+    await _refuses_body(trial, b"")
+
+
+@case(
+    "input.not-an-object",
+    MUST,
+    "A body that is JSON but no object is refused, and is no reason to fail.",
+    source=STATUS,
+    remedy="Check that the body is an object before you look for its fields.",
+    defect="fails-on-array",
+    needs=JSON,
+)
+async def not_an_object(trial: Trial) -> None:
+    """Send an array.
+
+    400 or 422.
+    """
+    await _refuses_body(trial, b'["Hello"]')
+
+
+@case(
+    "input.half-a-character",
+    MUST,
+    "A message with half a surrogate pair is refused, and is no reason to fail.",
+    source="RFC 8259, section 8.2",
+    remedy="Look whether the text can be encoded as UTF-8 before it is stored or sent on.",
+    defect="fails-on-surrogate",
+    needs=JSON,
+)
+async def half_a_character(trial: Trial) -> None:
+    r"""Send a text with the escape \ud800.
+
+    400 or 422.
+    """
+    await _refuses_value(trial, "half a character: \ud800")
+
+
+@case(
+    "input.deep",
+    MUST,
+    "A body that is nested 20,000 levels deep is refused, and is no reason to fail.",
+    source="RFC 8259, section 9",
+    remedy="Catch the parser's recursion error, and answer 400.",
+    defect="fails-on-deep-json",
+    needs=JSON,
+)
+async def deep(trial: Trial) -> None:
+    """Send brackets in brackets.
+
+    400, 413 or 422.
+    """
+    await _refuses_body(trial, b"[" * 20_000 + b"]" * 20_000)
+
+
+@case(
+    "input.large-body",
+    MUST,
+    "A body beyond the largest that is allowed is refused.",
+    source="RFC 9110, section 15.5.14",
+    remedy="Bound the body before it is read into memory, and answer 413.",
+    defect="accepts-large-body",
+    needs=(*JSON, Need.MAX_BODY),
+)
+async def large_body(trial: Trial) -> None:
+    """Send a question with white space beyond the limit behind it.
+
+    413 or 400.
+    """
+    assert trial.subject.profile.max_body is not None
+    variables = dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
+    variables |= await trial.conversation_variables(None, "first")
+    method, url, _, content = trial.subject.request({**variables, "prompt": QUESTION})
+    body = content + b" " * trial.subject.profile.max_body
+    reply = await trial.send(method, url, body=body, headers={"content-type": "application/json"})
+    trial.refused(reply, *BAD)
+
+
+@case(
+    "input.unknown-field",
+    SHOULD,
+    "A field that nobody knows is ignored.",
+    source="RFC 9413, section 4",
+    remedy="Ignore unknown fields, so that newer clients work with older servers.",
+    defect="refuses-unknown-fields",
+    needs=JSON,
+)
+async def unknown_field(trial: Trial) -> None:
+    """Ask with one field more.
+
+    A stream begins.
+    """
+    body = {**trial.subject.dialect.request.json, "streambench_unknown": True}
+    reply = await trial.ask(body=body, leave=lambda reply: bool(reply.events))
+    trial.streamed(reply)
+
+
+@case(
+    "input.refused-before-stream",
+    MUST,
+    "A request that is refused has a status that says so, and no stream.",
+    source="RFC 9110, section 15",
+    remedy="Validate before the headers are sent: clients do not look for errors in a stream of 200.",
+    defect="errors-as-stream",
+    needs=JSON,
+)
+async def refused_before_stream(trial: Trial) -> None:
+    """Send an empty text.
+
+    The status is not 200.
+    """
+    body = with_value(trial.subject.dialect.request.json, trial.subject.prompt_path or (), "")
+    reply = await trial.ask(body=body)
+    trial.check(reply.status != 200, "the refusal is a stream with 200", expected="400 or 422", got=describe(reply))
+
+
+@case(
+    "input.refused-says-why",
+    SHOULD,
+    "A refusal says what is wrong.",
+    source="RFC 9457, section 3.1",
+    remedy="Put a sentence for the developer into the error body.",
+    defect="silent-refusals",
+    needs=JSON,
+)
+async def refused_says_why(trial: Trial) -> None:
+    """Send an empty text.
+
+    The body of the refusal has a text of ten letters or more.
+    """
+    body = with_value(trial.subject.dialect.request.json, trial.subject.prompt_path or (), "")
+    reply = await trial.ask(body=body)
+    trial.check(reply.status >= 400, "it was not refused", got=describe(reply))
+    texts = [text for text in _texts(reply.json()) if len(text) >= 10]
+    trial.check(bool(texts), "the refusal gives no reason", expected="a sentence", got=describe(reply))
+
+
+@case(
+    "input.refused-costs-nothing",
+    MUST,
+    "A request that is refused never reaches the model.",
+    source="the order of checks: first the request, then the model",
+    remedy="Validate before the upstream is asked.",
+    defect="asks-before-checking",
+    needs=(*JSON, Need.TWO_SIDED, Need.MAX_CHARS),
+)
+async def refused_costs_nothing(trial: Trial) -> None:
+    """Send a text that is too long, with a mark in it.
+
+    The upstream has seen no request with the mark.
+    """
+    assert trial.subject.profile.max_chars is not None
+    reply = await trial.ask("x" * (trial.subject.profile.max_chars + 1), plan={"tokens": 2})
+    trial.check(reply.status >= 400, "it was not refused", expected="400, 413 or 422", got=describe(reply))
+    await trial.never_reached_upstream(reply.mark, "the request was refused")
+
+
+@case(
+    "input.prompt-unchanged",
+    MUST,
+    "The upstream gets the message as the user wrote it.",
+    source="the user's message",
+    remedy="Do not normalise, escape or translate what the user says.",
+    defect="garbles-prompt",
+    needs=(*JSON, Need.TWO_SIDED),
+)
+async def prompt_unchanged(trial: Trial) -> None:
+    """Ask with quotes, umlauts, emoji and line breaks.
+
+    The upstream's request has exactly this text.
+    """
+    prompt = 'Größe "x" \\ <b>&amp;</b>\n\tund 👋🏽?'
+    reply = await trial.ask(prompt, plan={"tokens": 2})
+    entries = await trial.upstream.settled(reply.mark)
+    trial.check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    got = json.dumps(entries[0]["request"], ensure_ascii=False)
+    wanted = json.dumps(prompt, ensure_ascii=False)[1:-1]
+    trial.check(wanted in got, "the upstream got another text", expected=wanted, got=got)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for item in items for text in _texts(item)]

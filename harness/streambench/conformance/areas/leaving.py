@@ -1,0 +1,120 @@
+"""Clients that leave: the work for them ends, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.trial import Trial, describe
+from streambench.units import NS_PER_MS
+
+MUST, SHOULD, MAY = Keyword
+BOTH = (Need.TWO_SIDED,)
+COST = "what nobody reads need not be written: every token of it is paid for"
+SLOWLY = {"name": "fixed", "ttft_ms": 50, "gap_ms": 50}
+CANCELLED_WITHIN_MS = 1500
+
+
+@case(
+    "leave.cancels",
+    MUST,
+    "When the client leaves, the request to the model is cancelled.",
+    source=COST,
+    remedy="Notice the disconnect, and close the upstream's response.",
+    defect="no-cancel",
+    needs=BOTH,
+)
+async def cancels(trial: Trial) -> None:
+    """Ask for a reply of 5 s, and leave after the first words.
+
+    The upstream sees its client leave within 1.5 s.
+    """
+    reply = await trial.ask(plan={"tokens": 100, "profile": SLOWLY}, leave=lambda reply: len(reply.contents) >= 3)
+    await _cancelled(trial, reply.mark, reply.exchange.ended_ns, describe(reply))
+
+
+@case(
+    "leave.cancels-early",
+    MUST,
+    "When the client leaves before the first word, the request to the model is cancelled.",
+    source=COST,
+    remedy="Watch the connection also while the upstream has said nothing.",
+    defect="no-early-cancel",
+    needs=BOTH,
+)
+async def cancels_early(trial: Trial) -> None:
+    """Ask for a reply whose first word takes 4 s, and leave after half a second.
+
+    The upstream sees its client leave within 1.5 s.
+    """
+    order = {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 4000, "gap_ms": 20}}
+    reply = await trial.ask(plan=order, deadline_s=0.5)
+    await _cancelled(trial, reply.mark, reply.exchange.ended_ns, describe(reply))
+
+
+async def _cancelled(trial: Trial, mark: str, left_ns: int, said: str) -> None:
+    entries = await trial.upstream.settled(mark, 3.0)
+    trial.check(bool(entries), "the question did not reach the upstream", got=said)
+    entry = entries[-1]
+    trial.check(
+        entry["ended"] == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(entry["ended"])
+    )
+    late_ms = (trial.upstream.local(entry["cancelled_ns"]) - left_ns) / NS_PER_MS
+    trial.check(
+        late_ms < CANCELLED_WITHIN_MS,
+        "the upstream's stream is cancelled late",
+        expected=f"{CANCELLED_WITHIN_MS} ms",
+        got=f"{late_ms:.0f} ms",
+    )
+
+
+@case(
+    "leave.gives-back",
+    MUST,
+    "When the client leaves, what its stream held is given back.",
+    source="the target's profile",
+    remedy="End the stream's task in a finally block, and count down there.",
+    defect="leaks-streams",
+    needs=(*BOTH, Need.HEALTH),
+    alone=True,
+)
+async def gives_back(trial: Trial) -> None:
+    """Ask five times and leave after the first words.
+
+    Within 3 s the target counts as many open streams as before.
+    """
+    before = await trial.open_streams()
+    for _ in range(5):
+        await trial.ask(plan={"tokens": 100, "profile": SLOWLY}, leave=lambda reply: bool(reply.contents))
+    after = before + 5
+    for _ in range(30):
+        after = await trial.open_streams()
+        if after <= before:
+            return
+        await asyncio.sleep(0.1)
+    trial.check(after <= before, "streams stay open", expected=f"{before}", got=f"{after}")
+
+
+@case(
+    "leave.others-go-on",
+    MUST,
+    "When one client leaves, the others' replies go on.",
+    source="one user's leaving is not everybody's",
+    remedy="Cancel the task of this stream, and nothing that is shared.",
+    defect="cancels-everybody",
+    needs=BOTH,
+    alone=True,
+)
+async def others_go_on(trial: Trial) -> None:
+    """Let two users ask, and one of them leave.
+
+    The other one's reply is complete.
+    """
+    order = {"tokens": 24, "profile": SLOWLY}
+    stays = asyncio.ensure_future(trial.ask(plan=order))
+    await trial.ask(plan=order, leave=lambda reply: bool(reply.contents))
+    reply = await stays
+    trial.streamed(reply)
+    trial.check(
+        reply.complete and not reply.interrupted, "the other reply broke off", got=reply.error or reply.text[-40:]
+    )

@@ -1,0 +1,224 @@
+"""Faults of the upstream: the user learns of each, in time, and never gets half a reply for a whole one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.reply import Reply
+from streambench.conformance.trial import Trial, describe
+
+MUST, SHOULD, MAY = Keyword
+BOTH = (Need.TWO_SIDED,)
+TELL = "the dialect's interrupt; RFC 9110, section 15.6"
+REMEDY = "Catch the failure, and send the error event, or a status of 500 or more where no stream has begun."
+
+
+async def _told(trial: Trial, fault: Any, *, attempts: bool = False) -> Reply:
+    """The user learns of a fault: by a status before the stream, or by an event in it."""
+    order = {"attempts": [{"faults": [fault]}]} if attempts else {"faults": [fault]}
+    reply = await trial.ask(plan={**order, "profile": {"name": "fixed", "ttft_ms": 10, "gap_ms": 5}}, deadline_s=20.0)
+    _is_told(trial, reply)
+    return reply
+
+
+def _is_told(trial: Trial, reply: Reply) -> None:
+    if reply.status >= 400:
+        return
+    trial.streamed(reply)
+    trial.check(reply.exchange.ending != "timeout", "nothing more came, and no error", expected="an error event")
+    completing = [event.name for event in reply.events if event.name in trial.subject.dialect.terminal]
+    trial.check(
+        reply.error is not None and not completing,
+        "the failure is not told" + (": the reply ends as if it were complete" if completing else ""),
+        expected="an error event",
+        got=" ".join(event.name for event in reply.events[-3:]) or describe(reply),
+    )
+
+
+def _told_case(name: str, requirement: str, fault: Any, defect: str, keyword: Keyword = MUST) -> None:
+    """A case for a fault of which the user must learn."""
+
+    async def judge(trial: Trial) -> None:
+        await _told(trial, fault)
+
+    ordered = fault if isinstance(fault, str) else fault["fault"]
+    judge.__doc__ = f"""Ask while the upstream has the fault `{ordered}`.
+
+    There is an error event, or a status of 400 or more, and no event that completes the reply.
+    """
+    case(f"upstream.{name}", keyword, requirement, source=TELL, remedy=REMEDY, defect=defect, needs=BOTH)(judge)
+
+
+_told_case("refuses", "That the upstream fails with 500 is told.", {"fault": "status", "status": 500}, "hides-refusals")
+_told_case("denies", "That the upstream refuses the key is told.", {"fault": "status", "status": 401}, "hides-refusals")
+_told_case(
+    "is-limited",
+    "That the upstream has no capacity left is told.",
+    {"fault": "rate-limit", "after_ms": 50},
+    "hides-refusals",
+)
+_told_case("resets-at-once", "That the upstream resets the connection is told.", "reset", "hides-refusals")
+_told_case("is-a-page", "That the upstream answers with a page is told.", "html", "hides-refusals")
+_told_case(
+    "cut-by-end", "A reply that the upstream ends early is not passed off as whole.", "cut-end", "silent-truncation"
+)
+_told_case(
+    "cut-by-fin",
+    "A reply that breaks off with its connection is not passed off as whole.",
+    "cut-fin",
+    "silent-truncation",
+)
+_told_case("cut-by-reset", "A reply that is cut by a reset is not passed off as whole.", "cut-rst", "silent-truncation")
+_told_case("errs-in-stream", "An error in the middle of the upstream's stream is told.", "error", "silent-truncation")
+_told_case("malformed", "A chunk that is no JSON is not passed over in silence.", "malformed-json", "silent-truncation")
+
+
+@case(
+    "upstream.stalls",
+    MUST,
+    "An upstream that falls silent is given up, and the user is told.",
+    source="the target's profile",
+    remedy="Bound the wait for the next chunk, and send the error event.",
+    defect="no-caps",
+    needs=(*BOTH, Need.IDLE_CAP),
+)
+async def stalls(trial: Trial) -> None:
+    """Ask while the upstream stops in the middle and keeps the connection.
+
+    Within the declared time and 3 s more there is an error event.
+    """
+    assert trial.subject.profile.idle_s is not None
+    reply = await trial.ask(
+        plan={"faults": [{"fault": "stall-forever", "at": {"chunk": 5}}]}, deadline_s=trial.subject.profile.idle_s + 3
+    )
+    trial.streamed(reply)
+    trial.check(
+        reply.error is not None, "the user waits for ever", expected="an error event", got=f"{reply.exchange.ending}"
+    )
+
+
+@case(
+    "upstream.keeps-text",
+    MUST,
+    "Text that came before a fault reaches the user.",
+    source="the definition of streaming: text is passed on while the rest is written",
+    remedy="Forward chunks before you look for the end of the reply.",
+    defect="drops-text-on-error",
+    needs=BOTH,
+)
+async def keeps_text(trial: Trial) -> None:
+    """Ask while the upstream breaks off after eight words.
+
+    The user has text when the error comes.
+    """
+    reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
+    trial.streamed(reply)
+    trial.check(
+        bool(reply.text.strip()), "what was written before the fault is lost", expected="text", got=describe(reply)
+    )
+
+
+@case(
+    "upstream.nothing-twice",
+    MUST,
+    "After a fault no text comes twice.",
+    source="what the user has read cannot be taken back",
+    remedy="Try again, or another provider, only while the user has no text.",
+    defect="double-text-on-fallback",
+    needs=BOTH,
+)
+async def nothing_twice(trial: Trial) -> None:
+    """Ask while the upstream breaks off once after eight words, and would reply in full the next time.
+
+    No word comes twice.
+    """
+    cut = {"faults": [{"fault": "cut-rst", "at": {"chunk": 8}}]}
+    reply = await trial.ask(plan={"tokens": 20, "attempts": [cut]})
+    trial.streamed(reply)
+    words = reply.text.split()
+    twice = sorted({word for word in words if words.count(word) > 1})
+    trial.check(not twice, "text came twice", expected="each word once", got=" ".join(twice[:5]))
+
+
+@case(
+    "upstream.next-provider",
+    MUST,
+    "Where the first provider gives no reply, the next one is asked.",
+    source="the target's profile",
+    remedy="Fall back while the user has no text.",
+    defect="no-fallback",
+    needs=(*BOTH, Need.FALLBACK),
+)
+async def next_provider(trial: Trial) -> None:
+    """Ask while the first two requests to the upstream are refused.
+
+    The reply is complete, and has text.
+    """
+    refused = {"faults": [{"fault": "status", "status": 500, "should_retry": "false"}]}
+    reply = await trial.ask(plan={"tokens": 10, "attempts": [refused]})
+    trial.streamed(reply)
+    trial.check(
+        reply.complete and not reply.interrupted and bool(reply.text), "there is no reply", got=reply.error or ""
+    )
+
+
+@case(
+    "upstream.once-more",
+    SHOULD,
+    "A request that the upstream refuses for a moment is tried again.",
+    source="OpenAI API reference, error codes: 429 and 503 are to be retried",
+    remedy="Let the SDK retry, or retry yourself while no text has come.",
+    defect="no-retry",
+    needs=BOTH,
+)
+async def once_more(trial: Trial) -> None:
+    """Ask while the upstream is out of capacity for 100 ms.
+
+    The reply is complete.
+    """
+    busy = {"faults": [{"fault": "rate-limit", "retry": "retry-after-ms", "after_ms": 100}]}
+    reply = await trial.ask(plan={"tokens": 6, "attempts": [busy]})
+    trial.streamed(reply)
+    trial.check(reply.complete and not reply.interrupted, "it was not tried again", got=reply.error or describe(reply))
+
+
+@case(
+    "upstream.keeps-secrets",
+    MUST,
+    "The user does not get the upstream's own words for its failure.",
+    source="OWASP, Improper Error Handling",
+    remedy="Log the upstream's error, and tell the user in your own words.",
+    defect="leaks-upstream-error",
+    needs=BOTH,
+)
+async def keeps_secrets(trial: Trial) -> None:
+    """Ask while the upstream refuses with a message that has a key and an address in it.
+
+    Neither is in what the user gets.
+    """
+    leak = "sk-conform-9f8e7d at http://10.0.0.7:8080/internal"
+    reply = await trial.ask(plan={"faults": [{"fault": "status", "status": 500, "message": leak}]})
+    said = reply.exchange.body.decode("utf-8", "replace")
+    trial.check("sk-conform" not in said and "10.0.0.7" not in said, "the upstream's message is shown", got=said[-150:])
+
+
+@case(
+    "upstream.still-serving",
+    MUST,
+    "After a fault the next question is answered.",
+    source="one user's failure is not everybody's",
+    remedy="Give back what a failed stream has held: connections, locks, slots.",
+    defect="dies-after-fault",
+    needs=BOTH,
+    alone=True,
+)
+async def still_serving(trial: Trial) -> None:
+    """Ask while the upstream breaks off, then ask an ordinary question.
+
+    The second reply is complete.
+    """
+    await trial.ask(plan={"tokens": 10, "faults": [{"fault": "cut-rst", "at": {"chunk": 3}}]})
+    reply = await trial.ask(plan={"tokens": 4})
+    trial.streamed(reply)
+    trial.check(reply.complete and not reply.interrupted, "the next reply fails", got=reply.error or describe(reply))

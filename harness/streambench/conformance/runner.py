@@ -1,0 +1,187 @@
+"""Runs cases against a target: side by side where they do not disturb each other, and again where they fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from streambench.clock import MonotonicClock
+from streambench.conformance.case import BROKEN, Broken, Case, Untestable, Verdict
+from streambench.conformance.subject import Subject
+from streambench.conformance.trial import Shared, Trial
+from streambench.conformance.wire_log import curl
+from streambench.errors import ExitCode
+from streambench.units import NS_PER_S
+
+TRIES = 3
+SIDE_BY_SIDE = 8
+CASE_TIMEOUT_S = 90.0
+
+_clock = MonotonicClock()
+
+
+@dataclass(slots=True)
+class CaseResult:
+    """What came of one case. `expected_failure`: it is on the list of those that may fail.
+
+    `log` is what went over the wire in the last try that failed, `commands` its requests for a shell; both masked.
+    """
+
+    case: Case
+    verdict: Verdict
+    message: str = ""
+    expected: str = ""
+    got: str = ""
+    place: str = ""
+    unlock: str = ""
+    tries: int = 1
+    seconds: float = 0.0
+    log: str = ""
+    commands: list[str] = field(default_factory=list)
+    expected_failure: bool = False
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the case did not hold."""
+        return self.verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.INFO, Verdict.FLAKY)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as `--json` has it."""
+        out: dict[str, Any] = {
+            "case": self.case.id,
+            "keyword": self.case.keyword,
+            "verdict": self.verdict,
+            "requirement": self.case.requirement,
+            "seconds": round(self.seconds, 3),
+        }
+        for name in ("message", "expected", "got", "place", "unlock"):
+            if getattr(self, name):
+                out[name] = getattr(self, name)
+        if self.is_bad:
+            out |= {"source": self.case.source, "remedy": self.case.remedy, "tries": self.tries, "log": self.log}
+        if self.expected_failure:
+            out["expected_failure"] = True
+        return out
+
+
+@dataclass(slots=True)
+class SuiteResult:
+    """What came of a suite on one target, in the order of the cases."""
+
+    target: str
+    dialect: str
+    results: list[CaseResult]
+    seconds: float
+    strict: bool = False
+
+    def count(self, verdict: Verdict) -> int:
+        """How many cases have the verdict, those that may fail left out."""
+        return sum(result.verdict is verdict and not result.expected_failure for result in self.results)
+
+    @property
+    def outlived(self) -> list[CaseResult]:
+        """Cases that may fail, and passed: the list has to be cut down, or it would rot."""
+        return [result for result in self.results if result.expected_failure and result.verdict is Verdict.PASSED]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """3 where a MUST is broken (with `strict` also a SHOULD), 4 where the harness failed."""
+        bad = self.count(Verdict.FAILED) + self.count(Verdict.FLAKY) + len(self.outlived)
+        bad += self.count(Verdict.WARNING) if self.strict else 0
+        codes = [ExitCode.PASSED]
+        if bad:
+            codes.append(ExitCode.CONFORMANCE)
+        if self.count(Verdict.HARNESS_ERROR):
+            codes.append(ExitCode.INVALID)
+        return ExitCode.worst(codes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The suite as `--json` prints it."""
+        return {
+            "target": self.target,
+            "dialect": self.dialect,
+            "exit_code": int(self.exit_code),
+            "seconds": round(self.seconds, 3),
+            "verdicts": {str(verdict): self.count(verdict) for verdict in Verdict if self.count(verdict)},
+            "cases": [result.to_json() for result in self.results],
+        }
+
+
+async def run_suite(
+    subject: Subject,
+    cases: Sequence[Case],
+    *,
+    expected_failures: Collection[str] = (),
+    strict: bool = False,
+    tries: int = TRIES,
+    on_result: Callable[[CaseResult], None] | None = None,
+) -> SuiteResult:
+    """Run the cases; `on_result` is told of each as soon as it is decided."""
+    started_ns = _clock.now_ns()
+    shared, room = Shared(), asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def decide(case: Case) -> CaseResult:
+        async with room:
+            result = await run_case(subject, case, shared, tries)
+        result.expected_failure = case.id in expected_failures
+        if on_result is not None:
+            on_result(result)
+        return result
+
+    together = [case for case in cases if not case.alone]
+    decided = {result.case.id: result for result in await asyncio.gather(*map(decide, together))}
+    for case in cases:
+        if case.alone:
+            decided[case.id] = await decide(case)
+    seconds = (_clock.now_ns() - started_ns) / NS_PER_S
+    return SuiteResult(subject.name, subject.dialect.name, [decided[case.id] for case in cases], seconds, strict=strict)
+
+
+async def run_case(subject: Subject, case: Case, shared: Shared, tries: int = TRIES) -> CaseResult:
+    """Decide one case. One that fails is tried again, on replies of its own; one that then passes is flaky."""
+    lacking = [need for need in case.needs if not subject.has(need)]
+    if lacking:
+        return CaseResult(
+            case, Verdict.NOT_TESTABLE, f"it lacks {lacking[0].name.lower().replace('_', ' ')}", unlock=lacking[0].value
+        )
+    started_ns = _clock.now_ns()
+    result = await _try(subject, case, shared)
+    number = 1
+    while result.is_bad and number < tries:
+        number += 1
+        again = await _try(subject, case, Shared())
+        if again.verdict is Verdict.PASSED:
+            result.verdict = Verdict.FLAKY
+            result.message = f"it held in try {number}, but not before: {result.message}"
+            break
+    result.tries = number
+    result.seconds = (_clock.now_ns() - started_ns) / NS_PER_S
+    return result
+
+
+async def _try(subject: Subject, case: Case, shared: Shared) -> CaseResult:
+    trial = Trial(subject, shared)
+    try:
+        async with asyncio.timeout(CASE_TIMEOUT_S):
+            await case.judge(trial)
+    except Broken as broken:
+        mask = subject.mask
+        return CaseResult(
+            case,
+            BROKEN[case.keyword],
+            mask(broken.message),
+            mask(broken.expected),
+            mask(broken.got),
+            broken.place,
+            log="\n".join(exchange.log.text(mask) for exchange in trial.exchanges),
+            commands=[
+                curl(one.method, one.url, one.request_headers, one.request_body, mask) for one in trial.exchanges
+            ],
+        )
+    except Untestable as reason:
+        return CaseResult(case, Verdict.NOT_TESTABLE, str(reason), unlock=reason.unlock)
+    except Exception as error:  # what we did not mean to do is told as such, and ends no suite
+        return CaseResult(case, Verdict.HARNESS_ERROR, subject.mask(f"{type(error).__name__}: {error}"))
+    return CaseResult(case, Verdict.PASSED)
