@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from mock_openai.chat import page_routes
 from mock_openai.chat.cors import ANY, allow_origin, for_known_hosts, same_origin_or
-from mock_openai.chat.defects.catalogue import server_with, spoil_responses
+from mock_openai.chat.defects.catalogue import server_with, spoil_requests, spoil_responses
 from mock_openai.chat.limits import MAX_BODY_BYTES, error
 from mock_openai.chat.server import ChatServer, ChatSettings
 from mock_openai.chat.sse import STARTED
@@ -31,7 +31,7 @@ def create_app(settings: ChatSettings) -> web.Application:
     origins = (*settings.cors_origins, ANY) if settings.open else settings.cors_origins
     app = web.Application(
         client_max_size=MAX_BODY_BYTES,
-        middlewares=[json_errors, for_known_hosts(settings.hosts), same_origin_or(origins)],
+        middlewares=[*spoil_requests(server), json_errors, for_known_hosts(settings.hosts), same_origin_or(origins)],
     )
     app[SERVER] = server
     app.on_response_prepare.append(allow_origin(origins))
@@ -86,7 +86,8 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPNotFound:
         return error(404, "No such route.")
     except web.HTTPMethodNotAllowed as refused:
-        return error(405, f"Use {', '.join(sorted(refused.allowed_methods))}.")
+        allowed = ", ".join(sorted(refused.allowed_methods))
+        return error(405, f"Use {allowed}.", allow=allowed)
     except web.HTTPException:
         raise
     except Exception:

@@ -14,7 +14,6 @@ from streambench.clock import MonotonicClock
 from streambench.conformance.wire_log import WireLog
 
 MAX_BODY_BYTES = 32 << 20
-READ_BYTES = 1 << 16
 
 _clock = MonotonicClock()
 
@@ -49,14 +48,13 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a client behaves. `leave` is asked after every piece whether to leave now; `wait_s` is waited for before
-    each read, which makes a slow reader; `deadline_s` bounds all of it.
+    """How a client behaves. `leave` is asked after every piece whether to leave now. It reads nothing for `pause_s`
+    once the response has begun, which makes a slow reader; `deadline_s` bounds all of it.
     """
 
     deadline_s: float
     leave: Callable[[bytes], bool] | None = None
-    wait_s: float = 0.0
-    reads_bytes: int = READ_BYTES
+    pause_s: float = 0.0
 
 
 async def exchange(
@@ -138,6 +136,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         self._inner = httpcore.AnyIOBackend()
         self._log = log
         self._manner = manner
+        self._reads = 0
         self.last_ns = 0
 
     async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
@@ -154,11 +153,11 @@ class _Backend(httpcore.AsyncNetworkBackend):
             self.last_ns = now_ns
         self._log.add(now_ns, data, sent=sent)
 
-    async def before_read(self) -> int:
-        """What a slow reader does first; returns how much it reads at most."""
-        if self._manner.wait_s:
-            await asyncio.sleep(self._manner.wait_s)
-        return self._manner.reads_bytes
+    async def before_read(self) -> None:
+        """What a slow reader does once, when the response has begun."""
+        self._reads += 1
+        if self._reads == 2 and self._manner.pause_s:
+            await asyncio.sleep(self._manner.pause_s)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -167,8 +166,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._backend = backend
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's own
-        most = await self._backend.before_read()
-        data = await self._inner.read(min(max_bytes, most), timeout)
+        await self._backend.before_read()
+        data = await self._inner.read(max_bytes, timeout)
         if data:
             self._backend.noted(data, sent=False)
         return data

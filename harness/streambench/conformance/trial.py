@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streambench.conformance.case import Broken, Untestable
-from streambench.conformance.exchange import READ_BYTES, Exchange, Manner, exchange
+from streambench.conformance.exchange import Exchange, Manner, exchange
 from streambench.conformance.reply import Listener, Reply
 from streambench.conformance.subject import Subject, placed
 from streambench.conformance.upstream import Upstream
@@ -82,13 +82,12 @@ class Trial:
         variables: Mapping[str, str] | None = None,
         leave: Leave | None = None,
         deadline_s: float | None = None,
-        wait_s: float = 0.0,
-        reads_bytes: int = READ_BYTES,
+        pause_s: float = 0.0,
     ) -> Reply:
         """Ask the target something, and read its reply to the end.
 
         `plan` orders the upstream's reply. `body` is JSON in place of the dialect's. `leave` is asked after every
-        piece whether the client leaves. `wait_s` before each read of `reads_bytes` makes a slow reader.
+        piece whether the client leaves. A client that reads nothing for `pause_s` is a slow reader.
         """
         mark = ""
         if self.subject.upstream is not None and plan is not None:
@@ -108,8 +107,7 @@ class Trial:
         manner = Manner(
             deadline_s if deadline_s is not None else max(SHORT_S, self._slow_s),
             None if leave is None else lambda _: leave(reply),
-            wait_s,
-            reads_bytes,
+            pause_s,
         )
         done = await exchange(method, url, sent_headers, content, manner, listener.feed, self.subject.verify)
         reply.exchange = done
@@ -131,7 +129,7 @@ class Trial:
         headers: Mapping[str, str | None] | None = None,
     ) -> Reply:
         """Any request at all."""
-        merged: dict[str, str | None] = dict(self.subject.own_headers()) | self._user_headers(user)
+        merged: dict[str, str | None] = {**self.subject.own_headers(), **self._user_headers(user)}
         merged |= {name.lower(): value for name, value in (headers or {}).items()}
         sent = [(name, value) for name, value in merged.items() if value is not None]
         done = await exchange(method, url, sent, body, Manner(SHORT_S), None, self.subject.verify)

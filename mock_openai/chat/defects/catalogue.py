@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-from mock_openai.chat.defects import access, conversations, headers, replies
-from mock_openai.chat.defects.defect import Defect
+from mock_openai.chat.defects import (
+    access,
+    conversations,
+    events,
+    framing,
+    headers,
+    memory,
+    replies,
+    requests,
+    texts,
+)
+from mock_openai.chat.defects.defect import Around, Defect
 from mock_openai.chat.server import ChatServer, ChatSettings
 
 DEFECTS: dict[str, Defect] = {
-    defect.name: defect for defect in (*headers.DEFECTS, *access.DEFECTS, *conversations.DEFECTS, *replies.DEFECTS)
+    defect.name: defect
+    for part in (headers, framing, events, requests, access, conversations, memory, replies, texts)
+    for defect in part.DEFECTS
 }
 """Every defect by name."""
 
@@ -32,6 +45,19 @@ def spoil_responses(settings: ChatSettings) -> Callable[[web.Request, web.Stream
                 defect.spoil(response)
 
     return spoil
+
+
+def spoil_requests(server: ChatServer) -> list[Middleware]:
+    """What stands around the handling of requests, as the server's settings ask for."""
+
+    def middleware(around: Around) -> Middleware:
+        @web.middleware
+        async def wrong(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await around(request, handler, server)
+
+        return wrong
+
+    return [middleware(defect.around) for defect in _of(server.settings) if defect.around is not None]
 
 
 def _of(settings: ChatSettings) -> list[Defect]:

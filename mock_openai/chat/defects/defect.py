@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from mock_openai.chat.server import ChatServer
+
+Around = Callable[[web.Request, Handler, ChatServer], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +19,11 @@ class Defect:
 
     `told`: what is wrong, for the reference. `server`: a server that overrides the methods it gets wrong and leaves
     the rest to `super()`, so that defects can be combined. `spoil`: changes a response before its headers go out.
+    `around`: stands between a request and what handles it.
     """
 
     name: str
     told: str
     server: type[ChatServer] = ChatServer
     spoil: Callable[[web.StreamResponse], None] | None = None
+    around: Around | None = None

@@ -55,6 +55,7 @@ async def side_by_side(trial: Trial) -> None:
     replies = await asyncio.gather(*(trial.ask(plan=ORDER) for _ in range(USERS)))
     for reply in replies:
         trial.streamed(reply)
+        trial.check(reply.complete and not reply.interrupted, "a reply broke off", got=reply.error or "")
     took_s = max(reply.exchange.ended_ns for reply in replies) - min(reply.exchange.started_ns for reply in replies)
     trial.check(took_s < 4 * NS_PER_S, "they wait for each other", expected="4 s", got=f"{took_s / NS_PER_S:.1f} s")
 

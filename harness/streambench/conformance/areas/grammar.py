@@ -113,7 +113,7 @@ async def data_is_json(trial: Trial) -> None:
     "Every event has the fields of its kind, with values of their types.",
     source=DIALECT,
     remedy="Send the field that is named, with a value of that type.",
-    defect="lacks-field",
+    defect="wrong-shape",
 )
 async def schema(trial: Trial) -> None:
     """Ask an ordinary question.

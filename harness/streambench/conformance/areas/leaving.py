@@ -39,7 +39,7 @@ async def cancels(trial: Trial) -> None:
     "When the client leaves before the first word, the request to the model is cancelled.",
     source=COST,
     remedy="Watch the connection also while the upstream has said nothing.",
-    defect="no-early-cancel",
+    defect="no-cancel",
     needs=BOTH,
 )
 async def cancels_early(trial: Trial) -> None:

@@ -256,7 +256,7 @@ async def error_type(trial: Trial) -> None:
     "A page of another origin is not let in unless the server is told to.",
     source="Fetch, section 3.2.3 (CORS protocol)",
     remedy="Do not reflect the Origin header: list the origins that may ask.",
-    defect="reflects-origin",
+    defect="any-origin",
     needs=(*HTTP, Need.AUTH),
 )
 async def foreign_origin(trial: Trial) -> None:

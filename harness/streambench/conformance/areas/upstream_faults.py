@@ -11,6 +11,7 @@ from streambench.conformance.trial import Trial, describe
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
 TELL = "the dialect's interrupt; RFC 9110, section 15.6"
+UNIQUE = "every word of this reply comes once and only one time so that two would be seen at first glance"
 REMEDY = "Catch the failure, and send the error event, or a status of 500 or more where no stream has begun."
 
 
@@ -104,7 +105,7 @@ async def stalls(trial: Trial) -> None:
     "Text that came before a fault reaches the user.",
     source="the definition of streaming: text is passed on while the rest is written",
     remedy="Forward chunks before you look for the end of the reply.",
-    defect="drops-text-on-error",
+    defect="buffers-reply",
     needs=BOTH,
 )
 async def keeps_text(trial: Trial) -> None:
@@ -134,7 +135,7 @@ async def nothing_twice(trial: Trial) -> None:
     No word comes twice.
     """
     cut = {"faults": [{"fault": "cut-rst", "at": {"chunk": 8}}]}
-    reply = await trial.ask(plan={"tokens": 20, "attempts": [cut]})
+    reply = await trial.ask(plan={"text": UNIQUE, "attempts": [cut]})
     trial.streamed(reply)
     words = reply.text.split()
     twice = sorted({word for word in words if words.count(word) > 1})

@@ -1,0 +1,188 @@
+"""Events that are wrong in themselves, or come at the wrong place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from mock_openai.chat.defects.defect import Defect
+from mock_openai.chat.defects.framing import Spoil, Write, Writer, writing
+
+Edit = Callable[[dict[str, Any]], list[dict[str, Any] | bytes]]
+
+
+def is_text(event: dict[str, Any]) -> bool:
+    """Whether an event of any of the systems brings text."""
+    return "content" in event or event.get("type") in ("ai_response", "chunk")
+
+
+def is_last(event: dict[str, Any]) -> bool:
+    """Whether an event of any of the systems completes a reply."""
+    return "done" in event or event.get("type") in ("done", "complete")
+
+
+def is_error(event: dict[str, Any]) -> bool:
+    """Whether an event of any of the systems tells a failure."""
+    return "error" in event or event.get("type") == "error"
+
+
+def inner(event: dict[str, Any]) -> dict[str, Any]:
+    """Where an event has its text."""
+    return event["data"] if event.get("type") == "ai_response" else event
+
+
+def edited(make: Callable[[], Edit]) -> Spoil:
+    """Edits every event of a stream: an event becomes none, one or several, as objects or as bytes."""
+
+    def writer() -> Writer:
+        edit = make()
+
+        async def write(data: bytes, send: Write) -> None:
+            head, found, rest = data.partition(b"data: ")
+            if not found:
+                await send(data)
+                return
+            for item in edit(json.loads(rest)):
+                framed = item if isinstance(item, bytes) else json.dumps(item, ensure_ascii=False).encode()
+                await send(head + b"data: " + framed + b"\n\n")
+
+        return write
+
+    return writing(writer)
+
+
+def _swapped() -> Edit:
+    held: list[dict[str, Any] | bytes] = []
+    count = 0
+
+    def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+        nonlocal count
+        count += 1
+        if count == 1:
+            held.append(event)
+            return []
+        return [event, *held] if count == 2 else [event]
+
+    return edit
+
+
+def _with_stranger() -> Edit:
+    told = False
+
+    def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+        nonlocal told
+        first, told = not told, True
+        return [{"type": "telemetry", "telemetry": 1}, event] if first else [event]
+
+    return edit
+
+
+def _with_more_after_end() -> Edit:
+    last_text: list[dict[str, Any] | bytes] = []
+
+    def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+        if is_text(event):
+            last_text[:] = [event]
+        return [event, *last_text] if is_last(event) else [event]
+
+    return edit
+
+
+def _broken(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    return [json.dumps(event).encode()[:-1]] if is_text(event) else [event]
+
+
+def _misshapen(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    event.pop("timestamp", None)
+    event.pop("suggestions", None)
+    return [{**event, "undocumented": True}]
+
+
+def _as_object(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    if is_text(event):
+        inner(event)["content"] = {"text": inner(event)["content"]}
+    return [event]
+
+
+def _wrong_accumulated(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    if is_text(event) and inner(event).get("accumulated"):
+        inner(event)["accumulated"] = inner(event)["accumulated"][:-1] + "?"
+    return [event]
+
+
+def _back_in_time() -> Edit:
+    count = 0
+
+    def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+        nonlocal count
+        count += 1
+        return [{**event, "timestamp": "2001-01-01T00:00:00.000Z"} if count == 3 else event]
+
+    return edit
+
+
+def _all_complete(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    if event.get("type") == "ai_response":
+        event["data"]["isComplete"] = True
+    return [event]
+
+
+def _no_last(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    return [] if is_last(event) else [event]
+
+
+def _no_last_for_short() -> Edit:
+    texts = 0
+
+    def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+        nonlocal texts
+        texts += is_text(event)
+        return [] if is_last(event) and texts < 2 else [event]
+
+    return edit
+
+
+def _done_after_error(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    return [event, {"done": True}] if is_error(event) else [event]
+
+
+def _text_after_error(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    return [event, {"content": " and on it goes"}] if is_error(event) else [event]
+
+
+def _split_pairs(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    text = inner(event).get("content") if is_text(event) else None
+    if not isinstance(text, str) or text.isascii():
+        return [event]
+    escaped = json.dumps(text)[1:-1]
+    at = next((i for i in range(len(escaped)) if escaped[i : i + 4].lower() in _HIGH), -1)
+    if at < 0:
+        return [event]
+    whole = json.dumps(event)
+    before, _, after = whole.partition(escaped)
+    return [(before + part + after).encode() for part in (escaped[: at + 6], escaped[at + 6 :])]
+
+
+_HIGH = {"\\ud8", "\\ud9", "\\uda", "\\udb"}
+
+DEFECTS = [
+    Defect("events-out-of-order", "the first two events change places", spoil=edited(_swapped)),
+    Defect("unknown-event", "an event that nobody knows comes first", spoil=edited(_with_stranger)),
+    Defect("no-terminal", "the event that completes a reply does not come", spoil=edited(lambda: _no_last)),
+    Defect(
+        "no-terminal-for-short",
+        "the event that completes a reply does not come where the reply has one piece",
+        spoil=edited(_no_last_for_short),
+    ),
+    Defect("text-after-end", "text follows the event that completes a reply", spoil=edited(_with_more_after_end)),
+    Defect("broken-json", "events with text lack their last brace", spoil=edited(lambda: _broken)),
+    Defect("wrong-shape", "events lack a field and have another one", spoil=edited(lambda: _misshapen)),
+    Defect("text-as-object", "texts are objects", spoil=edited(lambda: _as_object)),
+    Defect("wrong-accumulated", "the text so far has another last character", spoil=edited(lambda: _wrong_accumulated)),
+    Defect("clock-goes-back", "the third event is of the year 2001", spoil=edited(_back_in_time)),
+    Defect("flag-too-early", "every piece says that it is the last", spoil=edited(lambda: _all_complete)),
+    Defect("done-after-error", "a reply that failed is complete as well", spoil=edited(lambda: _done_after_error)),
+    Defect("goes-on-after-error", "text follows an error", spoil=edited(lambda: _text_after_error)),
+    Defect("splits-pairs", "emoji are cut in two halves", spoil=edited(lambda: _split_pairs)),
+]
