@@ -23,6 +23,7 @@ COMMANDS = {
     "locust": "Start runs from Locust's web UI, on one machine or on many.",
     "probe": "Look at one stream as it arrives.",
     "check": "Check a captured stream against its protocol, offline.",
+    "conform": "Put an endpoint through the suite of conformance cases.",
     "report": "Render a run folder again from its records.",
     "mock": "Start the fake OpenAI upstream and the reference chat server.",
     "dialects": "List, show, draw, validate or draft protocol descriptions.",

@@ -6,12 +6,10 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from streambench.conformance.trial import Trial
-
-Judge = Callable[["Trial"], Awaitable[None]]
+Judge = Callable[[Any], Awaitable[None]]
+"""Is given a `Trial`; raises Broken or Untestable."""
 
 
 class Keyword(StrEnum):
@@ -63,6 +61,7 @@ class Case:
 
     `requirement` and `remedy` are one sentence each, `source` says who asks for it, with the section. `defect` is the
     mistake of the reference chat server that breaks it. `alone`: it disturbs others, or is disturbed by them.
+    `patient`: it does little but wait, so nobody has to wait for it.
     """
 
     id: str
@@ -77,6 +76,7 @@ class Case:
     defect: str
     judge: Judge
     alone: bool = False
+    patient: bool = False
 
 
 _cases: dict[str, Case] = {}
@@ -92,6 +92,7 @@ def case(
     defect: str,
     needs: tuple[Need, ...] = (),
     alone: bool = False,
+    patient: bool = False,
 ) -> Callable[[Judge], Judge]:
     """Enter the decorated function as a case.
 
@@ -116,6 +117,7 @@ def case(
             defect=defect,
             judge=judge,
             alone=alone,
+            patient=patient,
         )
         return judge
 

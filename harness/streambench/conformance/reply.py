@@ -10,7 +10,7 @@ from streambench.conformance.exchange import Exchange
 from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.findings import Finding, Severity
-from streambench.wire.captures import capture_decoder
+from streambench.wire.framings import capture_decoder
 from streambench.wire.limits import WireError
 from streambench.wire.message import WireMessage
 

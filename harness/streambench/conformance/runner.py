@@ -130,11 +130,12 @@ async def run_suite(
             on_result(result)
         return result
 
-    together = [case for case in cases if not case.alone]
-    decided = {result.case.id: result for result in await asyncio.gather(*map(decide, together))}
-    for case in cases:
-        if case.alone:
-            decided[case.id] = await decide(case)
+    waiting = [asyncio.ensure_future(decide(case)) for case in cases if case.patient]
+    together = [decide(case) for case in cases if not case.alone and not case.patient]
+    results = list(await asyncio.gather(*together))
+    results += [await decide(case) for case in cases if case.alone]
+    results += await asyncio.gather(*waiting)
+    decided = {result.case.id: result for result in results}
     seconds = (_clock.now_ns() - started_ns) / NS_PER_S
     return SuiteResult(subject.name, subject.dialect.name, [decided[case.id] for case in cases], seconds, strict=strict)
 

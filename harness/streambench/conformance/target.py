@@ -47,12 +47,12 @@ async def _subject(
     return Subject(
         name=target.name,
         dialect=spec.dialect,
-        url=spec.url,
-        headers=spec.headers,
+        url=spec.endpoint.url,
+        headers=spec.endpoint.headers,
         variables=spec.variables,
         profile=promised,
         upstream=upstream,
-        timeout_ns=spec.timeouts.total_ns,
-        verify=spec.tls_verify,
+        timeout_ns=spec.endpoint.timeouts.total_ns,
+        verify=spec.endpoint.tls_verify,
         mask=mask,
     )

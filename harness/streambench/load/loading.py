@@ -12,8 +12,10 @@ from pathlib import Path
 from streambench.analysis.gates import Gate, GateError, parse_gate
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
+from streambench.load.conform import read_conform
 from streambench.load.prompts import Prompts, read_prompts
 from streambench.load.scenario import (
+    CONFORM,
     GATES,
     LOAD,
     MAX_NAME_CHARS,
@@ -174,6 +176,7 @@ class _Loader:
             load=given[LOAD],
             timeouts=timeouts,
             gates=(*self._gates(sides), *(_option_gate(text, sides) for text in more_gates)),
+            conform=read_conform(given.get(CONFORM), self._path.parent),
             seed=given[SEED],
             stall_after_ns=given[STALL_AFTER],
             reading_wpm=given[READING_WPM],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.analysis.gates import Gate
+from streambench.load.conform import ConformOptions
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.gate_pattern import gate_pattern
 from streambench.load.kinds import Duration, Integer, Number, Plain, Schema
@@ -107,6 +108,24 @@ GATES: Field[Any] = Field(
     "[what must hold](gates.md), a list of texts",
     None,
 )
+CONFORM: Field[Any] = Field(
+    "conform",
+    Plain(
+        {
+            "type": ["object", "null"],
+            "properties": {
+                "profile": {"type": "string"},
+                "cases": {"type": "array", "items": {"type": "string"}},
+                "expected_failures": {"type": "array", "items": {"type": "string"}},
+            },
+            "additionalProperties": False,
+        }
+    ),
+    "[conformance cases](conformance/README.md): `profile`, a file beside the scenario; `cases`, patterns of those to "
+    "run; `expected_failures`, ids of those that may fail",
+    None,
+    shown="all cases, and the dialect's bundled profile",
+)
 SEED = Field("seed", Integer(0, MAX_SEED), "of arrivals and of the fake upstream's texts and latencies, from 0", 0)
 STALL_AFTER = Field("stall_after", Duration(), "a longer gap is a stall", 500 * NS_PER_MS)
 READING_WPM = Field(
@@ -126,6 +145,7 @@ SECTION = Section(
     LOAD,
     TIMEOUTS,
     GATES,
+    CONFORM,
     SEED,
     STALL_AFTER,
     READING_WPM,
@@ -153,6 +173,7 @@ class Scenario:
     load: Load = field(default_factory=Load)
     timeouts: Timeouts = field(default_factory=Timeouts)
     gates: tuple[Gate, ...] = ()
+    conform: ConformOptions = field(default_factory=ConformOptions)
     seed: int = SEED.default
     stall_after_ns: int = STALL_AFTER.default
     reading_wpm: float = READING_WPM.default

@@ -183,7 +183,7 @@ class LeaksStreams(ChatServer):
         on_tool_calls: ToolCallsSeen | None = None,
     ) -> Reply:
         """A reply that stays open."""
-        self.figures.streams += 1
+        self.figures.begin("leaked")
         return super().reply(question, providers=providers, on_tool_calls=on_tool_calls)
 
 

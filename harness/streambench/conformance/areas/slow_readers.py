@@ -57,11 +57,11 @@ async def others(trial: Trial) -> None:
     alone=True,
 )
 async def whole(trial: Trial) -> None:
-    """Ask for 7 MB, and begin to read them after 1.5 s.
+    """Ask for 7 MB, and begin to read them after 4 s.
 
     All of the text comes.
     """
-    reply = await trial.ask(plan=BIG, pause_s=1.5, deadline_s=20.0)
+    reply = await trial.ask(plan=BIG, pause_s=4.0, deadline_s=30.0)
     trial.streamed(reply)
     wanted = "".join(word * 2 for word in WORDS)
     trial.check(reply.text == wanted, "text is missing", expected=f"{len(wanted)} characters", got=f"{len(reply.text)}")

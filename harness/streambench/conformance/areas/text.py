@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.analysis.alignment import compare
+from streambench.analysis.differences import Sent, compare
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.reply import Reply
 from streambench.conformance.trial import Trial
@@ -42,9 +42,9 @@ async def _no(trial: Trial, *rules: str) -> None:
     trial.streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
     trial.check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
-    sent = entries[-1]["text"]
-    _, findings = compare(sent, reply.text, complete=True, stopped=entries[-1]["ended"] == "cancelled")
-    trial.clean([finding for finding in findings if finding.rule in rules])
+    sent = Sent(entries[-1]["text"], stopped=entries[-1]["ended"] == "cancelled")
+    found = compare([sent], reply.text, complete=True)
+    trial.clean([finding for finding in found.findings if finding.rule in rules])
 
 
 @case(

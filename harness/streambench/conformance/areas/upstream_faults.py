@@ -83,6 +83,7 @@ _told_case("malformed", "A chunk that is no JSON is not passed over in silence."
     remedy="Bound the wait for the next chunk, and send the error event.",
     defect="no-caps",
     needs=(*BOTH, Need.IDLE_CAP),
+    patient=True,
 )
 async def stalls(trial: Trial) -> None:
     """Ask while the upstream stops in the middle and keeps the connection.

@@ -1,0 +1,140 @@
+"""What a suite says of cases that hold, that do not, that sometimes do, and that cannot be decided."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from streambench.conformance.case import Broken, Case, Judge, Keyword, Need, Untestable, Verdict
+from streambench.conformance.profile import Profile
+from streambench.conformance.runner import SuiteResult, run_suite
+from streambench.conformance.subject import Subject
+from streambench.conformance.trial import Trial
+from streambench.conformance.wire_log import WireLog, curl
+from streambench.dialects import load_dialect
+from streambench.errors import ExitCode
+from streambench.report.conformance import render_badge, render_matrix, render_page, report_cases
+from streambench.report.export.junit import render_junit
+
+SUBJECT = Subject(
+    name="mine",
+    dialect=load_dialect("chat-stream"),
+    url="http://127.0.0.1:9/chat",
+    headers=(("Authorization", "Bearer s3cret"),),
+    variables={},
+    profile=Profile(),
+    upstream=None,
+    timeout_ns=10**9,
+    verify=True,
+    mask=lambda text: text.replace("s3cret", "***"),
+)
+
+
+async def holds(trial: Trial) -> None:
+    """Does nothing."""
+
+
+async def breaks(trial: Trial) -> None:
+    raise Broken("it says s3cret <b>", expected="nothing", got="s3cret | more")
+
+
+async def undecidable(trial: Trial) -> None:
+    raise Untestable("who knows", "a better world")
+
+
+async def buggy(trial: Trial) -> None:
+    raise KeyError("s3cret")
+
+
+def sometimes() -> Judge:
+    tries = itertools.count()
+
+    async def judge(trial: Trial) -> None:
+        if next(tries) == 0:
+            raise Broken("not this time")
+
+    return judge
+
+
+def a_case(judge: Judge, name: str = "made.up", keyword: Keyword = Keyword.MUST, *needs: Need) -> Case:
+    return Case(name, "It holds.", keyword, "nobody", "transport", needs, "Do.", "See.", "Mend it.", "none", judge)
+
+
+async def run(*cases: Case, **options: object) -> SuiteResult:
+    return await run_suite(SUBJECT, cases, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "keyword", "verdict", "code"),
+    [
+        (lambda: holds, Keyword.MUST, Verdict.PASSED, ExitCode.PASSED),
+        (lambda: breaks, Keyword.MUST, Verdict.FAILED, ExitCode.CONFORMANCE),
+        (lambda: breaks, Keyword.SHOULD, Verdict.WARNING, ExitCode.PASSED),
+        (lambda: breaks, Keyword.MAY, Verdict.INFO, ExitCode.PASSED),
+        (sometimes, Keyword.MUST, Verdict.FLAKY, ExitCode.CONFORMANCE),
+        (lambda: undecidable, Keyword.MUST, Verdict.NOT_TESTABLE, ExitCode.PASSED),
+        (lambda: buggy, Keyword.MUST, Verdict.HARNESS_ERROR, ExitCode.INVALID),
+    ],
+)
+async def test_verdicts(make: Callable[[], Judge], keyword: Keyword, verdict: Verdict, code: ExitCode) -> None:
+    suite = await run(a_case(make(), "made.up", keyword))
+    assert (suite.results[0].verdict, suite.exit_code) == (verdict, code)
+    assert "s3cret" not in str(suite.to_json())
+
+
+async def test_strict_makes_a_warning_a_failure() -> None:
+    assert (await run(a_case(breaks, "made.up", Keyword.SHOULD), strict=True)).exit_code is ExitCode.CONFORMANCE
+
+
+async def test_what_a_target_lacks_is_told_with_what_unlocks_it() -> None:
+    (result,) = (await run(a_case(breaks, "made.up", Keyword.MUST, Need.SECOND_USER))).results
+    assert result.verdict is Verdict.NOT_TESTABLE
+    assert "second_user" in result.unlock
+
+
+async def test_an_expected_failure_is_no_failure_until_it_holds() -> None:
+    assert (await run(a_case(breaks), expected_failures=["made.up"])).exit_code is ExitCode.PASSED
+    suite = await run(a_case(holds), expected_failures=["made.up"])
+    assert suite.exit_code is ExitCode.CONFORMANCE
+    assert [result.case.id for result in suite.outlived] == ["made.up"]
+
+
+async def test_a_case_that_breaks_is_tried_three_times() -> None:
+    (result,) = (await run(a_case(breaks))).results
+    assert result.tries == 3
+
+
+async def test_reports_of_several_targets_hold_hostile_texts() -> None:
+    suites = [await run(a_case(holds, "made.good"), a_case(breaks, "made.bad")), await run(a_case(holds, "made.good"))]
+    page = render_page(suites)
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert "s3cret" not in page
+    matrix = render_matrix(suites)
+    assert "| `made.bad` | MUST: It holds. | ❌ |  |" in matrix
+    root = ET.fromstring(render_junit(report_cases(suites), name="c", seconds=1.0).encode())
+    assert (root.get("tests"), root.get("failures")) == ("3", "1")
+    badge = ET.fromstring(render_badge(suites))
+    assert "2 of 3" in (badge.get("aria-label") or "")
+
+
+def test_a_wire_log_shows_both_sides_with_stamps_and_places_and_no_secret() -> None:
+    log = WireLog("POST http://x/")
+    log.add(1_000_000, b"POST / HTTP/1.1\r\nauthorization: Bearer s3cret\r\n\r\n", sent=True)
+    log.add(3_500_000, b"HTTP/1.1 200 OK\r\n", sent=False)
+    log.add(4_000_000, b"\xff\x00data\n", sent=False)
+    text = log.text(SUBJECT.mask)
+    assert "s3cret" not in text
+    assert "2.500 ms  <       0  HTTP/1.1 200 OK\\r\\n" in text
+    assert "3.000 ms  <      17  \\xff\\x00data\\n" in text
+    assert "0.000 ms  >      17  authorization: Bearer ***" in text
+
+
+def test_a_request_can_be_sent_again_with_curl() -> None:
+    text = curl("POST", "http://x/?q=1", [("authorization", "Bearer s3cret")], b'{"a": "it\'s"}', SUBJECT.mask)
+    assert text.startswith("curl -sN -X POST 'http://x/?q=1' -H 'authorization: Bearer ***'")
+    assert "--data-binary" in text
+    assert "no curl command" in curl("POST", "http://x/", [], b"\xff", SUBJECT.mask)

@@ -1,0 +1,206 @@
+"""The conformance cases beside the reference chat server: their pages, and the proof that each finds what it is for.
+
+`python -m tools.conformance` writes docs/reference/conformance/ anew. `python -m tools.conformance --prove [RUNS]` puts
+each of the systems through the suite so many times, and each case in front of its defect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+
+import orjson
+from aiohttp import web
+
+from mock_openai.chat.app import create_app
+from mock_openai.chat.defects.catalogue import DEFECTS
+from mock_openai.chat.limits import Caps
+from mock_openai.chat.server import ChatSettings
+from streambench.conformance.case import BROKEN, Case, Need, Verdict
+from streambench.conformance.profile import profile_of
+from streambench.conformance.runner import CaseResult, run_case, run_suite
+from streambench.conformance.subject import Subject
+from streambench.conformance.suite import AREAS, all_cases
+from streambench.conformance.trial import Shared
+from streambench.conformance.upstream import Upstream
+from streambench.dialects import load_dialect
+from streambench.units import NS_PER_S
+from tools.imports import ROOT
+
+FOLDER = ROOT / "docs/reference/conformance"
+IDLE_S = 1.5  # a server that is as patient as its profile says would keep a proof waiting for half a minute
+SIDE_BY_SIDE = 4
+SYSTEMS = {
+    "chat-stream": "/api/chat/stream",
+    "thread-events": "",
+    "conversation-stream": "/api/conversation-stream/alice",
+}
+# The system on which a case is shown; all others are shown on the first.
+HOMES = {
+    "grammar.order": "thread-events",
+    "grammar.repeated-text": "thread-events",
+    "grammar.clock-forward": "thread-events",
+    "grammar.last-flag": "thread-events",
+    "owner.user-in-path": "conversation-stream",
+    "upstream.next-provider": "conversation-stream",
+    "upstream.nothing-twice": "conversation-stream",
+}
+
+
+def home_of(case: Case) -> str:
+    """The system of the reference chat server on which a case is shown."""
+    return HOMES.get(case.id, "chat-stream")
+
+
+@contextmanager
+def fake_upstream() -> Iterator[str]:
+    """The URL of a fake upstream in a process of its own."""
+    command = [sys.executable, "-m", "mock_openai", "--json", "--no-chat", "--port", "0", "--profile", "instant"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own
+        assert process.stdout is not None
+        try:
+            yield str(orjson.loads(process.stdout.readline())["openai"])
+        finally:
+            process.terminate()
+
+
+@asynccontextmanager
+async def reference(upstream_url: str, system: str, *defects: str) -> AsyncIterator[Subject]:
+    """A system of the reference chat server, with some defects, ready to be tested."""
+    settings = ChatSettings(upstream=upstream_url, defects=frozenset(defects), caps=Caps(idle_s=IDLE_S))
+    runner = web.AppRunner(create_app(settings), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        async with Upstream(upstream_url, f"t{port}") as upstream:
+            yield Subject(
+                name=system,
+                dialect=load_dialect(system),
+                url=f"http://{host}:{port}{SYSTEMS[system]}",
+                headers=(("authorization", "Bearer alice-token"),),
+                variables={},
+                profile=replace(profile_of(system), idle_s=IDLE_S),
+                upstream=upstream,
+                timeout_ns=20 * NS_PER_S,
+                verify=True,
+                mask=lambda text: text.replace("alice-token", "***").replace("bob-token", "***"),
+            )
+    finally:
+        await runner.cleanup()
+
+
+async def broken_by_its_defect(upstream_url: str, cases: Sequence[Case]) -> list[CaseResult]:
+    """Each case in front of a server that has the case's defect and no other; one try each."""
+    room = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def one(case: Case) -> CaseResult:
+        async with room, reference(upstream_url, home_of(case), case.defect) as subject:
+            return await run_case(subject, case, Shared(), tries=1)
+
+    return list(await asyncio.gather(*map(one, cases)))
+
+
+def pages() -> dict[str, str]:
+    """The pages by their file names: an index, and a page an area."""
+    out = {"README.md": _index()}
+    for area, heading in AREAS.items():
+        members = [case for case in all_cases() if case.area == area]
+        out[f"{area.replace('_', '-')}.md"] = "\n".join([f"# {heading}", "", *map(_section, members)])
+    return out
+
+
+def _index() -> str:
+    lines = [
+        "# Conformance cases",
+        "",
+        "What `streambench conform` asks of a chat endpoint, area by area. A case is one requirement: a broken MUST is",
+        "failed, a broken SHOULD is a warning, a broken MAY is information. Each case is shown to hold on the",
+        "reference chat server, and to be broken by one defect of it (`streambench mock --defect NAME`).",
+        "",
+        "`python -m tools.conformance` writes these pages from the code, and `--prove` shows every case both ways.",
+        "How the suite is run: [commands](../commands.md#streambench-conform). What a target may declare:",
+        "[profiles](#profiles).",
+        "",
+        "| area | cases | MUST | SHOULD | MAY |",
+        "|---|---|---|---|---|",
+    ]
+    for area, heading in AREAS.items():
+        members = [case for case in all_cases() if case.area == area]
+        strict = Counter(str(case.keyword) for case in members)
+        cells = " | ".join(str(strict[keyword]) for keyword in ("MUST", "SHOULD", "MAY"))
+        lines.append(f"| [{heading}]({area.replace('_', '-')}.md) | {len(members)} | {cells} |")
+    lines += ["", _PROFILES, "", "## What unlocks a case", "", "| a case lacks | what unlocks it |", "|---|---|"]
+    lines += [f"| {need.name.lower().replace('_', ' ')} | {need.value} |" for need in Need]
+    return "\n".join(lines) + "\n"
+
+
+def _section(case: Case) -> str:
+    needs = "; ".join(need.value for need in case.needs) or "nothing beyond the target"
+    return (
+        f"## `{case.id}`\n\n{case.keyword}: {case.requirement}\n\n"
+        f"- **Steps**: {case.steps}\n- **Judged**: {case.judgement}\n- **Source**: {case.source}\n"
+        f"- **Needs**: {needs}\n- **Remedy**: {case.remedy}\n"
+        f"- **Broken by**: `--defect {case.defect}` ({DEFECTS[case.defect].told})\n"
+    )
+
+
+_PROFILES = """\
+## Profiles
+
+A profile is what a target promises beyond its dialect. What it declares is tested, what it does not declare is not. The
+systems of the reference chat server have bundled profiles; another one is a YAML file (`--profile FILE`, or in a
+scenario `conform: {profile: FILE}`):
+
+```yaml
+auth: true                        # who has no token is turned away
+max_chars: 4000                   # the longest message
+max_body: 65536                   # the largest body, in bytes
+idle_s: 30                        # how long a silent upstream is waited for
+second_user: {headers: {authorization: Bearer other-token}}
+conversation:
+  create: {method: POST, path: /api/conversations, json: {title: test}, capture: id}
+  json: {message: "{prompt}", conversationId: "{conversation_id}"}   # where it is not the dialect's own body
+  read: {path: "/api/conversations/{conversation_id}", messages: messages, role: role, content: content}
+health: {path: /health, streams: streams}
+model: model                      # the field of the body that names the model
+params: {temperature: 0.7}        # what the upstream should be asked with
+fallback: true                    # there is a second provider
+history_messages: 10
+```"""
+
+
+async def _prove(runs: int) -> int:
+    wrong: Counter[str] = Counter()
+    with fake_upstream() as upstream_url:
+        for number in range(runs):
+            for system in SYSTEMS:
+                async with reference(upstream_url, system) as subject:
+                    suite = await run_suite(subject, all_cases())
+                alarms = [
+                    result for result in suite.results if result.is_bad or result.verdict is Verdict.HARNESS_ERROR
+                ]
+                wrong.update(f"{system} {result.case.id} {result.verdict}" for result in alarms)
+                held = suite.count(Verdict.PASSED)
+                print(f"run {number + 1}, {system}: {held} hold, {len(alarms)} false alarms, {suite.seconds:.1f} s")
+        found = await broken_by_its_defect(upstream_url, all_cases())
+    missed = [result.case.id for result in found if result.verdict is not BROKEN[result.case.keyword]]
+    print(f"{len(found) - len(missed)} of {len(found)} cases are broken by their defect")
+    for line in [*(f"{count} times: {name}" for name, count in wrong.items()), *(f"not found: {i}" for i in missed)]:
+        print(line)
+    return 1 if wrong or missed else 0
+
+
+if __name__ == "__main__":
+    if "--prove" in sys.argv:
+        logging.disable(logging.CRITICAL)
+        sys.exit(asyncio.run(_prove(int(sys.argv[2]) if len(sys.argv) > 2 else 1)))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for filename, text in pages().items():
+        (FOLDER / filename).write_text(text, "utf-8")
