@@ -66,7 +66,7 @@ def with_headers(**headers: str | None) -> Spoil:
 
 def _accepted(response: web.StreamResponse) -> None:
     if is_stream(response):
-        response.set_status(202)
+        response._set_status(202, None)
 
 
 def _with_length(response: web.StreamResponse) -> None:
@@ -90,7 +90,10 @@ def _compressed(response: web.StreamResponse) -> None:
         await inner(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
 
     async def write_eof(data: bytes = b"") -> None:
-        await end(packer.flush())
+        nonlocal packer
+        last, packer = packer.flush(), zlib.compressobj(wbits=31)
+        response.write_eof = end  # type: ignore[method-assign]
+        await end(last)
 
     response.write = write  # type: ignore[method-assign, assignment]
     response.write_eof = write_eof  # type: ignore[method-assign]

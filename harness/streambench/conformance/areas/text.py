@@ -163,7 +163,9 @@ async def utf8_split(trial: Trial) -> None:
 
     Every character comes, and no U+FFFD.
     """
-    reply = await trial.ask(plan={"text": ACCENTS, "faults": [{"fault": "split-utf8", "at": {"probability": 1}}]})
+    reply = await trial.ask(
+        plan={"text": ACCENTS, "faults": [{"fault": "split-utf8", "gap_ms": 100, "at": {"probability": 1}}]}
+    )
     _same(trial, reply, ACCENTS)
 
 
