@@ -36,6 +36,7 @@ from tools.imports import ROOT
 FOLDER = ROOT / "docs/reference/conformance"
 IDLE_S = 1.5  # a server that is as patient as its profile says would keep a proof waiting for half a minute
 SIDE_BY_SIDE = 4
+TRIES = 3
 SYSTEMS = {
     "chat-stream": "/api/chat/stream",
     "thread-events": "",
@@ -97,12 +98,19 @@ async def reference(upstream_url: str, system: str, *defects: str) -> AsyncItera
 
 
 async def broken_by_its_defect(upstream_url: str, cases: Sequence[Case]) -> list[CaseResult]:
-    """Each case in front of a server that has the case's defect and no other; one try each."""
+    """Each case in front of a server that has the case's defect and no other.
+
+    What a defect does to the moments of a stream may not show on a busy machine: a case that holds is tried again.
+    """
     room = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(case: Case) -> CaseResult:
         async with room, reference(upstream_url, home_of(case), case.defect) as subject:
-            return await run_case(subject, case, Shared(), tries=1)
+            for _ in range(TRIES):
+                result = await run_case(subject, case, Shared(), tries=1)
+                if result.verdict is not Verdict.PASSED:
+                    break
+            return result
 
     return list(await asyncio.gather(*map(one, cases)))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
+import termios
 import zlib
 from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
@@ -18,7 +21,7 @@ Spoil = Callable[[web.StreamResponse], None]
 SPLIT_S = 0.08
 HELD_S = 3.0
 KEEP_ALIVE_S = 0.3
-UNREAD_BYTES = 0
+UNREAD_BYTES = 100_000
 
 
 def is_stream(response: web.StreamResponse) -> bool:
@@ -186,6 +189,13 @@ async def _one_after_the_other(data: bytes, inner: Write) -> None:
         await inner(data)
 
 
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What was written and has not reached the other machine: what waits here, and what waits in the kernel."""
+    waiting = array.array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, waiting)
+    return transport.get_write_buffer_size() + waiting[0]
+
+
 def _dropping(response: web.StreamResponse) -> None:
     if is_stream(response):
         inner = response.write
@@ -193,7 +203,7 @@ def _dropping(response: web.StreamResponse) -> None:
         async def write(data: bytes) -> None:
             request = response._req
             transport = request.transport if request is not None else None
-            if transport is None or transport.get_write_buffer_size() <= UNREAD_BYTES:
+            if transport is None or _unread_bytes(transport) <= UNREAD_BYTES:
                 await inner(data)
 
         response.write = write  # type: ignore[method-assign, assignment]

@@ -35,8 +35,8 @@ async def others(trial: Trial) -> None:
 
     The short reply is complete within 3 s.
     """
-    slow = asyncio.ensure_future(trial.ask(plan=BIG, pause_s=6.0, deadline_s=6.0))
-    await asyncio.sleep(1.5)  # by then the target has more to write than the connection takes
+    slow = asyncio.ensure_future(trial.ask(plan=BIG, pause_s=8.0, deadline_s=8.0))
+    await asyncio.sleep(2.5)  # by then the target has more to write than the connection takes
     reply = await trial.ask(plan={"tokens": 4, "profile": "instant"}, deadline_s=4.0)
     slow.cancel()
     await asyncio.gather(slow, return_exceptions=True)
