@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import pytest
 
 BROWSER = "gzip, deflate, br, zstd"
-PLAN = {"tokens": 30, "profile": {"name": "fixed", "ttft_ms": 100, "gap_ms": 40}}
+PLAN = {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 100, "gap_ms": 60}}
 
 # Each system with its verdict.
 SYSTEMS = {
