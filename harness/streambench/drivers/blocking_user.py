@@ -52,7 +52,7 @@ class BlockingHttpUser:
         """
         endpoint, dialect = self._spec.endpoint, self._spec.dialect
         rendered = dialect.render_request({**self.variables, "prompt": prompt})
-        request = Request(rendered.method, rendered.headers, rendered.body)
+        request = self._spec.prompt_request(rendered)
         where = locate(endpoint.url, rendered.path)
         decoding = ResponseDecoding(recorder, dialect.transport, endpoint.limits)
         try:

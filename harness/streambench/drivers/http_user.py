@@ -171,7 +171,7 @@ class HttpUser:
             if dialect.steps:
                 variables |= await self._steps.take(variables)
             rendered = dialect.render_request(variables)
-            request = Request(rendered.method, rendered.headers, rendered.body)
+            request = self._spec.prompt_request(rendered)
             where = locate(endpoint.url, rendered.path)
             link, reused = await self._connected(where)
         except (RequestFailed, ConnectFailure) as failure:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streambench.dialects import Dialect, SetupStep
+from streambench.dialects import Dialect, RenderedRequest, SetupStep
+from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, Location, locate
+from streambench.wire.decompress import accepted_encodings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,13 @@ class TargetSpec:
         base = where.request_target.partition("?")[0].rstrip("/") if self.dialect.path else ""
         scheme = {"ws": "http", "wss": "https"}.get(where.scheme, where.scheme)
         return Location(scheme, where.host, where.port, base + path)
+
+    def prompt_request(self, rendered: RenderedRequest) -> Request:
+        """The request of a prompt. It asks for the encodings that browsers ask for, unless a header says otherwise: a
+        middleware that compresses, and holds text back for it, is part of what users get.
+        """
+        asked = (("accept-encoding", accepted_encodings()), *rendered.headers)
+        return Request(rendered.method, asked, rendered.body)
 
     def reached(self, **changes: Any) -> TargetSpec:
         """The same target with fields of its endpoint changed."""

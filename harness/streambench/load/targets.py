@@ -78,7 +78,11 @@ URL: Field[str] = Field(
     required=True,
 )
 HEADERS: Field[dict[str, str]] = Field(
-    "headers", ScalarMap("the header", HEADER_NAME, HEADER_VALUE), "request headers, by name", {}, shown=""
+    "headers",
+    ScalarMap("the header", HEADER_NAME, HEADER_VALUE),
+    "request headers, by name; `accept-encoding` is what browsers send, `gzip, deflate, br, zstd`, unless it is here",
+    {},
+    shown="",
 )
 QUERY: Field[dict[str, str]] = Field(
     "query", ScalarMap("the query's"), "query parameters, by name; added to the URL", {}, shown=""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from streambench.findings import Axis
@@ -83,6 +85,13 @@ def _step(name: str) -> tuple[str, Step]:
         case "zstd":
             return name, _zstd()
     raise WireError(f"the server answered in the unknown content encoding {name!r}", rule=ENCODING)
+
+
+@cache
+def accepted_encodings() -> str:
+    """What to ask for, as browsers do: `gzip, deflate, br, zstd`, without those whose package is not installed."""
+    optional = {"br": "brotli", "zstd": "zstandard"}
+    return ", ".join(["gzip", "deflate", *(name for name, module in optional.items() if find_spec(module))])
 
 
 def _library(module: str, encoding: str) -> Any:
