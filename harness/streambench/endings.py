@@ -20,6 +20,7 @@ class ErrorClass(StrEnum):
     ERROR_EVENT = "error_event"
     OVERSIZE = "oversize"
     FLOOD = "flood"
+    EMPTY = "empty"  # complete, and without any text
     SETUP = "setup"
 
 

@@ -106,12 +106,18 @@ class Dialect:
     needs_terminal: bool
     anywhere: frozenset[str]
     unknown_is_violation: bool
+    may_be_empty: bool
     checks: tuple[CheckFactory, ...]
 
     @property
     def path(self) -> str:
         """The request's path below the target's URL."""
         return self.request.path
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any of its events carries text."""
+        return any(rule.content is not None for rule in self.events.values())
 
     @property
     def is_socket(self) -> bool:

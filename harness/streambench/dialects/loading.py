@@ -55,6 +55,7 @@ TOP_KEYS = (
     "interrupt",
     "anywhere",
     "unknown",
+    "empty",
     "invariants",
     "terminal",
 )
@@ -175,6 +176,7 @@ class _Loader:
             needs_terminal=bool(terminal) and automaton.ends_are_final,
             anywhere=anywhere,
             unknown_is_violation=self._choice("unknown", ("fail", "info"), "fail") == "fail",
+            may_be_empty=self._choice("empty", ("fail", "info"), "fail") == "info",
             checks=checks,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.endings import Ending, ErrorClass, http_error_class
-from streambench.findings import Axis, Finding
+from streambench.findings import Axis, Finding, Severity
 from streambench.printable import printable
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.tap import Tap
@@ -29,6 +29,16 @@ CONTENT_TYPE = declare(
     )
 )
 
+EMPTY = declare(
+    Rule(
+        "content.empty",
+        Axis.CONTENT,
+        "A complete reply has text, unless its dialect says that it may have none (`empty: info`).",
+        "the events with `content` of the dialect",
+        may_inform=True,
+    )
+)
+
 # How the dialect is told of an ending; a client that left on its own breaks no rule of the server's.
 _SILENCES = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE}
 _TIMEOUTS = {*_SILENCES, ErrorClass.TIMEOUT_TOTAL}
@@ -43,6 +53,8 @@ class Recorder:
     """
 
     __slots__ = (
+        "_blank",
+        "_dialect",
         "_read",
         "_stream",
         "_text",
@@ -72,6 +84,8 @@ class Recorder:
         self.unreadable = False
         self.ended = False
         self.content_came = False
+        self._dialect = dialect
+        self._blank = True  # no text has come, or nothing but white space
         self._stream = DialectStream(dialect)
         self.keep_text = keep_text
         self.max_events = max_events
@@ -123,6 +137,8 @@ class Recorder:
         record.events.append(at_ns, event.name, chars, max(self._read, 0))
         if chars:
             self.content_came = True
+            if self._blank:
+                self._blank = event.content.isspace()
             if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
                 self._text.append(event.content)
                 self._text_chars += chars
@@ -190,6 +206,8 @@ class Recorder:
             self.findings(self._stream.finish(told))
             # A protocol without a terminal event is complete when it closes at the right place.
             record.terminal_event = self._stream.complete and not self._stream.interrupted
+        if record.error is None and record.terminal_event and self._blank and self._dialect.has_text:
+            self._note_empty()
         self._finish(ending, at_ns)
         if record.error is None and not self._stream.complete:
             if ending is Ending.RESET:
@@ -197,6 +215,18 @@ class Recorder:
             elif ending in (Ending.FIN, Ending.RESPONSE_END, Ending.CLOSE_FRAME):
                 code = f" (close code {close_code})" if close_code is not None else ""
                 self.fail(ErrorClass.DISCONNECT, f"the stream ended before its terminal event{code}")
+
+    def _note_empty(self) -> None:
+        """The reply is complete, and there is nothing to read."""
+        message = "The reply is complete, and has no text."
+        if self._dialect.may_be_empty:
+            self.findings([EMPTY.found(message, severity=Severity.INFO)])
+            return
+        self.findings([EMPTY.found(message)])
+        self.fail(
+            ErrorClass.EMPTY,
+            "the reply is complete, and has no text; where that is right, give it a dialect with `empty: info`",
+        )
 
     def _finish(self, ending: Ending, at_ns: int) -> None:
         self.ended = True

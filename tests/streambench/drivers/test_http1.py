@@ -703,7 +703,7 @@ async def test_an_event_without_end_is_too_large(user: MakeUser, server: Server)
 
 
 async def test_json_as_deep_as_the_sea_is_unreadable_and_no_more(user: MakeUser) -> None:
-    body = b"data: " + b"[" * 100_000 + b"\n\n" + DONE
+    body = b"data: " + b"[" * 100_000 + b"\n\n" + BODY
     record = await user([head(f"Content-Length: {len(body)}") + body]).ask()
     assert record.outcome is Outcome.COMPLETED
     assert record.violations

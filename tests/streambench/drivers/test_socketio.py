@@ -519,12 +519,13 @@ async def test_many_users_at_once(serve: Serving, spec: TargetSpec, stream_of: S
         (["41"], ErrorClass.DISCONNECT, Ending.CLOSE_FRAME, "", {"termination.close-frame"}),
         (
             ['42/else,["delta",{}]', "3", '42["done",{}]'],
-            None,
+            ErrorClass.EMPTY,
             Ending.RESPONSE_END,
             "",
             {
                 "socketio.wrong-namespace-state",
                 "engineio.stray-pong",
+                "content.empty",
             },
         ),
         (['451-["done",{}]', "41"], ErrorClass.PROTOCOL, Ending.CLIENT, "", {"socketio.missing-attachments"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,3 +289,25 @@ def test_a_wrong_content_type_says_both() -> None:
     finding = wrong_content_type("text/event-stream", "")
     assert finding.expected == ("text/event-stream",)
     assert finding.got
+
+
+@pytest.mark.parametrize("texts", [[], [""], [" ", "\n"]])
+def test_a_complete_reply_without_text_has_failed(recorder: MakeRecorder, texts: list[str]) -> None:
+    user = recorder()
+    say(user, *({"content": text} for text in texts), DONE)
+    user.end(Ending.RESPONSE_END, 30)
+    assert (user.record.outcome, user.record.error) == (Outcome.FAILED, ErrorClass.EMPTY)
+    assert "content.empty" in rules(user.record)
+
+
+def test_a_dialect_may_say_that_a_reply_needs_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "dialect: own\nversion: 1\ntransport: sse\nname: type\nempty: info\n"
+        "events: {text: {content: text}, tool: {}, end: {}}\ngrammar: (text | tool)* end\n"
+    )
+    user = Recorder(StreamRecord("s", "t", "own", 0, 0), load_dialect(str(path)), keep_text=True)
+    say(user, {"type": "tool"}, {"type": "end"})
+    user.end(Ending.RESPONSE_END, 30)
+    assert (user.record.outcome, user.record.violations) == (Outcome.COMPLETED, [])
+    assert [finding.rule for finding in user.record.findings] == ["content.empty"]
