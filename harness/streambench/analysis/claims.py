@@ -1,7 +1,7 @@
-"""What is claimed of real against simulated streaming, beside what this run measured.
+"""What five chat systems claim of real against simulated streaming, beside what this run measured.
 
-The claims are those that the authors of three chat systems published with their own change from simulated to real
-streaming; the pages of these systems in docs/reference/systems/ say more about each.
+The claims are those that the authors of these systems published with their own change from simulated to real
+streaming; the pages of the systems in docs/reference/systems/ say more about each.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import statistics
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from streambench.analysis.alignment import Alignment
 from streambench.analysis.authenticity import Verdict, bursts
@@ -19,111 +20,225 @@ from streambench.analysis.stream import AnalysedStream
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.units import NS_PER_MS
 
+Figure = Callable[[AnalysedStream, Summary], float | None]
+"""A figure of one stream."""
+
+SIMULATED = (Verdict.PACED, Verdict.BUFFERED)
+
 
 @dataclass(frozen=True, slots=True)
-class ClaimTable:
-    """One claim: the sentence, the system whose authors made it, and per target what was measured.
+class Claim:
+    """One claim, and what was measured: medians over the streams of the target before and of the one after.
 
-    `columns` are headings with units; `rows` are (target, cells), the cells parallel to the columns.
+    `figure` says with its unit what the two values are; either is None where the claim is not about it. `ratio` is
+    before divided by after. `holds` is None where there was nothing to measure.
     """
 
     system: str
     claim: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    figure: str
+    before: float | None
+    after: float | None
+    holds: bool | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Before divided by after."""
+        return self.before / self.after if self.before is not None and self.after else None
+
+    @property
+    def verdict(self) -> str:
+        """`holds`, `does not hold`, or `not measured`."""
+        return {True: "holds", False: "does not hold", None: "not measured"}[self.holds]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `summary.json` has it."""
+        return {
+            "system": self.system,
+            "claim": self.claim,
+            "figure": self.figure,
+            "before": self.before,
+            "after": self.after,
+            "ratio": self.ratio,
+            "verdict": self.verdict,
+        }
 
 
-def claim_tables(summary: Summary) -> list[ClaimTable]:
-    """The tables; none unless the run has a target that forwards beside one that does not."""
-    judged = [target for target in summary.targets.values() if target.two_sided and target.counts["completed"]]
-    verdicts = {target.authenticity.verdict for target in judged}
-    if Verdict.FORWARDED not in verdicts or len(verdicts) < 2:
-        return []
-    wpm = summary.settings.reading_wpm
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """How a claim is measured and judged; what is not given is not looked at."""
 
-    def read_ms(stream: AnalysedStream) -> float | None:
-        events = stream.record.events
-        rows = stream.record.content_rows()
-        if not rows:
-            return None
-        at_ns, chars = [events.at_ns[i] for i in rows], [events.chars[i] for i in rows]
-        return (read(at_ns, chars, wpm).finished_ns - stream.record.intended_ns) / NS_PER_MS
-
-    claims: list[tuple[str, str, dict[str, Figure]]] = [
-        (
-            "chat-stream",
-            "Simulated streaming adds about 50 ms to every word; real streaming has the upstream's own cadence.",
-            {
-                "client burst gap p50 (ms)": lambda s: _burst_gap_ms(s.alignment, client=True),
-                "upstream burst gap p50 (ms)": lambda s: _burst_gap_ms(s.alignment, client=False),
-            },
-        ),
-        (
-            "assistant-ws",
-            (
-                "The first words come after 2 to 5 s when simulated, and within 100 ms of the upstream's first token "
-                "when real; the server holds the whole reply in memory, or only a chunk."
-            ),
-            {
-                "TTFC p50 (ms)": _ttfc_ms,
-                "behind the upstream's first token p50 (ms)": _first_lag_ms,
-                "most text held back p50 (characters)": _held_back,
-            },
-        ),
-        (
-            "conversation-stream",
-            (
-                "Real streaming shows the first token five to six times sooner, and the reader is done earlier by most "
-                "of the time that the reply takes to write."
-            ),
-            {
-                "TTFC p50 (ms)": _ttfc_ms,
-                "reply written after p50 (ms)": _written_ms,
-                f"done reading p50 at {wpm:g} words/min (ms)": read_ms,
-            },
-        ),
-    ]
-    figures = [figure for _, _, of_claim in claims for figure in of_claim.values()]
-    cells = {target.name: iter(_cells(summary, target, figures)) for target in judged}
-    return [
-        ClaimTable(
-            system,
-            claim,
-            ("verdict", *of_claim),
-            tuple(
-                (target.name, (str(target.authenticity.verdict), *(next(cells[target.name]) for _ in of_claim)))
-                for target in judged
-            ),
-        )
-        for system, claim, of_claim in claims
-    ]
+    system: str
+    claim: str
+    figure: str
+    before: Figure | None
+    after: Figure | None
+    holds: Callable[[float, float], bool]
 
 
-Figure = Callable[[AnalysedStream], float | None]
-
-
-def _cells(summary: Summary, target: TargetSummary, figures: Sequence[Figure]) -> list[str]:
-    """The median of each figure over the streams of a target, as text; its records are gone through once."""
-    values: list[array[float]] = [array("d") for _ in figures]
-    for stream in summary.streams_of(target):
-        if stream.alignment is None:
+def claims_of(summary: Summary) -> list[Claim]:
+    """The claims on each system that has a target which simulates beside one which forwards."""
+    out = []
+    for statement in _statements():
+        found = _pair(summary, statement.system)
+        if found is None:
             continue
-        for column, figure in zip(values, figures, strict=True):
-            value = figure(stream)
-            if value is not None:
-                column.append(value)
-    return [_median_text(column) for column in values]
+        before, after = (
+            _median(summary, target, figure)
+            for target, figure in zip(found, (statement.before, statement.after), strict=True)
+        )
+        measured = (before is not None or statement.before is None) and (after is not None or statement.after is None)
+        holds = statement.holds(before or 0.0, after or 0.0) if measured else None
+        out.append(Claim(statement.system, statement.claim, statement.figure, before, after, holds))
+    return out
 
 
-def _ttfc_ms(stream: AnalysedStream) -> float | None:
-    return stream.figures.stream.get("ttfc")
+def _pair(summary: Summary, system: str) -> tuple[TargetSummary, TargetSummary] | None:
+    """The first targets of a system that simulate and that forward."""
+    judged = [
+        target
+        for target in summary.targets.values()
+        if target.dialect == system and target.two_sided and target.counts["completed"]
+    ]
+    before = next((target for target in judged if target.authenticity.verdict in SIMULATED), None)
+    after = next((target for target in judged if target.authenticity.verdict is Verdict.FORWARDED), None)
+    return (before, after) if before is not None and after is not None else None
 
 
-def _median_text(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    middle = statistics.median(values)
-    return f"{middle:,.0f}" if abs(middle) >= 100 else f"{middle:,.1f}"
+def _median(summary: Summary, target: TargetSummary, figure: Figure | None) -> float | None:
+    if figure is None:
+        return None
+    values = array("d", _values(summary, target, figure))
+    return statistics.median(values) if values else None
+
+
+def _values(summary: Summary, target: TargetSummary, figure: Figure) -> Iterator[float]:
+    for stream in summary.streams_of(target):
+        value = figure(stream, summary)
+        if value is not None:
+            yield value
+
+
+def _statements() -> tuple[_Statement, ...]:
+    """What the authors of the systems say, in the order of their descriptions."""
+    ttfc, ttfe, overlap = _metric("ttfc"), _metric("ttfe"), _metric("overlap")
+    return (
+        _Statement(
+            "chat-stream",
+            "Simulated streaming takes about 50 ms for every word.",
+            "between pieces (ms)",
+            _client_gap_ms,
+            _client_gap_ms,
+            lambda before, _: 45 <= before <= 60,
+        ),
+        _Statement(
+            "chat-stream",
+            "Real streaming has the upstream's own cadence.",
+            "between pieces, as a multiple of the upstream's",
+            None,
+            _gap_ratio,
+            lambda _, after: 0.9 <= after <= 1.1,
+        ),
+        _Statement(
+            "assistant-ws",
+            "Simulated, nothing is seen for 2 to 5 s.",
+            "first text (ms)",
+            ttfc,
+            ttfc,
+            lambda before, _: 2000 <= before <= 5000,
+        ),
+        _Statement(
+            "assistant-ws",
+            "Real, the first words come within 100 ms of the upstream's first token.",
+            "behind the first token (ms)",
+            None,
+            _first_lag_ms,
+            lambda _, after: after < 100,
+        ),
+        _Statement(
+            "assistant-ws",
+            "The whole reply is held in memory, or only a chunk at a time.",
+            "most text held back (characters)",
+            _held_back,
+            _held_back,
+            lambda before, after: before >= 10 * after,
+        ),
+        _Statement(
+            "thread-events",
+            "The bandwidth is about the same.",
+            "a stream (bytes)",
+            _wire_bytes,
+            _wire_bytes,
+            lambda before, after: 2 / 3 <= after / before <= 3 / 2 if before else False,
+        ),
+        _Statement(
+            "thread-events",
+            "Text is shown while the rest is being written.",
+            "text that came before the last was written (share)",
+            None,
+            overlap,
+            lambda _, after: after > 0.9,
+        ),
+        _Statement(
+            "room-chat",
+            "`stream-start` comes at once.",
+            "first event (ms)",
+            ttfe,
+            ttfe,
+            lambda before, after: max(before, after) < 100,
+        ),
+        _Statement(
+            "conversation-stream",
+            "The first token comes after 2 to 3 s before, and after about 500 ms now.",
+            "first text (ms)",
+            ttfc,
+            ttfc,
+            lambda before, after: 2000 <= before <= 3000 and 400 <= after <= 650,
+        ),
+        _Statement(
+            "conversation-stream",
+            "The first token comes 5 to 6 times sooner.",
+            "first text (ms)",
+            ttfc,
+            ttfc,
+            lambda before, after: 5 <= before / after <= 6 if after else False,
+        ),
+        _Statement(
+            "conversation-stream",
+            "The reader is done after 5.5 s before, and after 3.5 s now.",
+            "done reading (ms)",
+            _read_ms,
+            _read_ms,
+            lambda before, after: abs(before - 5500) <= 550 and abs(after - 3500) <= 350,
+        ),
+    )
+
+
+def _metric(name: str) -> Figure:
+    return lambda stream, _: stream.figures.stream.get(name)
+
+
+def _wire_bytes(stream: AnalysedStream, _: Summary) -> float | None:
+    return float(stream.record.wire_bytes)
+
+
+def _read_ms(stream: AnalysedStream, summary: Summary) -> float | None:
+    """When a reader of the run's speed is done."""
+    events, rows = stream.record.events, stream.record.content_rows()
+    if not rows:
+        return None
+    at_ns, chars = [events.at_ns[i] for i in rows], [events.chars[i] for i in rows]
+    done = read(at_ns, chars, summary.settings.reading_wpm)
+    return (done.finished_ns - stream.record.intended_ns) / NS_PER_MS
+
+
+def _client_gap_ms(stream: AnalysedStream, _: Summary) -> float | None:
+    return _burst_gap_ms(stream.alignment, client=True)
+
+
+def _gap_ratio(stream: AnalysedStream, _: Summary) -> float | None:
+    client, upstream = (_burst_gap_ms(stream.alignment, client=side) for side in (True, False))
+    return client / upstream if client is not None and upstream else None
 
 
 def _burst_gap_ms(alignment: Alignment | None, *, client: bool) -> float | None:
@@ -134,21 +249,14 @@ def _burst_gap_ms(alignment: Alignment | None, *, client: bool) -> float | None:
     return statistics.median(gaps) / NS_PER_MS if gaps else None
 
 
-def _first_lag_ms(stream: AnalysedStream) -> float | None:
+def _first_lag_ms(stream: AnalysedStream, _: Summary) -> float | None:
     alignment = stream.alignment
     if alignment is None or not alignment.arrived_ns:
         return None
     return (alignment.arrived_ns[0] - alignment.upstream.written_ns[0]) / NS_PER_MS
 
 
-def _written_ms(stream: AnalysedStream) -> float | None:
-    alignment = stream.alignment
-    if alignment is None:
-        return None
-    return (alignment.upstream.written_ns[-1] - stream.record.intended_ns) / NS_PER_MS
-
-
-def _held_back(stream: AnalysedStream) -> float | None:
+def _held_back(stream: AnalysedStream, _: Summary) -> float | None:
     """The most characters that the upstream had written and the client had not got, at any moment."""
     alignment = stream.alignment
     if alignment is None:
@@ -162,7 +270,7 @@ def _held_back(stream: AnalysedStream) -> float | None:
         got += count
         steps.append((at_ns, 0, got))
     written = arrived = most = 0
-    for _, side, offset in sorted(steps):
+    for _at_ns, side, offset in sorted(steps):
         if side:
             written = offset
             most = max(most, written - arrived)

@@ -25,13 +25,13 @@ def finish_run(
 
     `formats` are those of `streambench report`. Raises ConfigurationError where the file is no records file.
     """
-    from streambench.report.folder import write_reports
+    from streambench.report.folder import summary_json, write_reports
     from streambench.report.terminal import describe_run, terminal_width
 
     summary = summarize(read_run(records_path))
     written = write_reports(summary, records_path.parent, formats=formats, plots=plots)
     if as_json:
-        click.echo(redact(json_text(summary.to_json(), indent=2)))
+        click.echo(redact(json_text(summary_json(summary), indent=2)))
     else:
         click.echo(redact(describe_run(summary, written, brief=quiet, width=terminal_width())), nl=False)
     return summary

@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary
 from streambench.report.export import exporter
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """What `summary.json` says: the summary and, for systems about which something is claimed, their claims."""
+    claims = [claim.to_json() for claim in claims_of(summary)]
+    return {**summary.to_json(), **({"claims": claims} if claims else {})}
 
 
 def write_reports(summary: Summary, folder: Path, *, formats: Sequence[str], plots: bool) -> dict[str, Path]:
@@ -16,5 +24,5 @@ def write_reports(summary: Summary, folder: Path, *, formats: Sequence[str], plo
     Returns the main file of each format. Raises OSError where the folder cannot be written to.
     """
     path = folder / "summary.json"
-    path.write_text(json.dumps(summary.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    path.write_text(json.dumps(summary_json(summary), indent=2, ensure_ascii=False) + "\n", "utf-8")
     return {"json": path, **{name: exporter(name).write(summary, folder, plots=plots) for name in formats}}

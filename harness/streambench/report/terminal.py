@@ -15,11 +15,13 @@ from pathlib import Path
 
 import click
 
+from streambench.analysis.claims import claims_of
 from streambench.analysis.gates import Result
 from streambench.analysis.summary import Summary
 from streambench.report.wording import (
     NOTHING,
     bare,
+    claim_row,
     findings_in_words,
     gate_sentence,
     gate_title,
@@ -64,9 +66,21 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
         lines += ["", *_targets(summary, width)]
         gates = _gates(summary, width)
         lines += ["", *gates] if gates else []
+        claims = _claims(summary, width)
+        lines += ["", *claims] if claims else []
     if "html" in written:
         lines += ["", f"  report  {written['html']}"]
     return "\n".join(lines) + "\n"
+
+
+def _claims(summary: Summary, width: int | None) -> list[str]:
+    """What is claimed of the systems, and what was measured."""
+    lines: list[str] = []
+    for claim in claims_of(summary):
+        system, said, figure, before, after, ratio, verdict = claim_row(claim)
+        measured = f"{figure}: before {before}, after {after}, ratio {ratio}"
+        lines += _wrapped(f"{verdict:<14}  {system}: {said} ({measured})", width)
+    return lines
 
 
 def terminal_width() -> int | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from streambench.analysis.authenticity import Verdict
+from streambench.analysis.claims import Claim
 from streambench.analysis.gates import VIOLATIONS, GateResult, Result
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.summary import Summary, TargetSummary
@@ -272,3 +273,19 @@ def _first_example(target: TargetSummary) -> str:
 
 def _reasons(summary: Summary) -> list[str]:
     return [str(reason) for reason in summary.generator["reasons"]]
+
+
+def claim_figure(value: float | None) -> str:
+    """A measured value of a claim; its unit stands with the figure's name."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.2f}"
+
+
+def claim_row(claim: Claim) -> tuple[str, ...]:
+    """System, claim, figure, before, after, ratio and verdict of a claim."""
+    measured = (claim_figure(value) for value in (claim.before, claim.after, claim.ratio))
+    return (claim.system, claim.claim, claim.figure, *measured, claim.verdict)
+
+
+CLAIM_HEADING = ("system", "claim", "figure, p50", "before", "after", "ratio", "")

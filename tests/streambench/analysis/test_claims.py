@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from streambench.analysis.claims import claim_tables
+from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary, summarize
 from streambench.record.journal import RunData
 from streambench.record.model import StreamRecord, UpstreamExchange
+from streambench.report.folder import write_reports
+from streambench.report.terminal import describe_run
 
 N = 20
 WORDS = [f"word{i:02} " for i in range(N)]
@@ -23,29 +27,48 @@ def summary_of(
     make_exchange: Callable[..., UpstreamExchange],
     make_run: Callable[..., RunData],
 ) -> Callable[..., Summary]:
-    def make(**targets: list[tuple[float, str]]) -> Summary:
+    def make(dialect: str = "conversation-stream", **targets: list[tuple[float, str]]) -> Summary:
         upstream = make_exchange([(20.0 * i, word) for i, word in enumerate(WORDS)])
         records = [
-            make_record(chunks, upstream=[upstream], target=name) for name, chunks in targets.items() for _ in range(3)
+            make_record(chunks, upstream=[upstream], target=name, dialect=dialect)
+            for name, chunks in targets.items()
+            for _ in range(3)
         ]
-        return summarize(make_run(records, two_sided=True))
+        run = make_run(records, two_sided=True)
+        for target in run.header["targets"].values():
+            target["dialect"] = dialect
+        return summarize(run)
 
     return make
 
 
-def test_claims_need_a_comparison(summary_of: Callable[..., Summary]) -> None:
-    assert claim_tables(summary_of(real=REAL)) == []
-    assert claim_tables(summary_of(one=REAL, other=REAL)) == []
-    assert claim_tables(summary_of(one=PACED, other=PACED)) == []
-    assert len(claim_tables(summary_of(real=REAL, paced=PACED))) >= 3
+def test_claims_need_a_system_before_and_after(summary_of: Callable[..., Summary]) -> None:
+    assert claims_of(summary_of(real=REAL)) == []
+    assert claims_of(summary_of(one=REAL, other=REAL)) == []
+    assert claims_of(summary_of(one=PACED, other=PACED)) == []
+    assert claims_of(summary_of("openai-chat", real=REAL, paced=PACED)) == [], "nobody claims anything of this one"
+    assert {claim.system for claim in claims_of(summary_of(real=REAL, paced=PACED))} == {"conversation-stream"}
 
 
-def test_the_figures_are_those_of_the_run(summary_of: Callable[..., Summary]) -> None:
-    tables = {table.system: table for table in claim_tables(summary_of(real=REAL, paced=PACED))}
-    assert all(len(cells) == len(table.columns) for table in tables.values() for _, cells in table.rows)
-    gaps = dict(tables["chat-stream"].rows)
-    assert gaps == {"real": ("forwarded", "20.0", "20.0"), "paced": ("paced", "50.0", "20.0")}
-    first = dict(tables["assistant-ws"].rows)
-    # TTFC, behind the first token, and held back: at most one word, or all of the text.
-    assert first["real"][1:] == ("2.0", "2.0", str(float(len(WORDS[0]))))
-    assert first["paced"][1:] == ("400", "400", str(len("".join(WORDS))))
+def test_a_claim_is_measured_and_judged(summary_of: Callable[..., Summary]) -> None:
+    pace, cadence = claims_of(summary_of("chat-stream", before=PACED, after=REAL))
+    assert (pace.before, pace.after, pace.ratio, pace.verdict) == (50, 20, 2.5, "holds")
+    assert (cadence.before, cadence.after, cadence.verdict) == (None, 1, "holds")
+    first, lag, held = claims_of(summary_of("assistant-ws", before=PACED, after=REAL))
+    # The first word came after 400 ms, which is not the 2 to 5 s of the claim.
+    assert (first.before, first.after, first.verdict) == (400, 2, "does not hold")
+    assert (lag.after, lag.verdict) == (2, "holds")
+    # At most one word, or all of the text.
+    assert (held.before, held.after, held.verdict) == (len("".join(WORDS)), len(WORDS[0]), "holds")
+
+
+def test_summaries_and_terminal_tell_the_claims(summary_of: Callable[..., Summary], tmp_path: Path) -> None:
+    summary = summary_of("chat-stream", before=PACED, after=REAL)
+    written = write_reports(summary, tmp_path, formats=("markdown",), plots=False)
+    claims = json.loads((tmp_path / "summary.json").read_text())["claims"]
+    assert [claim["verdict"] for claim in claims] == ["holds", "holds"]
+    for text in (*(path.read_text() for path in written.values()), describe_run(summary, {}, brief=False)):
+        assert "Simulated streaming takes about 50 ms for every word." in text
+    bare = summary_of("openai-chat", real=REAL, paced=PACED)
+    write_reports(bare, tmp_path, formats=(), plots=False)
+    assert "claims" not in json.loads((tmp_path / "summary.json").read_text())

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streambench.analysis.claims import claim_tables
+from streambench.analysis.claims import claims_of
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.summary import Summary
 from streambench.findings import Severity
 from streambench.report.plots import Plot, draw_plots
 from streambench.report.style import css_variables
 from streambench.report.wording import (
+    CLAIM_HEADING,
     bare,
+    claim_row,
     figure,
     findings_in_words,
     gate_title,
@@ -81,7 +83,8 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
             for target in summary.targets.values()
             for error, count in target.errors.items()
         ],
-        claims=claim_tables(summary),
+        claims=[claim_row(claim) for claim in claims_of(summary)],
+        claim_heading=CLAIM_HEADING,
         several=several,
         matrix=verdict_matrix(summary),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from streambench.analysis.claims import claim_tables
+from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary
 from streambench.report.cases import Case, gate_cases
 from streambench.report.wording import (
+    CLAIM_HEADING,
     HEADLINE,
     bare,
+    claim_row,
     figure,
     findings_in_words,
     headline,
@@ -40,12 +42,10 @@ def render_markdown(summary: Summary) -> str:
         "### Figures",
         _figures(summary),
     ]
-    for table in claim_tables(summary):
-        parts += [
-            f"### Claimed for {_code(table.system)}",
-            _escape(table.claim),
-            _table(("target", *table.columns), [(name, *cells) for name, cells in table.rows]),
-        ]
+    claims = claims_of(summary)
+    if claims:
+        rows = [tuple(map(_escape, claim_row(claim))) for claim in claims]
+        parts += ["### What is claimed of real streaming, and what was measured", _table(CLAIM_HEADING, rows)]
     return "\n\n".join(parts) + "\n"
 
 
