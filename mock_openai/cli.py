@@ -169,7 +169,8 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
     if options.json:
         print(json.dumps({"openai": url, "chat": chat_url, "pid": os.getpid()}), flush=True)
     else:
-        print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\nCtrl-C ends it.", flush=True)
+        live = "" if chat_url is None else f"live page        {chat_url}/\n"
+        print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\n{live}Ctrl-C ends it.", flush=True)
     _calm_garbage_collection()
     _allow_many_connections()
     if options.json:

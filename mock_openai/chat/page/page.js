@@ -75,6 +75,7 @@ class Pane {
     const scale = devicePixelRatio;
     canvas.width = canvas.clientWidth * scale;
     canvas.height = canvas.clientHeight * scale;
+    part(this.root, "end").textContent = `${(span() / 1000).toFixed(1)} s`;
     const pen = canvas.getContext("2d");
     pen.fillStyle = getComputedStyle(canvas).getPropertyValue("color");
     for (const { at, size } of this.arrivals ?? []) {
@@ -116,7 +117,7 @@ for (const side of ["simulated", "real"]) {
   byId(side).append(...MODES.map((mode) => new Option(mode)));
   byId(side).onchange = () => panes.forEach((pane) => pane.root.dataset.state === "idle" && pane.show("idle"));
 }
-byId("simulated").value = "rapid";
+byId("simulated").value = "paced";
 byId("real").value = "real";
 for (const pane of panes) pane.show("idle");
 byId("ask").onsubmit = (event) => {
