@@ -22,7 +22,7 @@ version: 1
 transport: websocket
 setup:
   - {send: {type: hello}, await: ready}
-  - {if: begin, within: 200ms, await: end}
+  - {if: begin, within: 400ms, await: end}
 request: {send: {type: ask, text: "{prompt}"}}
 name: type
 events: {ready: {}, begin: {}, text: {content: text}, end: {}}
