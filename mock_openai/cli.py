@@ -22,6 +22,7 @@ from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILE_NAMES
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.service import MAX_BYTES_IN_FLIGHT
+from mock_openai.upstream.text import STYLES
 from mock_openai.upstream.traces import load_traces
 
 SHUTDOWN_S = 0.5
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--seed", type=int, default=0, help="seed of texts and latencies (default: %(default)s)")
     out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="length of a reply (default: %(default)s)")
+    out.add_argument("--style", choices=STYLES, default="plain", help="of generated texts (default: %(default)s)")
     out.add_argument("--api-key", help="let only this key in")
     out.add_argument(
         "--model",
@@ -132,6 +134,7 @@ def _settings(options: argparse.Namespace) -> UpstreamSettings:
         frozenset(options.model),
         options.record,
         options.traces,
+        options.style,
         KnownHosts(options.host, options.allow_host),
         options.max_memory << 20,
     )

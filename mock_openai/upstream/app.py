@@ -48,7 +48,7 @@ class UpstreamSettings:
     in. `limits`: rate limits of each key. `traces`: recorded streams by name. `models`: further names that are known,
     `*` for any. `record`: the URL of a real service to pass everything on to, and `traces_folder` where its replies are
     kept. `hosts`: the names that requests may be for. `max_bytes_in_flight`: of replies that are composed and not yet
-    over.
+    over. `style`: of generated texts, see `text.STYLES`.
     """
 
     profile: str = DEFAULT_PROFILE
@@ -61,6 +61,7 @@ class UpstreamSettings:
     models: frozenset[str] = frozenset()
     record: str | None = None
     traces_folder: Path | None = None
+    style: str = "plain"
     hosts: KnownHosts = field(default_factory=lambda: KnownHosts("127.0.0.1"))
     max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT
 
@@ -79,7 +80,7 @@ APIS: tuple[type[Api], ...] = (
 def create_app(settings: UpstreamSettings) -> web.Application:
     """The application. Raises ValueError for a profile that is not valid."""
     profile = profile_from(_name_or_object(settings.profile), settings.traces)
-    plans = Plans(Plan(None, profile, settings.seed, settings.tokens), settings.traces)
+    plans = Plans(Plan(None, profile, settings.seed, settings.tokens, style=settings.style), settings.traces)
     service = Service(plans, Journal(), limits=settings.limits, max_bytes_in_flight=settings.max_bytes_in_flight)
     admin = Admin(plans, service.journal, service.metrics, settings.admin_token)
 

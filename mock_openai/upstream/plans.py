@@ -16,6 +16,7 @@ from typing import Any
 from mock_openai.upstream.faults.catalogue import FaultError, parse_faults
 from mock_openai.upstream.faults.kind import Fault
 from mock_openai.upstream.profiles import Profile, Trace, profile_from
+from mock_openai.upstream.text import STYLES
 
 MARK = re.compile(r"\[\[sb:([A-Za-z0-9_-]+)(?:\.([A-Za-z0-9_-]+))?\]\]")
 PLAN_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -41,7 +42,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to reply: a text or a number of generated tokens or tool calls, in which rhythm, with which faults.
+    """What to reply: a text, tokens generated in a style, or tool calls; in which rhythm, with which faults.
 
     `attempts[k]` serves the request number k+1 of a mark; requests beyond them get the plan itself.
     """
@@ -54,6 +55,7 @@ class Plan:
     tool_calls: tuple[ToolCall, ...] = ()
     faults: tuple[Fault, ...] = ()
     attempts: tuple[Plan, ...] = ()
+    style: str = "plain"
 
     @property
     def size(self) -> int:
@@ -146,7 +148,7 @@ class Plans:
         """`plan` with what an object says."""
         if not isinstance(data, dict):
             raise PlanError("an attempt is an object")
-        unknown = data.keys() - {"seed", "profile", "tokens", "text", "tool_calls", "faults", *also}
+        unknown = data.keys() - {"seed", "profile", "tokens", "style", "text", "tool_calls", "faults", *also}
         if unknown:
             raise PlanError(f"unknown keys: {', '.join(sorted(map(str, unknown)))}")
         if "profile" in data:
@@ -155,6 +157,10 @@ class Plans:
             plan = replace(plan, seed=_integer(data, "seed", 0, 2**63))
         if "tokens" in data:
             plan = replace(plan, tokens=_integer(data, "tokens", 0, MAX_TOKENS), text=None)
+        if "style" in data:
+            if not isinstance(data["style"], str) or data["style"] not in STYLES:
+                raise PlanError(f"`style` is one of {', '.join(STYLES)}")
+            plan = replace(plan, style=data["style"], text=None)
         if "text" in data:
             if not isinstance(data["text"], str) or len(data["text"]) > MAX_TEXT:
                 raise PlanError(f"`text` is a string of at most {MAX_TEXT:,} characters")
@@ -189,6 +195,9 @@ class Plans:
         for rule, name in candidates:
             if name in self._plans:
                 return Order(self._plans[name], rule, name, None)
+        style = model.rpartition(":")[2]
+        if ":" in model and style in STYLES:
+            return Order(replace(self.default, style=style), "model", None, None)
         return Order(self.default, "default", None, None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from mock_openai.upstream.params import Ask
 from mock_openai.upstream.plans import Plan
 from mock_openai.upstream.schemas import example
-from mock_openai.upstream.text import accented, generate_tokens, split_tokens
+from mock_openai.upstream.text import STYLES, accented, generate_tokens, split_tokens
 
 MAX_REPLY_TOKENS = 200_000
 """Of all choices together; what a real model has room for is about as much."""
@@ -100,7 +100,7 @@ def _tokens(plan: Plan, ask: Ask, draw: random.Random, *, wide: bool) -> list[st
         return [text for _, text in plan.profile.trace.chunks]
     if ask.schema is not None:
         return _json_pieces(example(ask.schema, draw) if ask.schema else {"reply": _sentence(draw)})
-    tokens = generate_tokens(plan.tokens, draw)
+    tokens = STYLES[plan.style](plan.tokens, draw)
     return accented(tokens) if wide else tokens
 
 

@@ -27,7 +27,9 @@ PROFILE = Field(
 )
 SEED = Field("seed", Integer(0, MAX_SEED), "its own seed, for requests without a mark", 0)
 TOKENS = Field("tokens", Integer(0, MAX_TOKENS), "length of a reply", 80)
-OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS)
+STYLES = ("plain", "markdown")
+STYLE = Field("style", Scalar(STYLES), "of generated texts: " + " or ".join(f"`{style}`" for style in STYLES), "plain")
+OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS, STYLE)
 
 MODES = (
     *("real", "paced", "rapid", "sentence", "hold-2", "hold-3", "hold-5", "hold-10"),

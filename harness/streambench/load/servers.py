@@ -31,7 +31,8 @@ class BundledServers:
         try:
             if self._serve.openai is not None:
                 seed = str(self._serve.openai.get("seed", 0))
-                ready = await self._start("mock_openai", ["--no-chat", "--seed", seed])
+                style = str(self._serve.openai.get("style", "plain"))
+                ready = await self._start("mock_openai", ["--no-chat", "--seed", seed, "--style", style])
                 self.urls["openai"], self.pids["openai"] = ready["openai"], ready["pid"]
             if self._serve.chat is not None:
                 arguments = ["--upstream", self.urls["openai"], *chat_arguments(self._serve.chat)]

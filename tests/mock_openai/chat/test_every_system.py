@@ -98,6 +98,12 @@ async def test_characters_of_every_size_arrive_intact(serve: Serve, system: str)
     mark = await servers.plan("text", text=text, faults=["split-utf8"])
     for mode in ("real", "rapid"):
         assert (await user.ask(f"say it {mark}", mode)).text == text
+    mark = await servers.plan("markdown", style="markdown", tokens=60)
+    for mode in MODES:
+        answer = await user.ask(f"say it {mark}", mode) if not mode.endswith(("paced", "typed")) else None
+        if answer is not None:
+            told = (await servers.entries("markdown"))[-1]["text"]
+            assert (answer.text == told) is (mode != "blocking-at-once"), f"{mode} damages white space, or does not"
     await user.close()
 
 

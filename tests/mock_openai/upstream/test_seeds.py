@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from mock_openai.upstream.profiles import PROFILES, profile_from
-from mock_openai.upstream.text import generate_tokens, split_tokens
+from mock_openai.upstream.text import generate_tokens, markdown_tokens, split_tokens
 
 
 def fetch(upstream: Any, prompt: str) -> None:
@@ -154,3 +155,29 @@ def test_the_other_profiles_differ_as_described() -> None:
     fast, contended = sorted(firsts("openai-fast")), sorted(firsts("contended"))
     assert contended[1500] < 1.25 * fast[1500]
     assert contended[2970] > 1.3 * fast[2970]
+
+
+def test_markdown_has_what_a_careless_client_damages() -> None:
+    for seed in range(20):
+        tokens = markdown_tokens(60, random.Random(seed))
+        text = "".join(tokens)
+        assert len(tokens) == 60
+        for part in ("## ", "\n\n", "\n- ", "```python\n    ", "  = ", "🌊", "👩‍🚀", "東京"):
+            assert part in text, part
+        words = re.findall(r"[a-z]{4,}", text.replace("python", ""))
+        assert len(set(words)) == len(words), "each word stands once, so that a part says where it belongs"
+    assert markdown_tokens(0, random.Random(1)) == []
+    assert len(markdown_tokens(1, random.Random(1))) == 1
+
+
+def test_a_style_is_asked_for_by_plan_or_model(upstream: Any, start_upstream: Callable[..., Any]) -> None:
+    def text(where: Any, prompt: str, model: str = "gpt-4o") -> str:
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
+        answer = httpx.post(f"{where.base_url}/chat/completions", json=body).json()
+        return str(answer["choices"][0]["message"]["content"])
+
+    assert "\n" not in text(upstream, "plain")
+    assert text(upstream, "suffix", "gpt-4o:markdown").startswith("## ")
+    assert text(upstream, upstream.plan(style="markdown", tokens=30)).startswith("## ")
+    assert text(start_upstream("--profile", "instant", "--style", "markdown"), "default").startswith("## ")
+    assert httpx.post(f"{upstream.url}/_mock/plans", json={"id": "odd", "style": ["markdown"]}).status_code == 422
