@@ -433,7 +433,7 @@ def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream:
 def _why_unknown(why: Why | None, upstream: str | None) -> str:
     match why:
         case Why.NO_MARK:
-            using = f"is the service using OPENAI_BASE_URL={upstream}?" if upstream else "is the service using it?"
+            using = f"is the service using OPENAI_BASE_URL={upstream.rstrip('/')}/v1?" if upstream else "is it in use?"
             return f"no request that carried the mark of a stream reached the fake upstream: {using}"
         case Why.NOTHING_WRITTEN:
             return "the upstream was asked, and wrote no text that the client could have got"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from streambench.analysis.alignment import Alignment, align
 from streambench.analysis.authenticity import StreamAuthenticity, Verdict, Why, guess_stream, judge_stream
 from streambench.analysis.metrics import Settings, StreamFigures, measure
+from streambench.analysis.usage import check_usage
 from streambench.findings import Finding, Severity
 from streambench.record.model import Outcome, StreamRecord
 
@@ -33,7 +34,7 @@ def analyse(record: StreamRecord, settings: Settings) -> AnalysedStream:
     found = None
     if record.outcome is Outcome.COMPLETED:
         found = _judge(record, alignment)
-    extra = list(alignment.findings) if alignment is not None else []
+    extra = [*(alignment.findings if alignment is not None else ()), *check_usage(record)]
     figures = measure(record, alignment, settings, found)
     return AnalysedStream(record, alignment, figures, found, [*record.findings, *extra])
 

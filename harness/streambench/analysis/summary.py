@@ -253,7 +253,7 @@ def _summarize_target(name: str, facts: dict[str, Any], tally: Tally) -> TargetS
         },
         errors=tally.errors(),
         distributions=_distributions(columns, counts[Outcome.FAILED]),
-        authenticity=judge(columns.authenticity),
+        authenticity=judge(columns.authenticity, facts.get("upstream")),
         rules=tally.rules(),
         broken_streams=tally.broken_streams,
         error_examples=tally.error_examples(),

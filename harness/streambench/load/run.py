@@ -117,6 +117,7 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
                 "transport": target.spec.dialect.transport,
                 "url": target.spec.endpoint.url,
                 "two_sided": target.two_sided,
+                "upstream": target.upstream,
             }
             for target in scenario.targets
         },

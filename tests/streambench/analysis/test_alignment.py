@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from streambench.analysis.alignment import Alignment, align
 from streambench.analysis.differences import Comparison, Sent, compare
+from streambench.analysis.metrics import Settings
+from streambench.analysis.stream import analyse
 from streambench.findings import Severity
 from streambench.record.model import EventColumns, StreamRecord, UpstreamExchange
 
@@ -379,3 +381,23 @@ def test_no_text_of_the_upstreams_has_no_time_line(make_record: Record, make_exc
     assert found is not None
     assert (found.exchanges, list(found.rows)) == ((), [])
     assert [finding.rule for finding in found.findings] == ["content.added"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "two_sided", "severities"),
+    [
+        (5, True, []),
+        (7, True, []),
+        (10, True, [Severity.VIOLATION]),
+        (None, True, []),
+        (23, False, []),
+        (40, False, [Severity.INFO]),
+    ],
+)
+def test_reported_tokens_are_those_of_the_text(
+    make_record: Record, make_exchange: Exchange, tokens: int | None, two_sided: bool, severities: list[Severity]
+) -> None:
+    upstream = [make_exchange(REPLY)] if two_sided else []
+    record = make_record([(at + 1, word) for at, word in REPLY], upstream=upstream, tokens=tokens)
+    found = [finding for finding in analyse(record, Settings()).findings if finding.rule == "content.usage"]
+    assert [finding.severity for finding in found] == severities

@@ -216,7 +216,7 @@ def test_a_stream_whose_mark_reached_nobody_says_so(make_record: Callable[..., S
     found = analyse(record, Settings()).authenticity
     assert found is not None
     assert (found.verdict, found.why) == (Verdict.UNKNOWN, Why.NO_MARK)
-    assert "OPENAI_BASE_URL=http://127.0.0.1:1/v1?" in judge([found], "http://127.0.0.1:1/v1").evidence
+    assert "OPENAI_BASE_URL=http://127.0.0.1:1/v1?" in judge([found], "http://127.0.0.1:1").evidence
 
 
 def test_a_reply_that_was_written_at_once_tells_nothing(judged: Callable[..., StreamAuthenticity]) -> None:
