@@ -50,14 +50,14 @@ async def own_text(trial: Trial) -> None:
 async def side_by_side(trial: Trial) -> None:
     """Let eight users ask at once for replies of 0.85 s.
 
-    All are complete within 4 s.
+    All are complete within 5.5 s; one after the other they would take 6.8 s.
     """
     replies = await asyncio.gather(*(trial.ask(plan=ORDER) for _ in range(USERS)))
     for reply in replies:
         trial.streamed(reply)
         trial.check(reply.complete and not reply.interrupted, "a reply broke off", got=reply.error or "")
     took_s = max(reply.exchange.ended_ns for reply in replies) - min(reply.exchange.started_ns for reply in replies)
-    trial.check(took_s < 4 * NS_PER_S, "they wait for each other", expected="4 s", got=f"{took_s / NS_PER_S:.1f} s")
+    trial.check(took_s < 5.5 * NS_PER_S, "they wait for each other", expected="5.5 s", got=f"{took_s / NS_PER_S:.1f} s")
 
 
 @case(

@@ -43,12 +43,12 @@ async def cancels(trial: Trial) -> None:
     needs=BOTH,
 )
 async def cancels_early(trial: Trial) -> None:
-    """Ask for a reply whose first word takes 4 s, and leave after half a second.
+    """Ask for a reply whose first word takes 5 s, and leave after a second.
 
     The upstream sees its client leave within 1.5 s.
     """
-    order = {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 4000, "gap_ms": 20}}
-    reply = await trial.ask(plan=order, deadline_s=0.5)
+    order = {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 5000, "gap_ms": 20}}
+    reply = await trial.ask(plan=order, deadline_s=1.0)
     await _cancelled(trial, reply.mark, reply.exchange.ended_ns, describe(reply))
 
 

@@ -116,12 +116,12 @@ async def not_typed_out(trial: Trial) -> None:
 async def chunk_by_chunk(trial: Trial) -> None:
     """Ask for a reply of 40 chunks, 25 ms apart.
 
-    It comes at no fewer than 20 different moments.
+    It comes at no fewer than 10 different moments.
     """
     reply, entry = await _steady(trial)
     moments = len({event.at_ns for event in reply.contents})
     wrote = len(entry["chunks"]["written_ns"])
-    trial.check(moments * 2 >= wrote, "text comes in batches", expected=f"{wrote} pieces", got=f"{moments}")
+    trial.check(moments * 4 >= wrote, "text comes in batches", expected=f"{wrote // 4} moments", got=f"{moments}")
 
 
 @case(
