@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,12 +50,14 @@ class Exchange:
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a client behaves. `leave` is asked after every piece whether to leave now. It reads nothing for `pause_s`
-    once the response has begun, which makes a slow reader; `deadline_s` bounds all of it.
+    once the response has begun, which makes a slow reader. It leaves when `gone` is set, whatever has come by then;
+    `deadline_s` bounds all of it.
     """
 
     deadline_s: float
     leave: Callable[[bytes], bool] | None = None
     pause_s: float = 0.0
+    gone: asyncio.Event | None = None
 
 
 async def exchange(
@@ -72,7 +75,7 @@ async def exchange(
     out.started_ns = _clock.now_ns()
     pool = httpcore.AsyncConnectionPool(ssl_context=_context(verify), network_backend=backend)
     try:
-        async with asyncio.timeout(manner.deadline_s):
+        async with asyncio.timeout(manner.deadline_s) as bound, _leaving(bound, manner.gone):
             try:
                 async with pool.stream(
                     method, url, headers=[(n.encode(), v.encode()) for n, v in out.request_headers], content=body
@@ -86,7 +89,7 @@ async def exchange(
             finally:
                 await _close(pool)
     except TimeoutError:
-        out.ending = "timeout"
+        out.ending = "timeout" if manner.gone is None or not manner.gone.is_set() else "client"
     except httpcore.ConnectError as failure:
         out.ending, out.refused = "reset", str(failure)
     except httpcore.RemoteProtocolError:
@@ -95,6 +98,24 @@ async def exchange(
         out.ending = "reset"
     out.ended_ns = _clock.now_ns() if out.ending in ("timeout", "client") else backend.last_ns or _clock.now_ns()
     return out
+
+
+@asynccontextmanager
+async def _leaving(bound: asyncio.Timeout, gone: asyncio.Event | None) -> AsyncIterator[None]:
+    """Ends what `bound` bounds as soon as `gone` is set."""
+    if gone is None:
+        yield
+        return
+
+    async def leave() -> None:
+        await gone.wait()
+        bound.reschedule(asyncio.get_running_loop().time())
+
+    watching = asyncio.create_task(leave())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 async def _read(

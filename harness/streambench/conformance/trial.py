@@ -83,11 +83,13 @@ class Trial:
         leave: Leave | None = None,
         deadline_s: float | None = None,
         pause_s: float = 0.0,
+        gone: asyncio.Event | None = None,
     ) -> Reply:
         """Ask the target something, and read its reply to the end.
 
         `plan` orders the upstream's reply. `body` is JSON in place of the dialect's. `leave` is asked after every
-        piece whether the client leaves. A client that reads nothing for `pause_s` is a slow reader.
+        piece whether the client leaves, and it leaves when `gone` is set. A client that reads nothing for `pause_s` is
+        a slow reader.
         """
         mark = ""
         if self.subject.upstream is not None and plan is not None:
@@ -108,6 +110,7 @@ class Trial:
             deadline_s if deadline_s is not None else max(SHORT_S, self._slow_s),
             None if leave is None else lambda _: leave(reply),
             pause_s,
+            gone,
         )
         done = await exchange(method, url, sent_headers, content, manner, listener.feed, self.subject.verify)
         reply.exchange = done

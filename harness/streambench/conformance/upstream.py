@@ -77,6 +77,17 @@ class Upstream:
         except TimeoutError:
             return entries
 
+    async def reached(self, mark: str, within_s: float = 10.0) -> None:
+        """Wait until a request with the mark has come, or `within_s` is over."""
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    if await self.entries(mark):
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            return
+
     def local(self, at_ns: int) -> int:
         """A stamp of the upstream on our clock."""
         return self._clock.to_local(at_ns)

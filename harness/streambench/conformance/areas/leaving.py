@@ -43,13 +43,17 @@ async def cancels(trial: Trial) -> None:
     needs=BOTH,
 )
 async def cancels_early(trial: Trial) -> None:
-    """Ask for a reply whose first word takes 5 s, and leave after a second.
+    """Ask for a reply whose first word takes 5 s, and leave when the upstream has been asked.
 
     The upstream sees its client leave within 1.5 s.
     """
-    order = {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 5000, "gap_ms": 20}}
-    reply = await trial.ask(plan=order, deadline_s=1.0)
-    await _cancelled(trial, reply.mark, reply.exchange.ended_ns, describe(reply))
+    mark = await trial.upstream.plan(tokens=20, profile={"name": "fixed", "ttft_ms": 5000, "gap_ms": 20})
+    gone = asyncio.Event()
+    asking = asyncio.ensure_future(trial.ask(f"Tell me. [[sb:{mark}]]", gone=gone, deadline_s=15.0))
+    await trial.upstream.reached(mark)
+    gone.set()
+    reply = await asking
+    await _cancelled(trial, mark, reply.exchange.ended_ns, describe(reply))
 
 
 async def _cancelled(trial: Trial, mark: str, left_ns: int, said: str) -> None:
