@@ -39,6 +39,7 @@ SLOPE_LIKE_UPSTREAM = (0.6, 1.5)
 AT_ONCE_SHARE = 0.33  # of the upstream's duration: a reader sees no cadence in it
 AT_ONCE_NS = 30 * NS_PER_MS
 SHORTEST_PAUSE_NS = 10 * NS_PER_MS  # what is written out faster than this comes at once for a reader
+TYPED_SHARE = 0.3  # bursts for each piece: who types, sends them one by one; fewer came at once on a busy machine
 AGREEMENT = 0.8  # the share of streams that must agree for one verdict
 HELD_SHARE = 0.25  # of the writes; a buffer of two single tokens holds every other one
 MIN_WRITES = 3  # that a long enough pause follows, or nothing is said of what was held
@@ -173,7 +174,7 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     }
     if _asked_whole(alignment):
         numbers["writes"] = 1.0
-        at_once = span_ns <= AT_ONCE_NS or pause_ns < SHORTEST_PAUSE_NS
+        at_once = span_ns <= AT_ONCE_NS or pause_ns < SHORTEST_PAUSE_NS or len(got) <= TYPED_SHARE * len(arrived)
         verdict = Verdict.BUFFERED if at_once else Verdict.PACED
         period_ms = None if at_once else pause_ns / NS_PER_MS
         return StreamAuthenticity(verdict, **numbers, period_ms=period_ms, why=Why.ASKED_WHOLE)

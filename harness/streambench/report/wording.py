@@ -242,7 +242,7 @@ def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool 
 
 
 def first_text_comparison(summary: Summary) -> str | None:
-    """How much longer readers of a simulated stream wait than those of a forwarded one."""
+    """How much later the first text of a simulated stream comes than that of a forwarded one."""
     median: dict[str, float] = {}
     for name, target in summary.targets.items():
         ttfc = target.distributions["ttfc"]
@@ -254,7 +254,7 @@ def first_text_comparison(summary: Summary) -> str | None:
         return None
     best, worst = min(real, key=median.__getitem__), max(simulated, key=median.__getitem__)
     return (
-        f"Half of the readers of {best} see text within {median[best] / 1000:.2f} s; of {worst}, within "
+        f"Half of the completed streams of {best} have text within {median[best] / 1000:.2f} s; of {worst}, within "
         f"{median[worst] / 1000:.2f} s, {median[worst] / median[best]:.1f} times as long."
     )
 

@@ -194,6 +194,8 @@ def test_short_replies_say_nothing_of_a_buffer(judged: Callable[..., StreamAuthe
     [
         ([(503.0, "".join(WORDS))], Verdict.BUFFERED, None),
         ([(503.0 + 0.1 * i, word) for i, word in enumerate(WORDS)], Verdict.BUFFERED, None),
+        # Sent at once by a server that had to wait for a CPU four times.
+        ([(503.0 + 40 * (i // 10), word) for i, word in enumerate(WORDS)], Verdict.BUFFERED, None),
         ([(503.0 + 50 * i, word) for i, word in enumerate(WORDS)], Verdict.PACED, 50),
     ],
 )
