@@ -116,11 +116,13 @@ class HttpLink:
 
     def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
         """Take in what a read brought."""
-        arrivals = self._connection.receive(data, at_ns, kernel=kernel)
-        self._flush()
+        connection = self._connection
+        arrivals = connection.receive(data, at_ns, kernel=kernel)
+        if outgoing := connection.outgoing():
+            self._channel.write(outgoing)
         if arrivals and self._stream is not None:
             self._stream.take(arrivals)
-        elif not self._connection.usable and (self._stream is None or self._stream.finished.done()):
+        elif not connection.usable and (self._stream is None or self._stream.finished.done()):
             self._channel.close()
 
     def closed(self, at_ns: int, *, reset: bool) -> None:

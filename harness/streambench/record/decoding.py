@@ -45,6 +45,9 @@ class Progress(IntEnum):
     ENDED = 5
 
 
+_WAITING, _STREAMING = Progress.WAITING, Progress.STREAMING
+
+
 class StreamDecoding:
     """Turns the arrivals of one stream into calls of its recorder.
 
@@ -78,17 +81,19 @@ class StreamDecoding:
         if self._recorder.ended:
             self._too_late(arrivals)
             return Progress.ENDED
+        recorder = self._recorder
         for arrival in arrivals:
             kind = arrival.__class__
             if kind is Data:
-                if not self._recorder.unreadable:
+                if not recorder.unreadable:
                     self._data(arrival)  # type: ignore[arg-type]
             elif kind is Read:
                 self._read(arrival)  # type: ignore[arg-type]
             else:
                 self._other(arrival)
-        self._settle()
-        return self.progress
+        if recorder.done:
+            return self.progress
+        return _STREAMING if recorder.content_came else _WAITING
 
     def _other(self, arrival: Arrival) -> None:
         """Arrivals that a stream has few of."""
@@ -107,13 +112,13 @@ class StreamDecoding:
             case Ended():
                 self._end(arrival)
             case Cancelled(at_ns=at_ns):
-                self._settle()
                 recorder.censor(at_ns)
 
     def _messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
         recorder = self._recorder
+        take = recorder.message
         for message in messages:
-            recorder.message(message, at_ns)
+            take(message, at_ns)
         if recorder.done and self._complete_ns is None:
             self._complete_ns = at_ns
 
@@ -134,9 +139,6 @@ class StreamDecoding:
 
     def _too_late(self, arrivals: Sequence[Arrival]) -> None:
         """What comes after the end of the stream."""
-
-    def _settle(self) -> None:
-        """All arrivals of a read have been taken."""
 
     def _failed(self, failed: Failed) -> None:
         if failed.finding is not None:
@@ -209,10 +211,8 @@ class ResponseDecoding(StreamDecoding):
         self._messages(messages, data.at_ns)
         if decoder.findings:
             self._recorder.findings(decoder.take_findings())
-        try:
-            decoder.feed(b"")  # raises what is wrong behind them
-        except WireError as error:
-            self._unreadable(error)
+        if decoder.failure is not None:
+            self._unreadable(decoder.failure)
 
     def _end(self, ended: Ended) -> None:
         recorder = self._recorder
@@ -256,6 +256,13 @@ class SocketDecoding(StreamDecoding):
         self._first_offset: int | None = None  # of the reply's first message
         self._messages_in_read = 0
 
+    def take(self, arrivals: Sequence[Arrival]) -> Progress:
+        """Take in what came next, and what the reader found in it."""
+        super().take(arrivals)
+        if not self._recorder.ended:
+            self._settle()
+        return self.progress
+
     def _read(self, read: Read) -> None:
         self._settle()
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel)
@@ -277,6 +284,8 @@ class SocketDecoding(StreamDecoding):
 
     def _other(self, arrival: Arrival) -> None:
         self._reader.read(arrival)
+        if isinstance(arrival, Cancelled):
+            self._settle()
         if not isinstance(arrival, Noted):
             super()._other(arrival)
 
@@ -285,6 +294,7 @@ class SocketDecoding(StreamDecoding):
             self._reader.read(arrival)
 
     def _settle(self) -> None:
+        """All arrivals of a read have been taken."""
         if self._messages_in_read > 1:
             self._recorder.coalesced()
         self._messages_in_read = 0

@@ -55,6 +55,7 @@ class Recorder:
     __slots__ = (
         "_blank",
         "_dialect",
+        "_events",
         "_read",
         "_stream",
         "_text",
@@ -92,6 +93,7 @@ class Recorder:
         self._text: list[str] = []
         self._text_chars = 0
         self._read = -1
+        self._events = 0
 
     def connected(self, at_ns: int, *, reused: bool = False, ahead_ns: int | None = None) -> None:
         """The connection is ready for the request, TLS and upgrade included.
@@ -130,11 +132,13 @@ class Recorder:
     def message(self, message: WireMessage, at_ns: int) -> None:
         """A decoded message of the wire, with the stamp of the read that completed it."""
         record = self.record
-        event = self._stream.feed(message)
+        stream = self._stream
+        event = stream.feed(message)
         if event.name == UNDISPATCHED:
             return
         chars = len(event.content)
-        record.events.append(at_ns, event.name, chars, max(self._read, 0))
+        record.events.append(at_ns, event.name, chars, 0 if self._read < 0 else self._read)
+        self._events += 1
         if chars:
             self.content_came = True
             if self._blank:
@@ -144,12 +148,12 @@ class Recorder:
                 self._text_chars += chars
         if event.findings:
             self.findings(event.findings)
-        if self._stream.complete:
-            record.terminal_event = not self._stream.interrupted
+        if stream.complete:
+            record.terminal_event = not stream.interrupted
             self.done = True
         if event.error is not None:
             self.fail(ErrorClass.ERROR_EVENT, event.error)
-        elif len(record.events) >= self.max_events:
+        elif self._events >= self.max_events:
             self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
 
     def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:

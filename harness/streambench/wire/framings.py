@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from streambench.findings import Finding
 from streambench.wire.captures import CaptureDecoder, SocketIoCapture, WebSocketCapture
-from streambench.wire.limits import WireLimits
+from streambench.wire.limits import WireError, WireLimits
 from streambench.wire.ndjson import NdjsonDecoder
 from streambench.wire.sse import SseDecoder
 from streambench.wire.text import TextDecoder
@@ -20,9 +20,17 @@ HTTP_SCHEMES = ("http", "https")
 
 
 class BodyDecoder(CaptureDecoder, Protocol):
-    """A decoder of a live body, whose findings can be looked at before they are taken."""
+    """A decoder of a live body, whose findings can be looked at before they are taken.
+
+    `failure` is what ends the decoding, once it is known: it lies behind the messages that were returned.
+    """
 
     findings: list[Finding]
+
+    @property
+    def failure(self) -> WireError | None:
+        """What the next call raises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

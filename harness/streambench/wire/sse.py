@@ -154,6 +154,11 @@ class SseDecoder:
         taken, self.findings = self.findings, []
         return taken
 
+    @property
+    def failure(self) -> WireError | None:
+        """What ends the decoding: it lies behind the messages that were returned, and the next call raises it."""
+        return self._failure
+
     def feed(self, data: bytes) -> list[WireMessage]:
         """The messages that `data` completes."""
         if self._failure is not None:

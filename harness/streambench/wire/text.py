@@ -41,6 +41,11 @@ class TextDecoder:
         taken, self.findings = self.findings, []
         return taken
 
+    @property
+    def failure(self) -> WireError | None:
+        """What ends the decoding, and what the next call raises."""
+        return self._failure
+
     def feed(self, data: bytes) -> list[WireMessage]:
         """The text of `data`: one message, or none where it is the beginning of a character."""
         if self._failure is not None:
