@@ -154,7 +154,7 @@ def reader(program: Path, port: int, users: int, core: int) -> Measured:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / (time.monotonic() - start)
     rows = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
-    return Measured([row[: CHUNKS + 1] for row in rows], cpu)
+    return Measured(rows, cpu)
 
 
 def quantiles(rows: Rows) -> list[float]:

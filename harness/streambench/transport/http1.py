@@ -36,6 +36,7 @@ class Http1Connection:
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
         self._unheard_bytes = 0  # since llhttp has last told anything
+        self._body: list[bytes] = []  # of the read at hand
         self._body_bytes = 0
         self._at_ns = 0
         self._chunks = 0  # that began in the read at hand
@@ -78,6 +79,8 @@ class Http1Connection:
         if self._unheard_bytes > MAX_HEADER_BYTES:
             # llhttp gathers a header, a reason or a chunk's extension until it is whole.
             self._fail(ErrorClass.OVERSIZE, f"a line of the response exceeds {MAX_HEADER_BYTES:,} bytes")
+        if self._body:
+            self._flush_body()
         read.pieces = self._chunks
         if self._complete:
             self.usable = self._keep_alive
@@ -102,9 +105,19 @@ class Http1Connection:
             self._complete = True
             self.usable = False
 
+    def _flush_body(self) -> None:
+        """What the read brought of the body, as one arrival: its pieces have one stamp."""
+        body = self._body
+        data = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        self._arrivals.append(Data(self._at_ns, data, self._body_bytes))
+        self._body_bytes += len(data)
+
     def _fail(self, error: ErrorClass, message: str) -> None:
         if not self._failed:
             self._failed = True
+            if self._body:
+                self._flush_body()
             self._arrivals.append(Failed(self._at_ns, error, message))
 
     # What llhttp calls. What follows a whole response is of no interest, but the connection is of no use any more.
@@ -149,8 +162,7 @@ class Http1Connection:
         """A piece of the body."""
         self._unheard_bytes = 0
         if not self._complete and not self._failed:
-            self._arrivals.append(Data(self._at_ns, data, self._body_bytes))
-            self._body_bytes += len(data)
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         """The response is complete; an informational one (1xx) is so as well, and is not the answer."""

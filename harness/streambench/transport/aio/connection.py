@@ -22,7 +22,7 @@ from streambench.transport.stamps import (
 )
 from streambench.transport.target import Stamps
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
 READS_A_TURN = 16
 
 # One buffer for all: a read that allocates its own spends more on that than on reading.
