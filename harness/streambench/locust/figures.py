@@ -22,10 +22,10 @@ SMALL_MS, SMALL_RATIO = 0.05, 0.1
 
 
 def shown(value: float, unit: str) -> float:
-    """The value as `report.wording.figure` prints it, which for each unit never falls as the value rises."""
+    """The value as far as `report.wording.figure` prints it; for each unit it never falls as the value rises."""
     value = round(value, SUMMARY_DECIMALS)
-    if unit == "ms" and value and abs(value) < SMALL_MS:
-        return float(f"{value:.2g}")
+    if unit == "ms" and abs(value) < SMALL_MS:
+        return value  # shown with two digits, whatever they are
     if unit == "ratio" and abs(value) < SMALL_RATIO:
         return round(value, DECIMALS["ratio"] + 1)
     return round(value, DECIMALS.get(unit, SUMMARY_DECIMALS))

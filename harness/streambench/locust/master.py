@@ -182,6 +182,8 @@ class Master:
 
     def _on_start(self, environment: Environment, **_: Any) -> None:
         """Before the first spawn order: have the records file opened, and name the run to the workers."""
+        # The page that has pressed Start asks for the state while we wait, and must not hear that nothing goes on.
+        self.runner.update_state("spawning")
         run_id = secrets.token_hex(4)
         self._opened = gevent.event.AsyncResult()
         say("start", run=run_id)

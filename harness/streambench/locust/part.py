@@ -43,7 +43,7 @@ class Part:
         self._methods = {
             t.name: method_of(t.spec.dialect.transport, t.spec.dialect.name) for t in testbed.scenario.targets
         }
-        self._lines: list[bytes] = []
+        self._lines: list[tuple[bytes, int]] = []  # and how many streams each is
         self._judged = dict.fromkeys(self._methods, 0)
         self._sample: dict[str, Any] = {}
         self._watch = asyncio.create_task(Watch(self.facts, self._sampled).run())
@@ -57,7 +57,7 @@ class Part:
     def take_lines(self) -> tuple[int, bytes]:
         """Some of the lines that wait, oldest first, and how many streams are among them."""
         taken, self._lines = self._lines[:LINES_AT_ONCE], self._lines[LINES_AT_ONCE:]
-        return len(taken), b"".join(taken)
+        return sum(streams for _, streams in taken), b"".join(line for line, _ in taken)
 
     def live(self) -> dict[str, Any]:
         """What the Streaming page shows of this worker."""
@@ -84,6 +84,9 @@ class Part:
 
     def _sampled(self, sample: dict[str, Any]) -> None:
         self._sample = sample
+        at_ns = sample["at_ns"] + self._relation.offset_ns
+        line = {"kind": "generator", **sample, "at_ns": at_ns, "worker": self._worker}
+        self._lines.append((encode_line(line, str), 0))
 
     async def _write(self, record: StreamRecord) -> None:
         await self._testbed.join(record)
@@ -95,7 +98,7 @@ class Part:
         line = record.to_json()
         for key in ("intended_ns", "start_ns"):  # all other moments count from the start
             line[key] += self._relation.offset_ns
-        self._lines.append(encode_line(line, self._testbed.scenario.secrets))
+        self._lines.append((encode_line(line, self._testbed.scenario.secrets), 1))
         self.records += 1
         await asyncio.sleep(0)
 

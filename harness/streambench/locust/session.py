@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streambench import __version__
 from streambench.analysis.summary import Summary
@@ -35,6 +37,9 @@ from streambench.report.wording import headline
 SNAPSHOT_EVERY_S = 1.0
 CHILD_TIMEOUT_S = 5.0
 MAX_LINE_BYTES = 64 << 20
+NICENESS = 5  # a third of the CPU that an equal would get
+
+Result = TypeVar("Result")
 
 _clock = MonotonicClock()
 
@@ -76,14 +81,12 @@ class OpenRun:
 
     def __post_init__(self) -> None:
         self._tail = Tail(self.records)
-        self._reading = threading.Lock()
 
     def read(self) -> None:
-        """Take what the file has gained. One thread at a time."""
-        with self._reading:
-            while lines := self._tail.lines():
-                for line in lines:
-                    self.live.take(line)
+        """Take what the file has gained."""
+        while lines := self._tail.lines():
+            for line in lines:
+                self.live.take(line)
 
     def close(self) -> None:
         """The file gets no more lines."""
@@ -107,6 +110,8 @@ class LocustSession:
         self._finishing: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._quit = False
+        # One thread for all that is computed of runs, behind everything that measures or serves.
+        self._analysis = ThreadPoolExecutor(1, initializer=step_back)
 
     async def serve(self) -> ExitCode:
         """Until it is ended; in headless mode until the run is over. Returns the worst exit code of its runs.
@@ -217,6 +222,9 @@ class LocustSession:
             "web": options.web,
         }
 
+    async def _beside(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._analysis, work, *arguments)
+
     def _tell(self, order: str, **facts: Any) -> None:
         assert self._master.stdin is not None
         with contextlib.suppress(OSError, RuntimeError):
@@ -238,7 +246,7 @@ class LocustSession:
             await asyncio.sleep(SNAPSHOT_EVERY_S)
             run = self._run
             if run is not None:
-                await asyncio.to_thread(run.read)
+                await self._beside(run.read)
                 if self._run is run:
                     self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
 
@@ -258,11 +266,11 @@ class LocustSession:
                 self._output.note(f"the worker {worker['name']} was lost: the run is inconclusive")
         generator = judge_workers(workers, run.waits.shares())
         run.writer.end({"at_ns": _clock.now_ns(), "reason": reason, "generator": generator})
-        await asyncio.to_thread(run.read)
+        await self._beside(run.read)
         self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
         run.close()
         try:
-            summary = await asyncio.to_thread(self._output.finish, run.records)
+            summary = await self._beside(self._output.finish, run.records)
         except StreambenchError as error:
             self._output.note(f"the run has no report: {error}")
             self._codes.append(error.exit_code)
@@ -276,6 +284,12 @@ class LocustSession:
                 exit_code=int(summary.exit_code),
                 headline=headline(summary),
             )
+
+
+def step_back() -> None:
+    """Let others have the CPU before this thread; on Linux, the priority of a thread is its own."""
+    if sys.platform.startswith("linux"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 async def start_child(module: str, settings: Mapping[str, Any]) -> asyncio.subprocess.Process:

@@ -220,7 +220,7 @@ class Worker:
         part = self._part
         while part is not None:
             count, lines = part.take_lines()
-            if not count:
+            if not lines:
                 return
             await self._link.send(self._protocol.custom(RECORDS, {"run": part.run, "count": count, "lines": lines}))
 

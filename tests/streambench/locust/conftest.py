@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -26,6 +27,14 @@ FLAGS = (
     "--window-size=1400,1500", "--remote-debugging-port=0", "--js-flags=--expose-gc",
 )  # fmt: skip
 PATIENCE_S = 60.0
+SCENARIO = """\
+name: fast
+serve: {openai: {}}
+target: {dialect: openai-chat, url: "${serve.openai}/v1/chat/completions"}
+prompts: {text: Hello, tokens: 12, profile: {name: fixed, ttft_ms: 20, gap_ms: 5}}
+load: {users: 4, duration: 60s, think: 0.05s}
+gates: [ttfc.p50 < 2s, error_rate == 0]
+"""
 
 
 def until(what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
@@ -83,12 +92,19 @@ class Page:
         return result["result"].get("value")
 
     def until(self, script: str) -> Any:
-        """The first true value of an expression."""
-        return until(lambda: self.run(script))
+        """The first true value of an expression; a failure shows what the page said instead."""
+        try:
+            return until(lambda: self.run(script))
+        except AssertionError as error:
+            error.add_note(f"{script}\n{self.run('document.body.innerText')[:2000]}\n{self.complaints}")
+            raise
 
     def click(self, text: str) -> None:
         """Press the button with this text."""
-        find = f"[...document.querySelectorAll('button,a')].find(b => b.textContent.trim() === {json.dumps(text)})"
+        find = (
+            "[...document.querySelectorAll('button,a')]"
+            f".find(b => b.textContent.trim() === {json.dumps(text)} && !b.disabled)"
+        )
         self.until(f"!!({find})")
         self.run(f"{find}.click()")
 
@@ -123,7 +139,7 @@ def page(component: Callable[[str], str], tmp_path: Path) -> Iterator[Page]:
         port = until(lambda: (profile / "DevToolsActivePort").exists() and (profile / "DevToolsActivePort").read_text())
         tabs = httpx.get(f"http://127.0.0.1:{port.split()[0]}/json", trust_env=False).json()
         tab = next(tab for tab in tabs if tab["type"] == "page")
-        with connect(tab["webSocketDebuggerUrl"], max_size=None) as devtools:
+        with connect(tab["webSocketDebuggerUrl"], max_size=None, close_timeout=1) as devtools:
             yield Page(devtools)
     finally:
         browser.kill()
@@ -218,6 +234,22 @@ class Locust:
         found = sorted(self.folder.glob("reports/*/2*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
         return [json.loads(path.read_text()) for path in found]
 
+    def whole(self) -> bool:
+        """Stop the run; says whether nobody was lost and every gate has passed. A busy machine may make it invalid."""
+        self.stop()
+        newest = self.summaries()[-1]
+        return not newest["generator"]["lost"] and {gate["result"] for gate in newest["gates"]} == {"passed"}
+
+    def worker(self, *arguments: str) -> Locust:
+        """One more worker for this master, started as on another machine."""
+        port = self.heard("workers: ").rpartition(":")[2]
+        return Locust(self.folder, "fast.yaml", "--worker", "--workers", "1", "--master-port", port, *arguments)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The streams of the newest run."""
+        lines = (self.folder / "reports/fast/latest/records.jsonl").read_text().splitlines()
+        return [line for line in map(json.loads, lines) if line["kind"] == "stream"]
+
     def end(self) -> int:
         """Ctrl-C; returns the exit code."""
         if self.process.poll() is None:
@@ -227,22 +259,43 @@ class Locust:
         return code
 
 
-@pytest.fixture
-def locust(tmp_path: Path) -> Iterator[Callable[..., Locust]]:
-    """Starts `streambench locust` in a folder of its own; everything started is ended after the test."""
+@contextlib.contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., Locust]]:
+    """Starts `streambench locust` in a folder; everything started is ended at the end."""
     pytest.importorskip("zmq", reason="locust is not installed: pip install 'streambench[locust]'")
     running: list[Locust] = []
 
     def start(*arguments: str, **options: Any) -> Locust:
-        running.append(Locust(tmp_path, *arguments, **options))
+        running.append(Locust(folder, *arguments, **options))
         return running[-1]
 
-    yield start
-    for one in running:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGINT)
-    for one in running:
-        try:
-            one.process.wait(30)
-        except subprocess.TimeoutExpired:
-            one.process.kill()
+    try:
+        yield start
+    finally:
+        for one in running:
+            if one.process.poll() is None:
+                one.process.send_signal(signal.SIGINT)
+        for one in running:
+            try:
+                one.process.wait(30)
+            except subprocess.TimeoutExpired:
+                one.process.kill()
+
+
+@pytest.fixture
+def locust(tmp_path: Path) -> Iterator[Callable[..., Locust]]:
+    """Starts `streambench locust` in the test's folder, where `fast.yaml` is a scenario."""
+    (tmp_path / "fast.yaml").write_text(SCENARIO)
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locust]:
+    """A web UI with two workers, for all tests of a module: each starts and stops runs of its own."""
+    folder = tmp_path_factory.mktemp("crew")
+    (folder / "fast.yaml").write_text(SCENARIO)
+    with starting(folder) as start:
+        ui = start("fast.yaml", "--workers", "2")
+        ui.workers(2)
+        yield ui

