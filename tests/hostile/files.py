@@ -90,7 +90,7 @@ SCENARIOS = [
     HostileFile("ca-is-a-device", RUN, scenario(target="{dialect: chat-stream, url: 'https://a/', tls: {verify: /dev/zero}}"), says="there is no file"),
     HostileFile("ca-is-passwords", RUN, scenario(target="{dialect: chat-stream, url: 'https://127.0.0.1:9/', tls: {verify: /etc/passwd}}"), (USAGE, 5), secret="root:x"),
     HostileFile("url-with-a-line-break", RUN, scenario(target='{dialect: chat-stream, url: "http://a/\\r\\nX: y"}'), (USAGE, 5)),
-    HostileFile("url-with-a-port-of-nothing", RUN, scenario(target="{dialect: chat-stream, url: 'http://a:99999/'}"), says="no URL"),
+    HostileFile("url-with-a-port-of-nothing", RUN, scenario(target="{dialect: chat-stream, url: 'http://a:99999/'}"), says="not a valid URL"),
     HostileFile("host-of-300-letters", RUN, scenario(target=f"{{dialect: chat-stream, url: 'http://{LONG}/'}}"), (USAGE, 5)),
     HostileFile("header-with-a-line-break", RUN, scenario(target='{dialect: chat-stream, url: "http://a/", headers: {a: "b\\r\\nc: d"}}'), says="cannot be sent"),
     HostileFile("gate-of-digits", RUN, scenario(gates=f"['ttfc.p95 < {DIGITS}ms']"), says=":2:"),

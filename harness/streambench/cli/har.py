@@ -49,9 +49,9 @@ def read_har(data: bytes, path: str, wire: str) -> list[HarStream]:
     try:
         entries = json.loads(data)["log"]["entries"]
     except (ValueError, RecursionError):
-        raise ConfigurationError("this is no HAR file: it is not JSON", path=path) from None
+        raise ConfigurationError("this is not a HAR file: it is not JSON", path=path) from None
     except (LookupError, TypeError):
-        raise ConfigurationError("this is no HAR file: it has no log.entries", path=path) from None
+        raise ConfigurationError("this is not a HAR file: it has no log.entries", path=path) from None
     found = [stream for entry in _mappings(entries) for stream in _streams(entry, wire)]
     if wire == "socketio" and not found:
         found = _polled(_mappings(entries))

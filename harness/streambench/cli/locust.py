@@ -36,7 +36,7 @@ class RunTime(click.ParamType[int]):
             sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
         )
         if seconds <= 0:
-            self.fail(f"{value!r} is no run time: write it as 90s, 5m or 1h30m", param, ctx)
+            self.fail(f"{value!r} is not a run time: write it as 90s, 5m or 1h30m", param, ctx)
         return seconds
 
 

@@ -195,7 +195,7 @@ class _Loader:
             raise given.node.error("a scenario needs a 'target', or 'targets' with their names")
         named = many.mapping("'targets'")
         if not named:
-            raise many.error("'targets' names no target")
+            raise many.error("'targets' is empty: there is no target to run against")
         for name in named:
             if re.fullmatch(NAME_PATTERN, name) is None:
                 raise many.key_error(

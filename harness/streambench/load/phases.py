@@ -52,10 +52,10 @@ class LoadKind:
         else:
             for key in _PHASE_KEYS:
                 if key in keys:
-                    raise node.key_error(key, f"{key!r} belongs into a phase, since there are phases")
+                    raise node.key_error(key, f"{key!r} belongs inside one of the phases, since 'load' lists phases")
             items = listed.sequence("'phases'")
             if not items:
-                raise listed.error("there is no phase")
+                raise listed.error("the list is empty: there is no phase to run")
             phases = [_phase(item, item.mapping("a phase", _PHASE_KEYS), values) for item in items]
         first = keys if listed is None else listed.value[0].value
         if warmup_ns and REPLAY.key in first:
@@ -94,7 +94,7 @@ def _phase(node: Located, keys: Mapping[str, Located], values: Values) -> Phase:
     kind = kinds[0] if kinds else PHASE_TYPES[0]
     for key in keys:
         if key not in kind.section.fields:
-            raise node.key_error(key, f"{key!r} goes with {_takers(key)}")
+            raise node.key_error(key, f"{key!r} can only be used with {_takers(key)}")
     return kind.read(Given(node, keys, values))
 
 

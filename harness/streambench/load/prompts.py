@@ -55,7 +55,7 @@ class OneOrMore:
         """The texts, at least one."""
         texts = node.value if isinstance(node.value, list) else [node]
         if not texts:
-            raise node.error("there is no prompt")
+            raise node.error("the list is empty: there is no prompt to send")
         return tuple(values.text(item, "a prompt") for item in texts)
 
     def schema(self) -> Schema:

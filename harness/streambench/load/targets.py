@@ -282,7 +282,7 @@ class TargetReader:
                 parts = urlsplit(url)
                 scheme, host, _ = parts.scheme, parts.hostname, parts.port
             except ValueError as error:
-                raise node.error(f"this is no URL: {error}") from None
+                raise node.error(f"this is not a valid URL: {error}") from None
             if parts.username is not None:
                 raise node.error("the user in a URL is not sent: write it as auth or headers, from the environment")
             if scheme not in allowed or not host:

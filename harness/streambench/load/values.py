@@ -60,7 +60,9 @@ class Values:
             if name in self._later:
                 return match[0]
             if _VARIABLE.fullmatch(name) is None:
-                raise node.error(f"{match[0]!r} names no environment variable", text=match[0], at=match.start())
+                raise node.error(
+                    f"{match[0]!r} is not the name of an environment variable", text=match[0], at=match.start()
+                )
             if name in self._environ:
                 value = self._environ[name]
                 self.secrets.add(value, match[0] if not has_default else f"${{{name}}}")
@@ -97,7 +99,7 @@ class Values:
     def read(self, node: Located, parse: Callable[[str], T], what: str) -> T:
         """A quantity in its own notation. A number is offered as text, so that `0` is a duration."""
         if isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
-            raise node.error(f"{what} is {describe(node.value)}, which is no quantity")
+            raise node.error(f"{what} is {describe(node.value)}, which is not a number with a unit")
         text = self.text(node, what) if isinstance(node.value, str) else str(node.value)
         try:
             return parse(text)

@@ -324,7 +324,7 @@ MISTAKES = [
     (T + "load: {phases: ▸[]}\n", "no phase"),
     (T + "load: {trace: ▸none.csv}\n", "none.csv"),
     (T + "load: {steps: ▸{users: [1, 2]}}\n", "'hold'"),
-    (T + "load: {steps: {users: ▸[], hold: 1s}}\n", "no step"),
+    (T + "load: {steps: {users: ▸[], hold: 1s}}\n", "empty"),
     (T + "load: {steps: {users: [1, ▸0], hold: 1s}}\n", "between"),
     (T + "load: {steps: {users: [1], hold: ▸0s}}\n", "some time"),
     (T + "load: {steps: {users: [1], hold: ▸60}}\n", "unit"),

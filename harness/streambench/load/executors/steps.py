@@ -27,7 +27,7 @@ class Numbers:
         """The users of each step."""
         items = node.sequence(what)
         if not items:
-            raise node.error("there is no step: write the users of each, such as [25, 50, 100]")
+            raise node.error("the list is empty: write the number of users of each step, such as [25, 50, 100]")
         if len(items) > MAX_STEPS:
             raise node.error(f"there are more than {MAX_STEPS:,} steps")
         return tuple(self._one.read(item, values, "the users of a step") for item in items)
