@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from desk import Jobs, Servers
+from desk import Certificate, Jobs, Servers, make_certificate
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +21,14 @@ def jobs() -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="session")
-def servers(component: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Misbehave."""
-    assert callable(component)
+def certificate(component: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """For the servers that speak TLS."""
     component("openssl")
-    with Servers(tmp_path_factory.mktemp("certificate")) as servers:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def servers(certificate: Certificate) -> Iterator[Servers]:
+    """Misbehave; new ones for each test, so that none is still busy with the floods of another."""
+    with Servers(certificate) as servers:
         yield servers

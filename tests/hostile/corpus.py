@@ -271,7 +271,12 @@ DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION
 GOOD_HEADERS = frame(HEADERS, 4, 1, b"\x88" + literal(b"content-type", b"text/event-stream"))
 
 FRAMES_2 = [
-    Hostile("no-streams-allowed", once(frame(SETTINGS, 0, 0, b"\0\3\0\0\0\0"), 60.0), ("protocol",), ("h2-settings",)),
+    Hostile(
+        "no-more-streams",
+        once(GOOD_HEADERS + frame(SETTINGS, 0, 0, b"\0\3\0\0\0\0") + frame(DATA, 1, 1, DONE["sse"]), 60.0),
+        ("completed", "protocol"),
+        ("h2-again",),
+    ),
     Hostile("settings", forever(frame(SETTINGS), GOOD_HEADERS), FLOOD, H2),
     Hostile("settings-that-change", forever(frame(SETTINGS, 0, 0, b"\0\4\0\0\1\0"), GOOD_HEADERS), FLOOD, H2),
     Hostile("pings", forever(frame(PING, 0, 0, b"12345678"), GOOD_HEADERS), FLOOD, H2),
@@ -452,7 +457,7 @@ PACKETS = [
     Hostile(
         "interval-of-ages",
         packets(b'0{"sid":"s","upgrades":[],"pingInterval":1' + b"0" * 400 + b',"pingTimeout":1}', JOIN, 60.0),
-        ("setup", "protocol", "timeout_first_chunk"),
+        ("setup", "protocol", "timeout_connect", "timeout_first_chunk"),
         EIO,
     ),
     Hostile(
@@ -540,7 +545,7 @@ STEPS = [
     Hostile("line-break", status("200 OK", '{"id": "a\\r\\nX: y"}'), ("setup",), SETUP),
     Hostile("control-character", status("200 OK", '{"id": "a\\u0000b"}'), ("setup",), SETUP),
     Hostile("megabyte", status("200 OK", json.dumps({"id": "a" * 1_000_000})), ("setup",), SETUP),
-    Hostile("no-text", status("200 OK", '{"id": {"a": []}}'), ("setup",), SETUP),
+    Hostile("no-text", status("200 OK", '{"id": {"a": []}}'), ("setup", "disconnect"), SETUP),
     Hostile("digits", status("200 OK", '{"id": ' + "1" * 5000 + "}"), ("setup",), SETUP),
     Hostile("abyss", status("200 OK", ABYSS), ("setup",), SETUP),
     Hostile("not-found", status("404 No", WORDS_FOR_TERMINALS), ("http_404",), SETUP),
@@ -552,7 +557,7 @@ STEPS = [
 ]  # fmt: skip
 
 # Whoever serves these cannot wait for a path: each has a port of its own.
-UNASKED = ("raw-tls", "h2-settings")
+UNASKED = ("raw-tls",)
 ALL = [*BODIES, *ANSWERS, *FRAMES_2, *SOCKETS, *PACKETS, *HANDSHAKES, *STEPS]
 
 

@@ -75,16 +75,23 @@ class Done:
         return self.code in (70, 99) or "Traceback" in self.err or "exception was never retrieved" in self.err
 
 
-class Servers:
-    """The process of `serve.py`, with a certificate made for it in `folder`."""
+Certificate = tuple[Path, Path]
 
-    def __init__(self, folder: Path) -> None:
-        self.certificate, key = folder / "certificate.pem", folder / "key.pem"
-        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-        subprocess.run(
-            [*make, *names, "-keyout", str(key), "-out", str(self.certificate)], check=True, capture_output=True
-        )
+
+def make_certificate(folder: Path) -> Certificate:
+    """A certificate for 127.0.0.1, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*make, *files], check=True, capture_output=True)
+    return certificate, key
+
+
+class Servers:
+    """The process of `serve.py`."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        self.certificate, key = certificate
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "serve.py"), str(self.certificate), str(key)],
             stdin=subprocess.PIPE,
@@ -125,15 +132,17 @@ class Servers:
         if case.hostile.asks:
             target["headers"] = dict(case.hostile.asks)
         if version == "setup":
-            target["setup"] = [{"path": "", "capture": {"id": "id"}}]
+            target["setup"] = [{"path": f"/{case.id}", "capture": {"id": "id"}}]
         return target
 
     def scenario(self, folder: Path, *cases: Case, **changes: Any) -> Path:
         """A scenario file with a target for each case; each gets two streams from two users."""
+        # On one connection, where it is the second request that meets the hostility.
+        users = 1 if any(case.transport == "h2-again" for case in cases) else 2
         document = {
             "name": "hostile",
-            "targets": {case.id.replace("/", ".").replace("+", "-"): self.target(case) for case in cases},
-            "load": {"users": 2, "streams": 2},
+            "targets": {name_of(case): self.target(case) for case in cases},
+            "load": {"users": users, "streams": 2},
             "timeouts": TIMEOUTS,
             **changes,
         }
@@ -142,15 +151,19 @@ class Servers:
         return path
 
 
-def endings(records: Path) -> list[str]:
-    """How the streams of a run ended: `completed`, or their error class; what cannot be read is `?`."""
-    found = []
+def name_of(case: Case) -> str:
+    """The name of its target."""
+    return case.id.replace("/", ".").replace("+", "-")
+
+
+def endings(records: Path) -> dict[str, list[str]]:
+    """How the streams of each target ended: `completed`, or their error class; a line that cannot be read is `?`."""
+    found: dict[str, list[str]] = {}
     for line in records.read_bytes().splitlines():
         try:
             data = json.loads(line)
         except ValueError:
-            found.append("?")
-            continue
+            data = {"kind": "stream", "target": "?", "error": "?"}
         if data.get("kind") == "stream":
-            found.append(data["error"] or data["outcome"])
+            found.setdefault(data["target"], []).append(data["error"] or data["outcome"])
     return found

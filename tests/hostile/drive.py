@@ -23,7 +23,8 @@ from typing import Any
 IMPORTED = (
     *("cli", "cli.run", "cli.check", "cli.report", "cli.probe", "cli.reporting", "cli.har", "load.loading"),
     *("load.run", "report.folder", "report.html", "report.junit", "report.markdown", "report.terminal", "report.plots"),
-    *("drivers.users", "drivers.http_user", "drivers.socketio", "transport.http1", "transport.http2"),
+    *("drivers.users", "drivers.http_user", "drivers.socket_user", "drivers.socketio", "drivers.websocket"),
+    *("drivers.http1", "drivers.http2", "transport.http1", "transport.http2", "transport.aio.polling"),
 )
 SECONDS = 60.0
 MEBIBYTES = 3072
@@ -89,6 +90,7 @@ def main() -> None:
     for name in IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(f"streambench.{name}")
+    importlib.import_module("httpx")
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(run(json.loads(line), Path(folder))), flush=True)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 from corpus import BLOCK, CASES, DATA, HEADERS, SETTINGS, TEXT, UNASKED, Hostile, Item, frame, literal, ws
@@ -39,6 +39,8 @@ class Peer:
 
     async def send(self, items: Iterable[Item], wrap: Callable[[bytes], bytes] = bytes) -> None:
         for item in items:
+            if self.writer.is_closing():
+                raise ConnectionResetError
             if isinstance(item, float):
                 await asyncio.sleep(item)
             elif item:
@@ -127,26 +129,54 @@ async def websocket(peer: Peer, headers: dict[str, str], hostile: Hostile, *, en
         swallowing = asyncio.create_task(peer.swallow())
         await peer.send(hostile.body())
     else:
-        swallowing = asyncio.create_task(peer.swallow())
-        await peer.send(joined(hostile.body(), lambda packet: ws(TEXT, packet), b""))
+        talk = Talk(hostile.body())
+        swallowing = asyncio.create_task(talk.listen(peer))
+        async for item in talk.items():
+            await peer.send(repeated([item], lambda packet: ws(TEXT, packet), b""))
     swallowing.cancel()
 
 
-def joined(items: Iterable[Item], framed: Callable[[bytes], bytes], between: bytes) -> Iterator[Item]:
-    """Packets with their framing; where one comes again and again, many are written at once."""
-    before: Item | None = None
+class Talk:
+    """One Engine.IO session: a handshake, a packet when the client has spoken, and the rest when it has asked."""
+
+    def __init__(self, body: Iterable[Item]) -> None:
+        self._body = body
+        self._heard = 0
+        self._changed = asyncio.Event()
+
+    def heard(self) -> None:
+        self._heard += 1
+        self._changed.set()
+
+    async def listen(self, peer: Peer) -> None:
+        while await peer.reader.read(BLOCK):
+            self.heard()
+
+    async def items(self) -> AsyncIterator[Item | list[bytes]]:
+        """A packet that comes again and again is a list of many."""
+        before: Item | None = None
+        for number, item in enumerate(self._body):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    while self._heard < min(number, 2):
+                        self._changed.clear()
+                        await self._changed.wait()
+            yield [item] * (BLOCK // max(8, len(item))) if item is before and isinstance(item, bytes) else item
+            before = item
+
+
+def repeated(items: Iterable[Item | list[bytes]], framed: Callable[[bytes], bytes], between: bytes) -> Iterator[Item]:
     for item in items:
-        if isinstance(item, float):
-            yield item
-        elif item is before:
-            one = framed(item)
-            yield between.join([one] * max(1, BLOCK // max(1, len(one))))
-        else:
-            yield framed(item)
-        before = item
+        yield (
+            between.join(map(framed, item))
+            if isinstance(item, list)
+            else item
+            if isinstance(item, float)
+            else framed(item)
+        )
 
 
-sessions: dict[str, Iterator[Item]] = {}
+sessions: dict[str, tuple[Talk, AsyncIterator[Item | list[bytes]]]] = {}
 
 
 async def polling(peer: Peer, method: str, target: str, hostile: Hostile, *, raw: bool) -> bool:
@@ -160,23 +190,29 @@ async def polling(peer: Peer, method: str, target: str, hostile: Hostile, *, raw
         await peer.send(hostile.body())
         return False
     if method == "POST":
+        if "sid" in query and query["sid"][0] in sessions:
+            sessions[query["sid"][0]][0].heard()
         payload = b"ok"
     elif raw:
         payload = b'0{"sid":"raw","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
     elif "sid" not in query:
-        items = iter(hostile.body())
-        payload = await packet_of(items)
-        with contextlib.suppress(ValueError, AttributeError):
-            sessions[str(json.loads(payload[1:])["sid"])] = joined(items, bytes, b"\x1e")
+        talk = Talk(hostile.body())
+        items = talk.items()
+        # Each session has an id of its own, unless that is what is hostile.
+        payload = (await packet_of(items)).replace(b'"sid": "s"', b'"sid": "s%d"' % len(sessions))
+        with contextlib.suppress(ValueError, AttributeError, LookupError, TypeError, RecursionError):
+            sessions[str(json.loads(payload[1:])["sid"])] = talk, items
     else:
-        payload = await packet_of(sessions.get(query["sid"][0], iter(())))
+        payload = await packet_of(sessions[query["sid"][0]][1]) if query["sid"][0] in sessions else b"6"
     lines += [f"Content-Length: {len(payload)}", "", ""]
     await peer.send(["\r\n".join(lines).encode() + payload])
     return True
 
 
-async def packet_of(items: Iterator[Item]) -> bytes:
-    for item in items:
+async def packet_of(items: AsyncIterator[Item | list[bytes]]) -> bytes:
+    async for item in items:
+        if isinstance(item, list):
+            return b"\x1e".join(item)
         if not isinstance(item, float):
             return item
         await asyncio.sleep(item)
@@ -204,7 +240,7 @@ async def http2(peer: Peer) -> None:
         return
     transport, hostile = found
     swallowing = asyncio.create_task(peer.swallow())
-    if transport == "h2":
+    if transport in ("h2", "h2-again"):
         await peer.send(hostile.body())
     else:
         kind_of = CONTENT_TYPES[transport.partition("+")[2]]

@@ -84,7 +84,12 @@ class HttpLink:
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
             stream.take([Sent(_clock.now_ns())])
-            data = self._connection.request(where, request, cookies)
+            try:
+                data = self._connection.request(where, request, cookies)
+            except RequestFailed as failure:
+                now_ns = _clock.now_ns()
+                stream.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
+                return
             if channel.open:
                 channel.write(data)
             else:  # it was lost while it was handed over, when there was no layer to tell

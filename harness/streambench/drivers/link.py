@@ -9,9 +9,11 @@ from urllib.parse import quote
 from streambench.dialects import RenderedRequest
 from streambench.dialects.templates import fill
 from streambench.drivers.target import TargetSpec
-from streambench.record.sockets import SocketReader
+from streambench.record.sockets import SocketReader, read_charged
 from streambench.transport.arrivals import Arrival
 from streambench.transport.target import Location, locate
+from streambench.wire.budget import Budget
+from streambench.wire.limits import WireLimits
 
 
 class Receiver(Protocol):
@@ -65,13 +67,14 @@ class Link(Protocol):
 class Unattended:
     """The receiver between two replies: what comes belongs to none."""
 
-    def __init__(self, reader: SocketReader) -> None:
+    def __init__(self, reader: SocketReader, limits: WireLimits) -> None:
         self._reader = reader
+        self._budget = Budget(limits)
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Let the reader see it, and drop the messages and findings."""
         for arrival in arrivals:
-            self._reader.read(arrival)
+            read_charged(self._reader, arrival, self._budget)
         self._reader.take_findings()
 
 

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from streambench.dialects import RenderedRequest, SetupStep
 from streambench.drivers.failures import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.endings import ErrorClass, http_error_class
+from streambench.transport.target import Timeouts, locate
 from streambench.transport.tls import tls_context
-from streambench.units import NS_PER_S
+from streambench.units import NS_PER_S, format_duration
+from streambench.wire.decompress import Decompressor
+from streambench.wire.limits import WireError, WireLimits
 
 MAX_ANSWER_BYTES = 1 << 20
+LIMITS = WireLimits(max_decompressed_bytes=MAX_ANSWER_BYTES)
 
 
 async def http_setup(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Do the HTTP steps of a target's setup; returns the captured values and the cookies that were set.
 
-    These requests need no stamps, so they are made with an ordinary client. Raises SetupError.
+    These requests need no stamps, so they are made with an ordinary client. Raises SetupError, also where the steps
+    together take longer than a whole stream may.
     """
     setup = _HttpSetup(spec, variables)
     if not setup.steps:
         return {}, {}
     import httpx
 
-    async with httpx.AsyncClient(**setup.client_options()) as client:
+    async with setup_deadline(spec.endpoint.timeouts), httpx.AsyncClient(**setup.client_options()) as client:
         for step in setup.steps:
             with setup.step(step) as exchange:
                 async with client.stream(**exchange.request()) as response:
-                    async for piece in response.aiter_bytes():
-                        exchange.body(piece)
+                    exchange.encoded(response.headers.get("content-encoding", ""))
+                    async for data in response.aiter_raw():
+                        exchange.body(data)
                 exchange.answered(response.status_code)
         return setup.captured, {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
 
@@ -48,10 +55,22 @@ def http_setup_blocking(spec: TargetSpec, variables: Mapping[str, str]) -> tuple
         for step in setup.steps:
             with setup.step(step) as exchange:
                 with client.stream(**exchange.request()) as response:
-                    for piece in response.iter_bytes():
-                        exchange.body(piece)
+                    exchange.encoded(response.headers.get("content-encoding", ""))
+                    for data in response.iter_raw():
+                        exchange.body(data)
                 exchange.answered(response.status_code)
         return setup.captured, {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
+
+
+@asynccontextmanager
+async def setup_deadline(timeouts: Timeouts) -> AsyncIterator[None]:
+    """The time for a user's whole setup: that of a whole stream. Raises SetupError."""
+    try:
+        async with asyncio.timeout(timeouts.total_ns / NS_PER_S):
+            yield
+    except TimeoutError:
+        waited = format_duration(timeouts.total_ns)
+        raise SetupError(ErrorClass.SETUP, f"the setup was not done within {waited}") from None
 
 
 def is_connect(step: SetupStep) -> bool:
@@ -71,9 +90,8 @@ class _HttpSetup:
     def client_options(self) -> dict[str, Any]:
         """What the client is made with."""
         endpoint = self._spec.endpoint
-        verify: Any = endpoint.tls_verify
-        if isinstance(verify, str):
-            verify = tls_context(verify, ("http/1.1",))
+        # Without TLS no certificates are read: that takes long, and would hold up the streams of others.
+        verify: Any = tls_context(endpoint.tls_verify, ("http/1.1",)) if locate(endpoint.url).secure else False
         timeout_s = endpoint.timeouts.first_chunk_ns / NS_PER_S
         return {"verify": verify, "proxy": endpoint.proxy, "timeout": timeout_s, "trust_env": False}
 
@@ -88,11 +106,12 @@ class _HttpSetup:
             yield exchange
             if step.capture:
                 self.captured |= step.capture_from(exchange.answer)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except WireError as error:
+            raise SetupError(error.error_class, f"{request.method} {request.path}: {error}") from error
+        # ValueError: a cookie or a captured value that cannot be sent.
+        except (httpx.HTTPError, httpx.InvalidURL, LookupError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {reason}") from error
-        except LookupError as error:
-            raise SetupError(ErrorClass.SETUP, f"{request.method} {request.path}: {error}") from error
 
 
 class _Exchange:
@@ -103,6 +122,7 @@ class _Exchange:
         self._spec = spec
         self._request = request
         self._body = b""
+        self._decompressor = Decompressor("", LIMITS)
 
     def request(self) -> dict[str, Any]:
         """The arguments of the client's `stream`."""
@@ -111,15 +131,23 @@ class _Exchange:
         return {
             "method": request.method,
             "url": f"{where.scheme}://{where.authority}{where.request_target}",
-            "headers": {**dict(request.headers), **dict(spec.endpoint.headers)},
+            "headers": {"Accept-Encoding": "identity", **dict(request.headers), **dict(spec.endpoint.headers)},
             "content": request.body,
         }
 
-    def body(self, piece: bytes) -> None:
-        """Take a piece of the answer. Raises SetupError for one that is too large."""
-        self._body += piece
-        if len(self._body) > MAX_ANSWER_BYTES:
-            raise SetupError(ErrorClass.OVERSIZE, f"the answer of {self._request.path} is too large")
+    def encoded(self, content_encoding: str) -> None:
+        """How the answer is compressed. Raises WireError."""
+        self._decompressor = Decompressor(content_encoding, LIMITS)
+
+    def body(self, data: bytes) -> None:
+        """Take a piece of the answer, decompressed here: the client would do it without a bound.
+
+        Raises SetupError or WireError for one that is too large.
+        """
+        for piece in self._decompressor.feed(data):
+            self._body += piece
+            if len(self._body) > MAX_ANSWER_BYTES:
+                raise SetupError(ErrorClass.OVERSIZE, f"the answer of {self._request.path} is too large")
 
     def answered(self, status: int) -> None:
         """The answer is whole. Raises SetupError for an unwelcome status."""

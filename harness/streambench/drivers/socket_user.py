@@ -16,18 +16,20 @@ from streambench.clock import MonotonicClock
 from streambench.dialects.templates import SetupStep
 from streambench.drivers.failures import SetupError
 from streambench.drivers.link import Link, Unattended
-from streambench.drivers.setup import http_setup, is_connect
+from streambench.drivers.setup import http_setup, is_connect, setup_deadline
 from streambench.drivers.steps import PromptSteps
 from streambench.drivers.stream import RunningStream
 from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
 from streambench.record.decoding import SocketDecoding, StreamDecoding, open_decoding
 from streambench.record.recorder import Recorder
-from streambench.record.sockets import SocketReader
+from streambench.record.sockets import SocketReader, read_charged
 from streambench.record.tap import Setting
 from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
 from streambench.transport.failures import RequestFailed
 from streambench.units import NS_PER_S, format_duration
+from streambench.wire.budget import Budget
+from streambench.wire.limits import WireLimits
 from streambench.wire.message import WireMessage
 
 MAX_KEPT_MESSAGES = 1000  # of those that come during setup, and of how many bytes
@@ -39,15 +41,16 @@ _clock = MonotonicClock()
 class Inbox:
     """The receiver during setup: keeps the messages until a step has taken them."""
 
-    def __init__(self, reader: SocketReader) -> None:
+    def __init__(self, reader: SocketReader, limits: WireLimits) -> None:
         self._reader = reader
+        self._budget = Budget(limits)
         self._messages: list[WireMessage] = []
         self._changed = asyncio.Event()
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Keep the messages of a read, as far as there is room."""
         for arrival in arrivals:
-            for message in self._reader.read(arrival):
+            for message in read_charged(self._reader, arrival, self._budget):
                 if len(self._messages) < MAX_KEPT_MESSAGES and message.offset < MAX_KEPT_BYTES:
                     self._messages.append(message)
         self._reader.take_findings()
@@ -100,11 +103,12 @@ class SocketUser:
 
     async def prepare(self) -> None:
         """Do the setup beside the socket, connect, do the setup on it. Raises SetupError."""
-        captured, cookies = await http_setup(self._spec, self.variables)
-        self.variables.update(captured)
-        self._cookies.update(cookies)
-        if self._link is None or not self._link.open:
-            await self._connect()
+        async with setup_deadline(self._spec.endpoint.timeouts):
+            captured, cookies = await http_setup(self._spec, self.variables)
+            self.variables.update(captured)
+            self._cookies.update(cookies)
+            if self._link is None or not self._link.open:
+                await self._connect()
 
     async def stream(self, prompt: str, recorder: Recorder) -> None:
         """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
@@ -120,11 +124,11 @@ class SocketUser:
         except asyncio.CancelledError:
             self._without_link(recorder).take([Cancelled(_clock.now_ns())])
             raise
-        decoding = SocketDecoding(recorder, link.reader)
+        decoding = SocketDecoding(recorder, link.reader, self._spec.endpoint.limits)
 
         def over(usable: bool) -> None:
             if usable:
-                link.receiver = Unattended(link.reader)
+                link.receiver = Unattended(link.reader, self._spec.endpoint.limits)
             else:
                 link.abort()
 
@@ -177,7 +181,7 @@ class SocketUser:
     async def _connect(self) -> Link:
         variables = self._spec.dialect.with_defaults(self.variables)
         link = self._open_link(self._spec, variables, self._cookies)
-        inbox = Inbox(link.reader)
+        inbox = Inbox(link.reader, self._spec.endpoint.limits)
         link.receiver = inbox
         connect_s = self._spec.endpoint.timeouts.connect_ns / NS_PER_S
         try:
@@ -193,7 +197,7 @@ class SocketUser:
         except BaseException:
             link.abort()
             raise
-        link.receiver = Unattended(link.reader)
+        link.receiver = Unattended(link.reader, self._spec.endpoint.limits)
         self._link = link
         return link
 

@@ -43,7 +43,7 @@ class SocketIoLink:
     def __init__(self, spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> None:
         namespace = unquote(urlsplit(spec.endpoint.url).fragment) or socketio.MAIN_NAMESPACE
         self.reader = SocketIoReader(namespace, spec.endpoint.limits)
-        self.receiver: Receiver = Unattended(self.reader)
+        self.receiver: Receiver = Unattended(self.reader, spec.endpoint.limits)
         self._spec = spec
         self._variables = variables
         self._cookies = cookies

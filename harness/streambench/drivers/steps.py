@@ -79,7 +79,8 @@ class _Bodies:
         """Gather the body."""
         for arrival in arrivals:
             try:
-                self.body += self._answer.body(arrival)
+                for piece in self._answer.body(arrival):
+                    self.body += piece
             except WireError as error:
                 self._answer.fail(RequestFailed(ErrorClass.PROTOCOL, str(error)))
             if len(self.body) > MAX_ANSWER_BYTES:

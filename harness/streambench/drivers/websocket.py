@@ -19,7 +19,7 @@ class WebSocketLink:
 
     def __init__(self, spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> None:
         self.reader = MessageReader("websocket")
-        self.receiver: Receiver = Unattended(self.reader)
+        self.receiver: Receiver = Unattended(self.reader, spec.endpoint.limits)
         self._spec = spec
         self._variables = variables
         self._cookies = cookies
@@ -61,6 +61,8 @@ class WebSocketLink:
 
     def _take(self, arrivals: list[Arrival]) -> None:
         self.receiver.take(arrivals)
+        if self.reader.loss is not None:
+            self._transport.abort()
 
 
 def open_link(spec: TargetSpec, variables: Mapping[str, str], cookies: dict[str, str]) -> WebSocketLink:

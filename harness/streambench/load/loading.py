@@ -12,11 +12,13 @@ from pathlib import Path
 from streambench.analysis.gates import Gate, GateError, parse_gate
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
+from streambench.load.bounds import read_limits
 from streambench.load.conform import read_conform
 from streambench.load.prompts import Prompts, read_prompts
 from streambench.load.scenario import (
     CONFORM,
     GATES,
+    LIMITS,
     LOAD,
     MAX_NAME_CHARS,
     NAME,
@@ -40,6 +42,7 @@ from streambench.load.targets import SUFFIXES, Target, TargetReader
 from streambench.load.values import Values
 from streambench.located import Located, read_document, read_yaml
 from streambench.transport.target import Timeouts
+from streambench.wire.limits import WireLimits
 
 MAX_FILE_BYTES = 1 << 20
 STANDARD_INPUT = ("-", "/dev/stdin")
@@ -161,7 +164,7 @@ class _Loader:
             )
         serve = given[SERVE]  # before all that may name a server
         timeouts = read_timeouts(given[TIMEOUTS])
-        targets = self._targets(timeouts)
+        targets = self._targets(timeouts, read_limits(given[LIMITS]))
         sides = {target.name: target.two_sided for target in targets}
         prompts = given[PROMPTS]
         return Scenario(
@@ -183,8 +186,8 @@ class _Loader:
             secrets=self._values.secrets,
         )
 
-    def _targets(self, timeouts: Timeouts) -> tuple[Target, ...]:
-        reader = TargetReader(self._values, timeouts)
+    def _targets(self, timeouts: Timeouts, limits: WireLimits) -> tuple[Target, ...]:
+        reader = TargetReader(self._values, timeouts, limits)
         given = self._given
         one, many = given.get(TARGET), given.get(TARGETS)
         if one is not None and many is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from streambench.load.bounds import SECTION as LIMITS
 from streambench.load.commands import SECTION as COMMAND
 from streambench.load.executors import PHASE_TYPES
 from streambench.load.fields import Section
@@ -24,6 +25,7 @@ TABLES: dict[str, Section] = {
     "load": LOAD,
     **{kind.key: kind.section for kind in PHASE_TYPES},
     "timeouts": TIMEOUTS,
+    "limits": LIMITS,
 }
 
 _MARKED = re.compile(r"(<!-- keys of (\w+), made from their declarations -->\n).*?(\n<!-- end of keys -->)", re.DOTALL)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.analysis.gates import Gate
+from streambench.load.bounds import SECTION as LIMITS_SECTION
 from streambench.load.conform import ConformOptions
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.gate_pattern import gate_pattern
@@ -102,6 +103,9 @@ LOAD: Field[Load] = Field("load", LoadKind(), "[how hard](#load)", Load(), shown
 TIMEOUTS: Field[Given | None] = Field(
     "timeouts", Nested(TIMEOUTS_SECTION, in_table=False), "[how long to wait](#timeouts)", None
 )
+LIMITS: Field[Given | None] = Field(
+    "limits", Nested(LIMITS_SECTION, in_table=False), "[how much a server may send](#limits)", None
+)
 GATES: Field[Any] = Field(
     "gates",
     Plain({"type": ["array", "null"], "items": {"type": "string", "pattern": gate_pattern()}}),
@@ -144,6 +148,7 @@ SECTION = Section(
     PROMPTS,
     LOAD,
     TIMEOUTS,
+    LIMITS,
     GATES,
     CONFORM,
     SEED,

@@ -32,6 +32,7 @@ from streambench.load.values import Values
 from streambench.located import Located
 from streambench.transport.target import Endpoint, Timeouts
 from streambench.wire.framings import FRAMINGS
+from streambench.wire.limits import WireLimits
 
 SUFFIXES = (".yaml", ".yml")
 # Of a URL without a user, whose port is one; the loader's check is more exact, and says what is wrong.
@@ -222,9 +223,10 @@ class Target:
 class TargetReader:
     """Reads one target after the other."""
 
-    def __init__(self, values: Values, timeouts: Timeouts) -> None:
+    def __init__(self, values: Values, timeouts: Timeouts, limits: WireLimits) -> None:
         self._values = values
         self._timeouts = timeouts
+        self._limits = limits
 
     def read(self, name: str | None, node: Located) -> Target:
         """The target that `node` describes; `name` None: that of its dialect. Raises ConfigurationError."""
@@ -242,6 +244,7 @@ class TargetReader:
             http=self._http(given, dialect),
             proxy=self._proxy(given.get(PROXY)),
             timeouts=self._timeouts,
+            limits=self._limits,
             stamps=given[STAMPS],
         )
         spec = TargetSpec(name if name is not None else dialect.name, dialect, endpoint, variables, setup)

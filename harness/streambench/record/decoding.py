@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from streambench.endings import Ending, ErrorClass
 from streambench.record.recorder import Recorder, wrong_content_type
-from streambench.record.sockets import SocketReader, open_reader
+from streambench.record.sockets import SocketReader, charge, open_reader
 from streambench.record.tap import Setting
 from streambench.transport.arrivals import (
     Arrival,
@@ -28,9 +28,10 @@ from streambench.transport.arrivals import (
     Sent,
 )
 from streambench.transport.failures import MAX_EXCERPT_BYTES, answer_excerpt
+from streambench.wire.budget import Budget
 from streambench.wire.decompress import Decompressor
 from streambench.wire.framings import FRAMINGS
-from streambench.wire.limits import OversizeError, WireError, WireLimits
+from streambench.wire.limits import FloodError, WireError, WireLimits
 from streambench.wire.message import WireMessage
 
 
@@ -159,6 +160,7 @@ class ResponseDecoding(StreamDecoding):
         assert self._framing.body is not None
         self._decoder = self._framing.body(limits)
         self._decompressor: Decompressor | None = None
+        self._budget = Budget(limits)
         self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
         self._status = 0
         self._unwelcome_type: str | None = None
@@ -184,35 +186,49 @@ class ResponseDecoding(StreamDecoding):
                 self._excerpt = bytearray()
         try:
             if head.headers.get("content-encoding"):
-                self._decompressor = Decompressor(head.headers["content-encoding"], self._limits.max_decompressed_bytes)
+                self._decompressor = Decompressor(head.headers["content-encoding"], self._limits)
         except WireError as error:
             self._unreadable(error)
 
     def _data(self, data: Data) -> None:
         if self._broken:
             return
-        piece = data.data
-        assert isinstance(piece, bytes)
-        decoder = self._decoder
+        came = data.data
+        assert isinstance(came, bytes)
         try:
-            if self._decompressor is not None:
-                piece = self._decompressor.feed(piece)
-            if self._excerpt is not None:
-                self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
+            if self._decompressor is None:
+                self._piece(came, data.at_ns)
                 return
-            messages = decoder.feed(piece)
-            if not messages:
-                if decoder.findings:
-                    self._recorder.findings(decoder.take_findings())
-                return
+            for piece in self._decompressor.feed(came):
+                self._piece(piece, data.at_ns)
+                if self._recorder.unreadable or self._has_excerpt:
+                    return
         except WireError as error:
             self._unreadable(error)
+
+    @property
+    def _has_excerpt(self) -> bool:
+        return self._excerpt is not None and len(self._excerpt) >= MAX_EXCERPT_BYTES
+
+    def _piece(self, piece: bytes, at_ns: int) -> None:
+        """The next bytes of the body, content coding undone. Raises WireError."""
+        if self._excerpt is not None:
+            self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
             return
-        self._messages(messages, data.at_ns)
+        # Before they are read: lines without an event in them would cost as much as events.
+        self._budget.lines.spend(piece.count(b"\n") + piece.count(b"\r"), at_ns)
+        decoder = self._decoder
+        messages = decoder.feed(piece)
+        if not messages:
+            if decoder.findings:
+                self._recorder.findings(decoder.take_findings())
+            return
+        self._messages(messages, at_ns)
         if decoder.findings:
             self._recorder.findings(decoder.take_findings())
+        self._budget.events.spend(len(messages), at_ns)
         if decoder.failure is not None:
-            self._unreadable(decoder.failure)
+            raise decoder.failure
 
     def _end(self, ended: Ended) -> None:
         recorder = self._recorder
@@ -237,8 +253,7 @@ class ResponseDecoding(StreamDecoding):
         if self._excerpt is not None:
             return  # the status or the type says what is wrong; the body was only to be shown
         self._recorder.findings([*self._decoder.take_findings(), error.finding])
-        oversize = isinstance(error, OversizeError)
-        self._recorder.fail(ErrorClass.OVERSIZE if oversize else ErrorClass.PROTOCOL, str(error))
+        self._recorder.fail(error.error_class, str(error))
 
 
 class SocketDecoding(StreamDecoding):
@@ -248,9 +263,10 @@ class SocketDecoding(StreamDecoding):
     messages are signs of life: a server may go on with its heartbeat long after the reply has died.
     """
 
-    def __init__(self, recorder: Recorder, reader: SocketReader) -> None:
+    def __init__(self, recorder: Recorder, reader: SocketReader, limits: WireLimits) -> None:
         reader.take_findings()
         super().__init__(recorder, reader.setting())
+        self._budget = Budget(limits)
         self._reader = reader
         self._begin_offset: int | None = None  # of what came first, were it a heartbeat
         self._first_offset: int | None = None  # of the reply's first message
@@ -271,6 +287,12 @@ class SocketDecoding(StreamDecoding):
         if self._begin_offset is None:
             self._begin_offset = data.offset
         messages = self._reader.read(data)
+        try:
+            charge(self._budget, data, messages)
+        except FloodError as error:
+            self._reader.give_up(error)
+            self._lost(data.at_ns)
+            return
         if messages:
             self.alive_ns = data.at_ns
             self._messages_in_read += len(messages)
@@ -329,4 +351,4 @@ def open_decoding(recorder: Recorder, setting: Setting) -> StreamDecoding:
     """The decoding of a stream with such a setting, from its beginning."""
     if not FRAMINGS[setting.transport].is_socket:
         return ResponseDecoding(recorder, setting.transport, setting.limits)
-    return SocketDecoding(recorder, open_reader(setting))
+    return SocketDecoding(recorder, open_reader(setting), setting.limits)

@@ -16,8 +16,9 @@ from streambench.findings import Finding
 from streambench.record.tap import Setting
 from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Noted
 from streambench.wire import engineio, socketio
+from streambench.wire.budget import Budget
 from streambench.wire.engineio_session import EngineSession, SessionState
-from streambench.wire.limits import OversizeError, WireError, WireLimits
+from streambench.wire.limits import FloodError, WireError, WireLimits
 from streambench.wire.message import WireMessage
 from streambench.wire.socketio_session import NamespaceState, SocketSession
 
@@ -37,8 +38,7 @@ class Loss:
     @classmethod
     def unreadable(cls, error: WireError) -> Loss:
         """What the server sent cannot be read any further, so we leave."""
-        error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
-        return cls(Ending.CLIENT, None, error_class, str(error))
+        return cls(Ending.CLIENT, None, error.error_class, str(error))
 
     def __str__(self) -> str:
         if self.message:
@@ -60,6 +60,10 @@ class SocketReader(Protocol):
         """What was found since the last call; offsets count from the beginning of the connection."""
         ...
 
+    def give_up(self, error: WireError) -> None:
+        """Read nothing more: it is too much."""
+        ...
+
     def setting(self) -> Setting:
         """What makes a new reader that goes on where this one is, between two messages."""
         ...
@@ -72,6 +76,12 @@ class _Endings:
         self.loss: Loss | None = None
         self._failed: Failed | None = None
         self._findings: list[Finding] = []
+
+    def give_up(self, error: WireError) -> None:
+        """Read nothing more: it is too much."""
+        if self.loss is None:
+            self._findings.append(error.finding)
+            self.loss = Loss.unreadable(error)
 
     def _take(self, arrival: Arrival) -> None:
         match arrival:
@@ -165,8 +175,7 @@ class SocketIoReader(_Endings):
             received = None if data is None else self._socket.receive(data, offset=packet.offset)
         except WireError as error:
             self._socket.finish()
-            self._findings.append(error.finding)
-            self.loss = Loss.unreadable(error)
+            self.give_up(error)
             return NO_MESSAGES
         messages = NO_MESSAGES if received is None else self._event(received)
         if self.engine.state is SessionState.CLOSED and self.loss is None:
@@ -237,6 +246,29 @@ class SocketIoReader(_Endings):
     def _lose(self, loss: Loss) -> None:
         self._socket.finish()
         self.loss = loss
+
+
+def charge(budget: Budget, data: Data, messages: Sequence[WireMessage]) -> None:
+    """Charge what a message of a socket costs. Raises FloodError.
+
+    One that brings no event, or nothing, is a control frame; so is one that asks to be acknowledged.
+    """
+    if messages and data.data:
+        budget.events.spend(len(messages), data.at_ns)
+    else:
+        budget.control.spend(1, data.at_ns)
+
+
+def read_charged(reader: SocketReader, arrival: Arrival, budget: Budget) -> Sequence[WireMessage]:
+    """The messages that an arrival completes outside of any reply; a flood is a loss."""
+    messages = reader.read(arrival)
+    if isinstance(arrival, Data):
+        try:
+            charge(budget, arrival, messages)
+        except FloodError as error:
+            reader.give_up(error)
+            return NO_MESSAGES
+    return messages
 
 
 def open_reader(setting: Setting) -> SocketReader:

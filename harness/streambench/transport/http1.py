@@ -11,9 +11,12 @@ from collections.abc import Mapping
 import httptools
 
 from streambench.endings import Ending, ErrorClass
+from streambench.findings import Finding
 from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
 from streambench.transport.requests import Request, request_bytes
 from streambench.transport.target import Endpoint, Location
+from streambench.wire.budget import Budget
+from streambench.wire.limits import FloodError
 
 MAX_HEADER_BYTES = 64 << 10
 _FRAMES = frozenset(("content-length", "transfer-encoding"))  # a body without either ends with the connection
@@ -40,6 +43,8 @@ class Http1Connection:
         self._body_bytes = 0
         self._at_ns = 0
         self._chunks = 0  # that began in the read at hand
+        self._budget = Budget(endpoint.limits)
+        self._silent = 0  # informational responses in the read at hand
         self._complete = True  # no response is awaited
         self._failed = False
         self._keep_alive = False
@@ -52,6 +57,7 @@ class Http1Connection:
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._header_bytes = self._unheard_bytes = self._body_bytes = 0
+        self._budget = Budget(self._endpoint.limits)
         self._complete = self._failed = self._keep_alive = self._framed = False
         return request_bytes(self._endpoint, where, request, cookies)
 
@@ -66,7 +72,7 @@ class Http1Connection:
         read = Read(at_ns, len(data), kernel)
         arrivals = self._arrivals = [read]
         self._at_ns = at_ns
-        self._chunks = 0
+        self._chunks = self._silent = 0
         self._unheard_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -82,6 +88,13 @@ class Http1Connection:
         if self._body:
             self._flush_body()
         read.pieces = self._chunks
+        try:
+            self._budget.frames.spend(self._chunks, at_ns)
+            self._budget.control.spend(self._silent, at_ns)
+        except FloodError as error:
+            arrivals = self._arrivals = [read]  # what came with it is not read
+            self._failed = self._complete = False
+            self._fail(error.error_class, str(error), error.finding)
         if self._complete:
             self.usable = self._keep_alive
             arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
@@ -113,12 +126,12 @@ class Http1Connection:
         self._arrivals.append(Data(self._at_ns, data, self._body_bytes))
         self._body_bytes += len(data)
 
-    def _fail(self, error: ErrorClass, message: str) -> None:
+    def _fail(self, error: ErrorClass, message: str, finding: Finding | None = None) -> None:
         if not self._failed:
             self._failed = True
             if self._body:
                 self._flush_body()
-            self._arrivals.append(Failed(self._at_ns, error, message))
+            self._arrivals.append(Failed(self._at_ns, error, message, finding))
 
     # What llhttp calls. What follows a whole response is of no interest, but the connection is of no use any more.
 
@@ -170,4 +183,5 @@ class Http1Connection:
             self._keep_alive = False
             return
         self._complete = self._parser.get_status_code() >= 200
+        self._silent += not self._complete
         self._keep_alive = self._parser.should_keep_alive()

@@ -6,6 +6,7 @@ A user has one stream at a time, so a connection tells the arrivals of its newes
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping
 
 import h2.config
@@ -16,14 +17,46 @@ import h2.exceptions
 import h2.settings
 
 from streambench.endings import Ending, ErrorClass
+from streambench.findings import Finding
 from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
+from streambench.transport.failures import RequestFailed
 from streambench.transport.http1 import MAX_HEADER_BYTES
 from streambench.transport.requests import Request, request_headers
 from streambench.transport.target import Endpoint, Location
+from streambench.wire.budget import Budget
+from streambench.wire.limits import FloodError, WireLimits
 
 WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream up
 # What HTTP/2 has no place for (RFC 9113, section 8.2.2), and what is said by a pseudo-header.
+HEAD_BYTES = 9
+DATA_FRAME = 0
+_STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
+
+
+class FrameCounter:
+    """Counts the frames of a connection by their heads (RFC 9113, section 4.1), before they are worked on."""
+
+    def __init__(self, limits: WireLimits) -> None:
+        self._budget = Budget(limits)
+        self._ahead = 0  # bytes until the next head
+        self._head = b""  # the part of one that has come
+
+    def count(self, data: bytes, at_ns: int) -> None:
+        """Charge the frames that begin in `data`. Raises FloodError."""
+        at, frames, control = self._ahead, 0, 0
+        if self._head:
+            data, at = self._head + data, 0
+        while at + HEAD_BYTES <= len(data):
+            size = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            brings_data = data[at + 3] == DATA_FRAME and size > 0
+            frames += brings_data
+            control += not brings_data
+            at += HEAD_BYTES + size
+        self._head = data[at:]
+        self._ahead = max(0, at - len(data))
+        self._budget.frames.spend(frames, at_ns)
+        self._budget.control.spend(control, at_ns)
 
 
 class Http2Connection:
@@ -46,13 +79,17 @@ class Http2Connection:
         )
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW_BYTES - 65_535)
+        self._frames = FrameCounter(endpoint.limits)
         self._stream_id: int | None = None  # of the response that is awaited
         self._body_bytes = 0
         self._unsent: tuple[int, bytes] | None = None
         self._answered = False
 
     def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
-        """Begin an exchange: the bytes to send now; the rest of a large body follows as the server's window allows."""
+        """Begin an exchange: the bytes to send now; the rest of a large body follows as the server's window allows.
+
+        Raises RequestFailed where the server allows no stream.
+        """
         stream_id = self._stream_id = self._h2.get_next_available_stream_id()
         self._body_bytes = 0
         headers = request_headers(self._endpoint, where, request, cookies)
@@ -63,7 +100,11 @@ class Http2Connection:
             ":path": where.request_target,
         }
         fields = {name: value for name, value in headers.items() if name not in NOT_SENT}
-        self._h2.send_headers(stream_id, list((pseudo | fields).items()), end_stream=not request.body)
+        try:
+            self._h2.send_headers(stream_id, list((pseudo | fields).items()), end_stream=not request.body)
+        except h2.exceptions.ProtocolError as error:
+            self._stream_id, self.usable = None, False
+            raise RequestFailed(ErrorClass.PROTOCOL, f"the server lets no request through: {error}") from error
         if request.body:
             self._unsent = (stream_id, request.body)
             self._send_body()
@@ -74,11 +115,15 @@ class Http2Connection:
         read = Read(at_ns, len(data), kernel)
         arrivals: list[Arrival] = [] if self._stream_id is None else [read]
         try:
+            self._frames.count(data, at_ns)
             events = self._h2.receive_data(data)
+        except FloodError as error:
+            return arrivals + self._broken(str(error), at_ns, error.error_class, error.finding)
         except h2.exceptions.ProtocolError as error:
             return arrivals + self._broken(f"the server broke HTTP/2: {error}", at_ns)
         self._answered |= bool(events)  # a line of HTTP/1.1 looks like the beginning of a frame, and makes no event
-        self._take(events, at_ns, read, arrivals)
+        if not self._take(events, at_ns, read, arrivals):
+            return arrivals + self._broken("the server broke HTTP/2: its status is no number of three digits", at_ns)
         if self._unsent is not None:
             self._send_body()
         return arrivals
@@ -105,7 +150,8 @@ class Http2Connection:
             self._h2.reset_stream(self._stream_id, h2.errors.ErrorCodes.CANCEL)
         self._stream_id = None
 
-    def _take(self, events: Iterable[h2.events.Event], at_ns: int, read: Read, arrivals: list[Arrival]) -> None:
+    def _take(self, events: Iterable[h2.events.Event], at_ns: int, read: Read, arrivals: list[Arrival]) -> bool:
+        """False where a response is none."""
         for event in events:
             match event:
                 case h2.events.ConnectionTerminated():
@@ -122,13 +168,17 @@ class Http2Connection:
                 case h2.events.ResponseReceived() if event.stream_id == self._stream_id:
                     assert event.headers is not None
                     headers = {_text(name): _text(value) for name, value in event.headers}
-                    arrivals.append(Head(at_ns, int(headers.pop(":status")), headers))
+                    status = headers.pop(":status", "")
+                    if _STATUS.fullmatch(status) is None:
+                        return False
+                    arrivals.append(Head(at_ns, int(status), headers))
                 case h2.events.StreamEnded() if event.stream_id == self._stream_id:
                     self._stream_id = None
                     arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
                 case h2.events.StreamReset() if event.stream_id == self._stream_id:
                     self._stream_id = None
                     arrivals.append(Ended(at_ns, Ending.RESET))
+        return True
 
     def _send_body(self) -> None:
         """As much of the request's body as the server's window allows."""
@@ -145,12 +195,14 @@ class Http2Connection:
             body = b""  # the server has answered and closed its side before it had read everything
         self._unsent = (stream_id, body) if body else None
 
-    def _broken(self, message: str, at_ns: int) -> list[Arrival]:
+    def _broken(
+        self, message: str, at_ns: int, error: ErrorClass = ErrorClass.PROTOCOL, finding: Finding | None = None
+    ) -> list[Arrival]:
         self.usable = False
         if self._stream_id is None:
             return []
         self._stream_id = None
-        return [Failed(at_ns, ErrorClass.PROTOCOL, message), Ended(at_ns, Ending.CLIENT)]
+        return [Failed(at_ns, error, message, finding), Ended(at_ns, Ending.CLIENT)]
 
 
 def _text(value: bytes | str) -> str:

@@ -6,15 +6,16 @@ WebSocket's: what is above sees the same arrivals from both.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Finding
 from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Noted, Read
 from streambench.transport.failures import MAX_EXCERPT_BYTES, RequestFailed, answer_excerpt
+from streambench.wire.budget import Budget
 from streambench.wire.decompress import Decompressor
-from streambench.wire.engineio import Packet, PayloadDecoder, encode_frame
-from streambench.wire.limits import OversizeError, WireError, WireLimits
+from streambench.wire.engineio import SEPARATOR, Packet, PayloadDecoder, encode_frame
+from streambench.wire.limits import WireError, WireLimits
 
 
 class Answer:
@@ -27,7 +28,7 @@ class Answer:
     def __init__(self, limits: WireLimits, welcome: Container[int] = (200,)) -> None:
         self.complete = False
         self.failure: RequestFailed | None = None
-        self._max_bytes = limits.max_decompressed_bytes
+        self._limits = limits
         self._welcome = welcome
         self._status = 0
         self._closes = False  # the end of the connection is the end of the body
@@ -35,7 +36,7 @@ class Answer:
         self._decompressor: Decompressor | None = None
         self._excerpt = bytearray()  # the beginning of a body that says why there is no answer
 
-    def body(self, arrival: Arrival) -> bytes:
+    def body(self, arrival: Arrival) -> Iterator[bytes]:
         """What an arrival brings of a welcome answer's body, its content coding undone. Raises WireError."""
         match arrival:
             case Read():
@@ -45,18 +46,19 @@ class Answer:
                 self._closes = not arrival.headers.keys() & {"content-length", "transfer-encoding"}
                 encoding = arrival.headers.get("content-encoding")
                 if encoding:
-                    self._decompressor = Decompressor(encoding, self._max_bytes)
+                    self._decompressor = Decompressor(encoding, self._limits)
             case Data(data=bytes(data)):
-                if self._decompressor is not None:
-                    data = self._decompressor.feed(data)
-                if self._status in self._welcome:
-                    return data
-                self._excerpt += data[: MAX_EXCERPT_BYTES - len(self._excerpt)]
+                for piece in (data,) if self._decompressor is None else self._decompressor.feed(data):
+                    if self._status in self._welcome:
+                        yield piece
+                    elif len(self._excerpt) < MAX_EXCERPT_BYTES:
+                        self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
+                    else:
+                        return
             case Failed():
                 self.fail(RequestFailed(arrival.error, arrival.message))
             case Ended():
                 self._end(arrival.ending)
-        return b""
 
     def _end(self, ending: Ending) -> None:
         whole = ending is Ending.RESPONSE_END or (ending is Ending.FIN and self._status >= 200 and self._closes)
@@ -89,6 +91,7 @@ class PacketReader:
     def __init__(self, limits: WireLimits) -> None:
         self._limits = limits
         self._decoder = PayloadDecoder(limits)
+        self._budget = Budget(limits)
         self._answer = Answer(limits)
 
     def begin(self) -> Answer:
@@ -106,11 +109,12 @@ class PacketReader:
             if isinstance(arrival, Read):
                 out.append(Read(arrival.at_ns, arrival.size, arrival.kernel))
             try:
-                body = self._answer.body(arrival)
-                if body:
-                    self._packets(self._decoder.feed(body), arrival.at_ns, out)
+                for piece in self._answer.body(arrival):
+                    self._budget.frames.spend(piece.count(SEPARATOR), arrival.at_ns)
+                    self._packets(self._decoder.feed(piece), arrival.at_ns, out)
                     self._decoder.feed(b"")  # raises what is wrong behind them
-                elif isinstance(arrival, Ended) and self._answer.complete:
+                if isinstance(arrival, Ended) and self._answer.complete:
+                    self._budget.polls.spend(1, arrival.at_ns)
                     self._packets([self._decoder.finish()], arrival.at_ns, out)
             except WireError as error:
                 ending = unreadable(error, arrival.at_ns)
@@ -130,8 +134,7 @@ class PacketReader:
 
 def unreadable(error: WireError, at_ns: int) -> tuple[Failed, Ended]:
     """What the server sent cannot be read any further, so we leave."""
-    error_class = ErrorClass.OVERSIZE if isinstance(error, OversizeError) else ErrorClass.PROTOCOL
-    return Failed(at_ns, error_class, str(error), error.finding), Ended(at_ns, Ending.CLIENT)
+    return Failed(at_ns, error.error_class, str(error), error.finding), Ended(at_ns, Ending.CLIENT)
 
 
 def lost(failure: RequestFailed, at_ns: int) -> list[Arrival]:

@@ -26,12 +26,15 @@ from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, R
 from streambench.transport.failures import answer_excerpt
 from streambench.transport.requests import USER_AGENT
 from streambench.transport.target import Location
+from streambench.wire.budget import Budget
 from streambench.wire.captures import WEBSOCKET_INVALID_UTF8
-from streambench.wire.limits import OVERSIZE, WireLimits
+from streambench.wire.limits import OVERSIZE, WireError, WireLimits
 
 PROTOCOL = declare(
     Rule("websocket.protocol", Axis.GRAMMAR, "Every frame keeps the WebSocket protocol.", "RFC 6455, section 5")
 )
+
+SLICE_BYTES = 1 << 10
 
 # Ours to say in the upgrade, whatever the target's headers hold.
 _OWN_HEADERS = frozenset(
@@ -59,6 +62,7 @@ class WebSocketConnection:
         self.ended = False
         self.set_cookies: list[str] = []
         self._limits = limits
+        self._budget = Budget(limits)
         self._headers = [(name.lower(), value) for name, value in headers]
         self._protocol = _client(where, dict(self._headers), limits)
         self._upgraded = False
@@ -110,7 +114,26 @@ class WebSocketConnection:
             return []
         protocol = self._protocol
         arrivals: list[Arrival] = [Read(at_ns, len(data), kernel)]
-        protocol.receive_data(data)
+        try:
+            # Slice by slice: a frame costs two bytes, and work that is only known when it is done.
+            for start in range(0, len(data), SLICE_BYTES):
+                slice_ = data[start : start + SLICE_BYTES]
+                self._budget.growth.compressed(len(slice_))
+                protocol.receive_data(slice_)
+                self._events(at_ns, arrivals)
+        except WireError as error:
+            protocol.fail(CloseCode.POLICY_VIOLATION, "too much")
+            self._leave(error.error_class, str(error), error.finding, CloseCode.POLICY_VIOLATION, at_ns, arrivals)
+        if not self.ended:
+            if protocol.handshake_exc is not None:
+                self._refused(protocol.handshake_exc, at_ns, arrivals)
+            elif protocol.parser_exc is not None:
+                self._broken(protocol.parser_exc, at_ns, arrivals)
+        return arrivals
+
+    def _events(self, at_ns: int, arrivals: list[Arrival]) -> None:
+        """What the protocol has read. Raises WireError where it is too much."""
+        protocol = self._protocol
         for event in protocol.events_received():
             if isinstance(event, Response):
                 if protocol.handshake_exc is None:
@@ -120,13 +143,10 @@ class WebSocketConnection:
                         Head(at_ns, event.status_code, {k.lower(): v for k, v in event.headers.raw_items()})
                     )
             elif isinstance(event, Frame) and not self.ended:
+                brings_data = event.data and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+                (self._budget.frames if brings_data else self._budget.control).spend(1, at_ns)
+                self._budget.growth.produced(len(event.data))
                 self._frame(event, at_ns, arrivals)
-        if not self.ended:
-            if protocol.handshake_exc is not None:
-                self._refused(protocol.handshake_exc, at_ns, arrivals)
-            elif protocol.parser_exc is not None:
-                self._broken(protocol.parser_exc, at_ns, arrivals)
-        return arrivals
 
     def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
         """The connection has ended."""

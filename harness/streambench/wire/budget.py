@@ -10,8 +10,8 @@ from __future__ import annotations
 from streambench.units import NS_PER_S
 from streambench.wire.limits import FloodError, OversizeError, WireLimits
 
-BURST_S = 2
-FREE_BYTES = 8 << 20  # of decompressed data, before the ratio is looked at: small bodies compress well
+BURST_S = 8  # a long reply may come at once, as from a cache
+WINDOW_BYTES = 4 << 20  # of decompressed data, over which the ratio is looked at: small bodies compress well
 
 
 class Meter:
@@ -41,31 +41,42 @@ class Meter:
         self._left = left
 
 
+class Growth:
+    """How far compressed data grows. Raises OversizeError when a window of the output came from too little."""
+
+    __slots__ = ("_came", "_max_ratio", "_produced")
+
+    def __init__(self, max_ratio: int) -> None:
+        self._max_ratio = max_ratio
+        self._came = self._produced = 0
+
+    def compressed(self, size: int) -> None:
+        """`size` bytes of compressed data came."""
+        self._came += size
+
+    def produced(self, size: int) -> None:
+        """Decompression has produced `size` bytes more."""
+        self._produced += size
+        if self._produced > WINDOW_BYTES:
+            if self._produced > self._came * self._max_ratio:
+                raise OversizeError("what came", self._max_ratio, unit="times its compressed size")
+            self._came = self._produced = 0
+
+
 class Budget:
-    """The meters of one stream, or of one connection between its streams.
+    """The meters of one stream, or of one connection.
 
     `events`: what the dialect reads. `lines`: those of a text framing, empty ones and comments too. `frames`: the
     pieces in which a body or a message comes. `control`: what brings nothing, such as pings and empty messages.
+    `polls`: answers to requests that wait for the next message.
     """
 
-    __slots__ = ("_came", "_limits", "_produced", "control", "events", "frames", "lines")
+    __slots__ = ("control", "events", "frames", "growth", "lines", "polls")
 
     def __init__(self, limits: WireLimits) -> None:
-        self._limits = limits
-        self._came = self._produced = 0
         self.events = Meter("events", limits.max_events_per_s)
         self.lines = Meter("lines", limits.max_lines_per_s)
         self.frames = Meter("frames", limits.max_frames_per_s)
         self.control = Meter("control frames", limits.max_control_per_s)
-
-    def compressed(self, size: int) -> None:
-        """`size` bytes of a compressed body came."""
-        self._came += size
-
-    def produced(self, size: int) -> None:
-        """Decompression has produced `size` bytes more. Raises OversizeError beyond the total or the ratio."""
-        self._produced += size
-        if self._produced > self._limits.max_decompressed_bytes:
-            raise OversizeError("the decompressed body", self._limits.max_decompressed_bytes)
-        if self._produced > FREE_BYTES and self._produced > self._came * self._limits.max_ratio:
-            raise OversizeError("the decompressed body", self._limits.max_ratio, unit="times its compressed size")
+        self.polls = Meter("answers to polls", limits.max_polls_per_s)
+        self.growth = Growth(limits.max_ratio)

@@ -11,10 +11,11 @@ from typing import Any
 
 from streambench.findings import Axis
 from streambench.rules import Rule, declare
-from streambench.wire.limits import OversizeError, WireError
+from streambench.wire.budget import Growth
+from streambench.wire.limits import OversizeError, WireError, WireLimits
 
-SLICE_BYTES = 1 << 10  # of compressed data; with gzip that is at most 1 MiB of output
-PIECE_BYTES = 1 << 18
+SLICE_BYTES = 1 << 7  # of compressed data; with gzip that is at most 128 KiB of output, with zstd 4 MiB
+PIECE_BYTES = 1 << 17
 MAX_STEPS = 4
 GZIP_BITS = 16 + zlib.MAX_WBITS
 GZIP_MAGIC = b"\x1f"
@@ -33,21 +34,27 @@ class Decompressor:
     """Decompresses a body with any of the content encodings of HTTP, applied in the order of the header.
 
     Raises WireError for an encoding that is unknown or not installed and for data that is not of that encoding, and
-    OversizeError beyond `max_bytes` of output.
+    OversizeError beyond the limits on the output and on how many times its compressed size that is.
     """
 
-    def __init__(self, content_encoding: str, max_bytes: int) -> None:
+    def __init__(self, content_encoding: str, limits: WireLimits) -> None:
         names = [name.strip().lower() for name in content_encoding.split(",") if name.strip()]
         # The last one was applied last, so it is undone first.
         self._steps = [_step(name) for name in reversed(names) if name != "identity"]
         if len(self._steps) > MAX_STEPS:
             raise WireError(f"the server applied {len(self._steps)} content encodings", rule=ENCODING)
-        self._max_bytes = max_bytes
+        self._max_bytes = limits.max_decompressed_bytes
         self._produced = [0] * len(self._steps)
+        self._growth = Growth(limits.max_ratio)
 
-    def feed(self, data: bytes) -> bytes:
-        """What `data` decompresses to so far."""
-        return b"".join(self._undo(0, data))
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What `data` decompresses to, piece by piece: nothing is produced before the piece before it was taken."""
+        for start in range(0, len(data), SLICE_BYTES):
+            slice_ = data[start : start + SLICE_BYTES]
+            self._growth.compressed(len(slice_))
+            for piece in self._undo(0, slice_):
+                self._growth.produced(len(piece))
+                yield piece
 
     def _undo(self, index: int, data: bytes) -> Iterator[bytes]:
         """Undo the steps from `index` on, slice by slice: a slice must not grow far beyond the bound unnoticed."""

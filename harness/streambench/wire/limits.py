@@ -54,10 +54,11 @@ class WireLimits:
     max_decompressed_bytes: int = 256 * MIB
     max_ratio: int = 200
     max_events: int = 1_000_000
-    max_events_per_s: int = 20_000
-    max_lines_per_s: int = 100_000
-    max_frames_per_s: int = 50_000
-    max_control_per_s: int = 1_000
+    max_events_per_s: int = 5_000
+    max_lines_per_s: int = 25_000
+    max_frames_per_s: int = 5_000
+    max_control_per_s: int = 250
+    max_polls_per_s: int = 200
 
 
 class WireError(ValueError):

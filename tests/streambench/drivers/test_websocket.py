@@ -162,12 +162,10 @@ class Chat:
     async def flooding(self, socket: ServerConnection) -> None:
         socket.transport.pause_reading()
         pings = frame(Opcode.PING, b"x" * 125) * 1000
-        for _ in range(200):
-            if socket.transport.is_closing():
-                return
-            socket.transport.write(pings)
+        while not socket.transport.is_closing():
+            if socket.transport.get_write_buffer_size() < 1 << 20:
+                socket.transport.write(pings)
             await asyncio.sleep(0)
-        socket.transport.abort()
 
     async def binary(self, socket: ServerConnection) -> None:
         await socket.send(b"\x00\x01")
@@ -354,10 +352,20 @@ async def test_pongs_for_a_server_that_does_not_read_them_are_bounded(
     spec: TargetSpec, stream_of: Streaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket_shell, "MAX_UNSENT_BYTES", 1 << 16)
+    patient = WireLimits(max_control_per_s=10**9)
+    spec = replace(spec, endpoint=replace(spec.endpoint, limits=patient))
     user = open_session(spec)
     record = await stream_of(user, spec, "flooding")
     await user.close()
     assert (record.error, record.ending) == (ErrorClass.OVERSIZE, Ending.CLIENT)
+
+
+async def test_a_flood_of_pings_ends_the_reply(spec: TargetSpec, stream_of: Streaming) -> None:
+    user = open_session(spec)
+    record = await stream_of(user, spec, "flooding")
+    await user.close()
+    assert (record.error, record.ending) == (ErrorClass.FLOOD, Ending.CLIENT)
+    assert [finding.rule for finding in record.findings] == ["wire.flood"]
 
 
 async def test_violations_are_findings_of_a_completed_reply(spec: TargetSpec, stream_of: Streaming) -> None:

@@ -155,7 +155,7 @@ def test_a_socket_goes_on_where_the_replies_before_have_left_it(tmp_path: Path) 
     transcript = Transcript()
     record = StreamRecord("s", "t", dialect.name, 100, 100)
     recorder = Recorder(record, dialect, keep_text=True, tap=transcript)
-    decoding = SocketDecoding(recorder, reader)
+    decoding = SocketDecoding(recorder, reader, WireLimits())
     last = opening[-1]
     decoding.take([Read(150, 9, True), *frames(b"\x00", "3", '42["odd",1]', "9", at=last.offset + len(last.data))])
     decoding.take([Ended(160, Ending.CLIENT)])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from streambench.endings import ErrorClass
 from streambench.units import NS_PER_S
-from streambench.wire.budget import BURST_S, FREE_BYTES, Budget, Meter
-from streambench.wire.limits import FloodError, OversizeError, WireLimits
+from streambench.wire.budget import BURST_S, WINDOW_BYTES, Growth, Meter
+from streambench.wire.limits import FloodError, OversizeError
 
 
 def test_a_burst_of_two_seconds_may_come_at_once_and_no_unit_more() -> None:
@@ -42,8 +42,8 @@ def test_what_comes_a_little_faster_is_a_flood_after_a_while() -> None:
 
 def test_a_pause_does_not_allow_more_than_a_burst() -> None:
     meter = Meter("events", 100)
-    meter.spend(200, 0)
-    meter.spend(200, 1000 * NS_PER_S)
+    meter.spend(100 * BURST_S, 0)
+    meter.spend(100 * BURST_S, 1000 * NS_PER_S)
     with pytest.raises(FloodError):
         meter.spend(1, 1000 * NS_PER_S)
 
@@ -63,13 +63,11 @@ def test_no_second_brings_more_than_a_burst_and_a_second(steps: list[tuple[int, 
         assert within <= 100 * (BURST_S + 1)
 
 
-def test_a_body_that_grows_beyond_its_ratio_or_the_total_is_oversize() -> None:
-    budget = Budget(WireLimits(max_ratio=10, max_decompressed_bytes=100 << 20))
-    budget.compressed(1000)
-    budget.produced(FREE_BYTES)
+def test_what_grows_beyond_its_ratio_is_oversize() -> None:
+    growth = Growth(10)
+    for _ in range(100):
+        growth.compressed(WINDOW_BYTES // 8)
+        growth.produced(WINDOW_BYTES)
+    growth.compressed(1000)
     with pytest.raises(OversizeError, match="10 times its compressed size"):
-        budget.produced(1)
-    budget = Budget(WireLimits(max_decompressed_bytes=1000))
-    budget.compressed(1000)
-    with pytest.raises(OversizeError, match="1,000 bytes"):
-        budget.produced(1001)
+        growth.produced(WINDOW_BYTES + 1)

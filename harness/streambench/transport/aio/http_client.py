@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.endings import ErrorClass
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
 from streambench.transport.arrivals import Arrival
@@ -53,9 +52,10 @@ class StatusOnly:
         """Look for the end of the answer."""
         for arrival in arrivals:
             try:
-                self._answer.body(arrival)
+                for _ in self._answer.body(arrival):
+                    pass  # its status is all that is asked for
             except WireError as error:
-                self._answer.fail(RequestFailed(ErrorClass.PROTOCOL, str(error)))
+                self._answer.fail(RequestFailed(error.error_class, str(error)))
 
 
 class RequestConnection:
