@@ -39,7 +39,7 @@ SLOPE_LIKE_UPSTREAM = (0.6, 1.5)
 AT_ONCE_SHARE = 0.33  # of the upstream's duration: a reader sees no cadence in it
 AT_ONCE_NS = 30 * NS_PER_MS
 SHORTEST_PAUSE_NS = 10 * NS_PER_MS  # what is written out faster than this comes at once for a reader
-TYPED_SHARE = 0.3  # bursts for each piece: who types, sends them one by one; fewer came at once on a busy machine
+TYPED_SHARE = 0.5  # bursts for each piece: who types, sends them one by one; fewer came at once on a busy machine
 AGREEMENT = 0.8  # the share of streams that must agree for one verdict
 HELD_SHARE = 0.25  # of the writes; a buffer of two single tokens holds every other one
 MIN_WRITES = 3  # that a long enough pause follows, or nothing is said of what was held
@@ -174,7 +174,7 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     }
     if _asked_whole(alignment):
         numbers["writes"] = 1.0
-        at_once = span_ns <= AT_ONCE_NS or pause_ns < SHORTEST_PAUSE_NS or len(got) <= TYPED_SHARE * len(arrived)
+        at_once = span_ns <= AT_ONCE_NS or pause_ns < SHORTEST_PAUSE_NS or not _one_by_one(alignment, got)
         verdict = Verdict.BUFFERED if at_once else Verdict.PACED
         period_ms = None if at_once else pause_ns / NS_PER_MS
         return StreamAuthenticity(verdict, **numbers, period_ms=period_ms, why=Why.ASKED_WHOLE)
@@ -200,10 +200,16 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
             pause_ns,
             path_ns=arrived[0] - writes[-1][0],
             steady=_steady(alignment, upstream_span_ns),
+            one_by_one=_one_by_one(alignment, got),
         )
     )
     period_ms = pause_ns / NS_PER_MS if verdict is Verdict.PACED else None
     return StreamAuthenticity(verdict, **numbers, slope=slope, held=held, period_ms=period_ms, why=why)
+
+
+def _one_by_one(alignment: Alignment, got: Sequence[int]) -> bool:
+    """Pieces came with pauses between most of them, as who types sends them; and not in a few heaps."""
+    return len(got) > TYPED_SHARE * len(alignment.arrived_ns)
 
 
 def _asked_whole(alignment: Alignment) -> bool:
@@ -315,12 +321,13 @@ class _Seen:
     pause_ns: float
     path_ns: int
     steady: bool
+    one_by_one: bool
 
 
 def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
     if seen.overlap <= OVERLAP_NONE and not seen.steady:
         at_once = seen.span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * seen.upstream_span_ns)
-        at_once = at_once or seen.pause_ns < SHORTEST_PAUSE_NS
+        at_once = at_once or seen.pause_ns < SHORTEST_PAUSE_NS or not seen.one_by_one
         path_ns = PATHS_A_REPLY * seen.path_ns if at_once else 0
         if seen.upstream_span_ns < max(SHORTEST_REPLY_NS, path_ns):
             return Verdict.UNKNOWN, Why.TOO_SHORT
