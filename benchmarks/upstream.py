@@ -9,8 +9,8 @@ and throws away.
     python benchmarks/upstream.py --quick    a smaller one, for a look
 
 Speed: streams that are due at once, one write per chunk; chunks per second of wall time. Lateness: streams of
-50 chunks a second, 300 new ones a second; actual minus scheduled moment of every write from the first to the last, as
-the server itself stamped it.
+50 chunks a second, 300 new ones a second and then all at once; actual minus scheduled moment of every write from the
+first to the last, as the server itself stamped it.
 """
 
 from __future__ import annotations
@@ -274,6 +274,12 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
 
 
+def _starts(*, quick: bool) -> list[tuple[int, float]]:
+    """How many streams, and over how many seconds they begin: one after the other, or all at once."""
+    counts = (100, 500) if quick else (100, 500, 1000)
+    return [(count, spread_s) for count in counts for spread_s in (count / STARTS_PER_S, 0.0)]
+
+
 def measure(*, quick: bool) -> None:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 0]
     pin(cores[-1])
@@ -298,21 +304,22 @@ def measure(*, quick: bool) -> None:
         print(f"\n| lateness, {seconds} s of 50 chunks/s each | streams | p50 ms | p99 ms | max ms | CPU of the core |")
         print("|---|---|---|---|---|---|")
         ratios = []
-        for count in (100, 500) if quick else (100, 500, 1000):
+        for count, spread_s in _starts(quick=quick):
             p99 = {}
             for name in SERVERS[:2]:
                 server = running[name]
                 body = server.order(round(seconds * 1000 / GAP_MS), GAP_MS)
                 read_streams(server, body | {"max_tokens": 5, "tokens": 5}, 20, 0.0)  # whatever is only slow once
                 server.late_ns()
-                elapsed, cpu_s, _ = read_streams(server, body, count, count / STARTS_PER_S)
+                elapsed, cpu_s, _ = read_streams(server, body, count, spread_s)
                 late = server.late_ns()
                 p99[name] = quantile_ms(late, 0.99)
+                begin = str(count) if spread_s else f"{count}, all at once"
                 print(
-                    f"| {name} | {count} | {quantile_ms(late, 0.5):.2f} | {p99[name]:.2f} | {max(late) / 1e6:.2f} "
+                    f"| {name} | {begin} | {quantile_ms(late, 0.5):.2f} | {p99[name]:.2f} | {max(late) / 1e6:.2f} "
                     f"| {cpu_s / elapsed:.0%} |"
                 )
-            ratios.append(f"{count} streams {p99[SERVERS[1]] / p99[SERVERS[0]]:.1f}")
+            ratios.append(f"{count} streams{'' if spread_s else ' at once'} {p99[SERVERS[1]] / p99[SERVERS[0]]:.1f}")
         print(f"\np99 lateness of a task per stream divided by ours: {', '.join(ratios)}")
         print(f"load average after: {os.getloadavg()[0]:.2f}")
     finally:

@@ -19,6 +19,7 @@ from mock_openai.hosts import KnownHosts
 from mock_openai.lifetime import stopped_or_orphaned
 from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
 from mock_openai.upstream.listening import Listener
+from mock_openai.upstream.loop import new_event_loop
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILE_NAMES
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.service import MAX_BYTES_IN_FLIGHT
@@ -110,7 +111,8 @@ def main() -> None:
         app = create_app(settings)
     except ValueError as error:
         parser().error(str(error))
-    sys.exit(asyncio.run(serve(options, app)))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        sys.exit(runner.run(serve(options, app)))
 
 
 def _settings(options: argparse.Namespace) -> UpstreamSettings:
