@@ -134,7 +134,7 @@ def _index() -> str:
         "",
         "`python -m tools.conformance` writes these pages from the code, and `--prove` shows every case both ways.",
         "How the suite is run: [commands](../commands.md#streambench-conform). What a target may declare:",
-        "[profiles](#profiles).",
+        "[profiles](#profiles). What real software does: [proxies in front of a stream](real-software.md).",
         "",
         "| area | cases | MUST | SHOULD | MAY |",
         "|---|---|---|---|---|",
@@ -168,6 +168,7 @@ scenario `conform: {profile: FILE}`):
 
 ```yaml
 auth: true                        # who has no token is turned away
+refuses_empty: true               # a message without text is refused
 max_chars: 4000                   # the longest message
 max_body: 65536                   # the largest body, in bytes
 idle_s: 30                        # how long a silent upstream is waited for

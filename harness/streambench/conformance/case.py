@@ -30,6 +30,7 @@ class Need(StrEnum):
     CONVERSATIONS = "conversations that can be made, continued and read: `conversation` in the target's profile"
     PARTIAL_MARK = "a mark on partial replies: `conversation.read.partial` in the target's profile"
     JSON_PROMPT = "a request whose body is JSON with the prompt in it"
+    REFUSES_EMPTY = "a target that refuses empty messages: `refuses_empty: true` in its profile"
     MAX_CHARS = "the longest message that is allowed: `max_chars` in the target's profile"
     MAX_BODY = "the largest body that is allowed: `max_body` in the target's profile"
     IDLE_CAP = "how long the target waits for a silent upstream: `idle_s` in its profile"

@@ -41,6 +41,7 @@ class Profile:
     """
 
     auth: bool = False
+    refuses_empty: bool = False
     max_chars: int | None = None
     max_body: int | None = None
     idle_s: float | None = None
@@ -91,6 +92,7 @@ def read_profile(root: Located) -> Profile:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "auth": (bool,),
+    "refuses_empty": (bool,),
     "max_chars": (int,),
     "max_body": (int,),
     "idle_s": (int, float),

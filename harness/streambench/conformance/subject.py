@@ -46,6 +46,7 @@ class Subject:
             Need.CONVERSATIONS: profile.conversation is not None,
             Need.PARTIAL_MARK: profile.conversation is not None and "partial" in profile.conversation.read,
             Need.JSON_PROMPT: self.prompt_path is not None,
+            Need.REFUSES_EMPTY: profile.refuses_empty,
             Need.MAX_CHARS: profile.max_chars is not None,
             Need.MAX_BODY: profile.max_body is not None,
             Need.IDLE_CAP: profile.idle_s is not None,
@@ -101,6 +102,11 @@ class Subject:
         """The URL of a path of the target's host."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{path}"
+
+    def any_values(self) -> dict[str, str]:
+        """Values for what a request needs and nobody has given, where it does not matter which."""
+        known = self.dialect.with_defaults(self.variables)
+        return {name: "streambench" for name in self.dialect.request.placeholders() if name not in known}
 
     def own_headers(self) -> dict[str, str]:
         """What every request to the target carries, names in lower case."""

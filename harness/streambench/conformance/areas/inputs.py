@@ -41,7 +41,7 @@ async def _refuses_body(trial: Trial, body: bytes, variables: dict[str, str] | N
     source=STATUS,
     remedy="Answer 400 or 422 before the stream begins.",
     defect="accepts-empty",
-    needs=JSON,
+    needs=(*JSON, Need.REFUSES_EMPTY),
 )
 async def empty(trial: Trial) -> None:
     """Send an empty text.
@@ -58,7 +58,7 @@ async def empty(trial: Trial) -> None:
     source=STATUS,
     remedy="Strip the message before you look whether it is empty.",
     defect="accepts-blank",
-    needs=JSON,
+    needs=(*JSON, Need.REFUSES_EMPTY),
 )
 async def blank(trial: Trial) -> None:
     """Send spaces and line breaks.
@@ -310,7 +310,7 @@ async def unknown_field(trial: Trial) -> None:
     source="RFC 9110, section 15",
     remedy="Validate before the headers are sent: clients do not look for errors in a stream of 200.",
     defect="errors-as-stream",
-    needs=JSON,
+    needs=(*JSON, Need.REFUSES_EMPTY),
 )
 async def refused_before_stream(trial: Trial) -> None:
     """Send an empty text.
@@ -329,7 +329,7 @@ async def refused_before_stream(trial: Trial) -> None:
     source="RFC 9457, section 3.1",
     remedy="Put a sentence for the developer into the error body.",
     defect="silent-refusals",
-    needs=JSON,
+    needs=(*JSON, Need.REFUSES_EMPTY),
 )
 async def refused_says_why(trial: Trial) -> None:
     """Send an empty text.

@@ -205,7 +205,7 @@ async def wrong_method(trial: Trial) -> None:
 
     405, with Allow.
     """
-    method, url, _, _ = trial.subject.request({**_any(trial), "prompt": "x"})
+    method, url, _, _ = trial.subject.request({**trial.subject.any_values(), "prompt": "x"})
     reply = await trial.send("PUT" if method != "PUT" else "PATCH", url, body=b"{}")
     trial.refused(reply, 405)
     trial.check("allow" in reply.exchange.headers, "405 without Allow", expected=f"Allow: {method}")
@@ -243,7 +243,7 @@ async def error_type(trial: Trial) -> None:
 
     The refusal's content type is JSON, and its body is.
     """
-    method, url, _, _ = trial.subject.request({**_any(trial), "prompt": "x"})
+    method, url, _, _ = trial.subject.request({**trial.subject.any_values(), "prompt": "x"})
     reply = await trial.send(method, url, body=b"{", headers={"content-type": "application/json"})
     trial.check(reply.status >= 400, "it was not refused", expected="a status of 400 or more", got=describe(reply))
     is_json = reply.content_type.endswith("json") and reply.json() is not None
@@ -267,8 +267,3 @@ async def foreign_origin(trial: Trial) -> None:
     reply = await trial.ask(headers={"origin": "https://evil.example"}, leave=lambda _: True)
     given = reply.exchange.headers.get("access-control-allow-origin", "none")
     trial.check(given not in ("*", "https://evil.example"), "another origin is let in", expected="none", got=given)
-
-
-def _any(trial: Trial) -> dict[str, str]:
-    """Values for what the path needs, where it does not matter which."""
-    return dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
