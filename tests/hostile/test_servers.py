@@ -57,4 +57,4 @@ def test_hostile_servers_get_what_they_deserve(jobs: Jobs, servers: Servers, tmp
 def test_what_is_no_tls_is_unreachable(jobs: Jobs, servers: Servers, tmp_path: Path, case: object) -> None:
     scenario = servers.scenario(tmp_path, case)  # type: ignore[arg-type]
     done = jobs.run("run", str(scenario), "-q", "--no-plots", "-o", "out", cwd=tmp_path)
-    assert (done.code, list(tmp_path.glob("out/*"))) == (5, []), done.err
+    assert (done.code, list(tmp_path.glob("out/*/*/records.jsonl"))) == (5, []), done.err

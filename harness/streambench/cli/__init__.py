@@ -5,6 +5,7 @@ A subcommand's module is imported when it is used.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -87,13 +88,32 @@ def run_command(args: list[str] | None = None) -> int:
         # The reader of our output left (`streambench ... | head`): not an error, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PASSED
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            return _bug(error)
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"streambench: {where}{error.strerror}", err=True)
+        return ExitCode.USAGE
     except Exception as error:  # the last line of defence: a bug must not look like a verdict
-        if os.environ.get("STREAMBENCH_TRACEBACK"):
-            traceback.print_exc()
-        say(
-            f"streambench: internal error: {type(error).__name__}: {error}\n"
-            "This is a bug in streambench. Run again with STREAMBENCH_TRACEBACK=1 and report the output.",
-            err=True,
-        )
-        return ExitCode.INTERNAL
+        return _bug(error)
     return result if isinstance(result, int) else ExitCode.PASSED
+
+
+# What the machine or its administrator refuses: no place, no permission, no such folder, too many open files.
+_FULL_OR_FORBIDDEN = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE),
+    }
+)
+
+
+def _bug(error: Exception) -> ExitCode:
+    if os.environ.get("STREAMBENCH_TRACEBACK"):
+        traceback.print_exc()
+    say(
+        f"streambench: internal error: {type(error).__name__}: {error}\n"
+        "This is a bug in streambench. Run again with STREAMBENCH_TRACEBACK=1 and report the output.",
+        err=True,
+    )
+    return ExitCode.INTERNAL

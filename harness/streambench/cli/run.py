@@ -115,6 +115,11 @@ def run_one(
     except TargetUnreachable as error:
         tell_unreachable(scenario, folder, scenario.secrets(str(error)), as_json=as_json)
         raise
+    except OSError as error:
+        kept = f"; what was written until then is in {folder}" if records_path.exists() else ""
+        raise OSError(error.errno, f"{error.strerror}{kept}", error.filename) from error
+    finally:
+        leave_nothing(folder)
     code = ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
     if not records_path.exists():
         click.echo("interrupted before the run began", err=True)
@@ -215,13 +220,25 @@ def tell_streams(folder: Path) -> None:
 
 
 def new_folder(parent: Path) -> Path:
-    """A run folder named after the present moment (UTC); it is not created yet, and does not exist."""
+    """A new run folder, named after the present moment (UTC). No other run has it: making it is what claims it."""
+    parent.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     folder, number = parent / stamp, 1
-    while folder.exists():
-        number += 1
-        folder = parent / f"{stamp}-{number}"
-    return folder
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            folder = parent / f"{stamp}-{number}"
+        else:
+            return folder
+
+
+def leave_nothing(folder: Path) -> None:
+    """Remove a folder into which nothing was written, and those above it that were made for it."""
+    with contextlib.suppress(OSError):  # not empty: it stays
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def point_latest_to(folder: Path) -> None:
