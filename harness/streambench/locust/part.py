@@ -7,6 +7,7 @@ import itertools
 from dataclasses import asdict
 from typing import Any
 
+from streambench.findings import Finding
 from streambench.load.testbed import Testbed
 from streambench.load.validity import GeneratorFacts, Watch, percentile_ms, upstream_late_ns
 from streambench.locust.population import Population
@@ -91,10 +92,10 @@ class Part:
     async def _write(self, record: StreamRecord) -> None:
         await self._testbed.join(record)
         self.facts.upstream_late_ns += upstream_late_ns(record)
-        self._count(record)
         target, _, number = record.id.rpartition("/")
         record.id = f"{target}/{self._worker}.{number}"
         record.worker = self._worker
+        self._count(record)
         line = record.to_json()
         for key in ("intended_ns", "start_ns"):  # all other moments count from the start
             line[key] += self._relation.offset_ns
@@ -111,9 +112,9 @@ class Part:
         if record.end_ns is not None:
             self._rows.stream(name, method, (record.end_ns - record.intended_ns) / NS_PER_MS, record.wire_bytes)
         failed = record.outcome in (Outcome.FAILED, Outcome.DROPPED)
-        errors = [hide(f"{finding.rule}: {finding.message}") for finding in record.violations]
+        errors = [(hide(f"{found.rule}: {found.message}"), place_of(found, record)) for found in record.violations]
         if failed:
-            errors.append(hide(f"{record.error or record.outcome}: {record.error_message or ''}"))
+            errors.append((hide(f"{record.error or record.outcome}: {record.error_message or ''}"), f"in {record.id}"))
         if errors:
             self._rows.fail(name, method, errors, counts=failed)
         at_ns = record.events.at_ns
@@ -123,3 +124,13 @@ class Part:
             if len(rows) > 1:
                 gaps = [at_ns[after] - at_ns[before] for before, after in itertools.pairwise(rows)]
                 self._rows.beside(name, "GAP MAX", max(gaps) / NS_PER_MS)
+
+
+def place_of(finding: Finding, record: StreamRecord) -> str:
+    """Where a finding is, such as `in chat/host/0.12 at event 31, byte 8546`."""
+    where = [
+        f"{what} {value}"
+        for what, value in (("event", finding.event_index), ("byte", finding.offset))
+        if value is not None
+    ]
+    return f"in {record.id}" + (f" at {', '.join(where)}" if where else "")

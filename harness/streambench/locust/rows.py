@@ -104,18 +104,22 @@ class Rows:
         """Count a value of a stream that has a row of its own, and leaves the total alone."""
         self._row(name, method).take(value_ms)
 
-    def fail(self, name: str, method: str, errors: Sequence[str], *, counts: bool) -> None:
-        """List failures of one stream. `counts`: the stream itself failed, rather than only broke a rule."""
+    def fail(self, name: str, method: str, errors: Sequence[tuple[str, str]], *, counts: bool) -> None:
+        """List failures of one stream: what each is, and its place in the stream, which is shown of the first one only.
+
+        `counts`: the stream itself failed, rather than only broke a rule.
+        """
         if counts:
             self._row(name, method).fail()
             self._total.fail()
-        for error in errors:
-            self._list(name, method, error[:MAX_FAILURE_CHARS])
+        for error, place in errors:
+            self._list(name, method, error[:MAX_FAILURE_CHARS], place)
 
     def _row(self, name: str, method: str) -> Row:
         return self._rows.setdefault((name, method), Row(name, method))
 
-    def _list(self, name: str, method: str, error: str) -> None:
+    def _list(self, name: str, method: str, error: str, place: str) -> None:
+        # Locust's master adds up what has the same key, and keeps the text that came with it first.
         key = hashlib.sha256(f"{method}.{name}.{error!r}".encode("utf-8", "replace")).hexdigest()
         now_s = wall_s()
         if key in self._failures:
@@ -125,7 +129,7 @@ class Rows:
             self._failures[key] = {
                 "method": method,
                 "name": name,
-                "error": error,
+                "error": f"{error} ({place})",
                 "occurrences": 1,
                 "first_seen": now_s,
                 "last_seen": now_s,

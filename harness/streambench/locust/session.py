@@ -110,11 +110,16 @@ class LocustSession:
         self._finishing: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._quit = False
+        self._joined = False
+        self._workers_left = options.workers
+        self._failure: ExitCode | None = None
         # One thread for all that is computed of runs, behind everything that measures or serves.
         self._analysis = ThreadPoolExecutor(1, initializer=step_back)
 
     async def serve(self) -> ExitCode:
-        """Until it is ended; in headless mode until the run is over. Returns the worst exit code of its runs.
+        """Until it is ended; in headless mode until the run is over.
+
+        Returns the worst exit code of its runs, or that of the workers where none of them came to be ready.
 
         Raises TargetUnreachable, and ConfigurationError for what only the machine can know, such as a busy port.
         """
@@ -132,7 +137,7 @@ class LocustSession:
                 loop.add_signal_handler(signum, self._interrupted)
                 stack.callback(loop.remove_signal_handler, signum)
             await self._listen(stack)
-        return ExitCode.worst(self._codes)
+        return self._failure or ExitCode.worst(self._codes)
 
     def _interrupted(self) -> None:
         if self._stopping:
@@ -152,6 +157,7 @@ class LocustSession:
                 case "failed":
                     raise ConfigurationError(said["reason"])
                 case "worker":
+                    self._joined = True
                     self._output.note(f"worker {said['name']} has joined")
                 case "refused":
                     self._output.note(said["reason"])
@@ -193,6 +199,12 @@ class LocustSession:
         if self._stopping or self._quit or code == 0:
             return
         self._output.note(f"the worker with process id {worker.pid} has ended unexpectedly (exit status {code})")
+        self._workers_left -= 1
+        if not self._workers_left and not self._joined:
+            # What ended them all before they were ready would end the next ones as well.
+            self._failure = ExitCode(code) if code in set(ExitCode) else ExitCode.INTERNAL
+            self._stopping = True
+            self._tell("stop")
 
     def _master_settings(self, urls: Mapping[str, str]) -> dict[str, Any]:
         scenario, options = self._scenario, self._options

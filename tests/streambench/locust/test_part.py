@@ -61,5 +61,7 @@ async def test_records_are_on_the_masters_clock_and_rows_leave_the_total_alone(
     assert report["stats_total"]["num_failures"] == 0  # a broken rule is listed, and fails no stream
     (failure,) = report["errors"].values()
     assert failure["occurrences"] == finished
-    assert failure["error"].partition(":")[0]
+    (first,) = [found for found in seen[0]["findings"] if found.get("severity") is None]
+    assert failure["error"].startswith(f"{first['rule']}: {first['message']} (in openai-chat/far/3.")
+    assert failure["error"].endswith(f" at event {first['event_index']}, byte {first['offset']})")
     assert rows.report({})["stats"] == []

@@ -145,3 +145,11 @@ def test_nothing_stays_when_everything_is_killed(locust: Callable[..., Any]) -> 
     ui.process.kill()
     ui.process.wait(10)
     ui.patiently(lambda: all(map(gone, started)))
+
+
+def test_a_scenario_that_no_worker_can_run_ends_as_run_does(locust: Callable[..., Any]) -> None:
+    wrong = "prompts={tokens: 5, faults: [no-such-fault]}"
+    run = locust(FAST, "--headless", "--workers", "2", "--set", wrong)
+    assert run.process.wait(60) == 2
+    run.heard("no-such-fault")
+    assert run.summaries() == []
