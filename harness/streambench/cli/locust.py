@@ -140,7 +140,6 @@ def serve_master(scenario: Scenario, name: str, overrides: tuple[str, ...], give
 
     def open_folder() -> Path:
         folder = new_folder(given["output"] / scenario.name)
-        folder.mkdir(parents=True)
         point_latest_to(folder)
         return folder
 
