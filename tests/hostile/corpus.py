@@ -31,6 +31,7 @@ WORDS_FOR_TERMINALS = (
 
 # How a stream ends: an error class, or `completed`. Where a race decides which of two comes first, both are named.
 FLOOD = ("flood", "oversize")
+COMPLETE = ("completed", "empty")  # the latter where nothing of it was text
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ BODIES = [
     Hostile("strange-events", forever(event('{"content":"a","x":1}')), FLOOD, H1_SSE),
     Hostile("event-without-end", forever(b"data: a\n", SSE), FLOOD, HTTP_SSE),
     Hostile("line-without-end", forever(b"a", b"data: "), FLOOD, HTTP_SSE),
-    Hostile("events-after-the-end", forever(SSE, SSE + DONE["sse"]), ("completed", *FLOOD), HTTP_SSE),
+    Hostile("events-after-the-end", forever(SSE, SSE + DONE["sse"]), (*COMPLETE, *FLOOD), HTTP_SSE),
     Hostile("bomb-of-comments", bomb(b":\n"), FLOOD, HTTP_SSE, GZIP),
     Hostile("bomb-of-empty-lines", bomb(b"\n"), FLOOD, HTTP_SSE, GZIP),
     Hostile("bomb-of-events", bomb(SSE), FLOOD, H1_SSE, GZIP),
@@ -155,28 +156,24 @@ BODIES = [
     Hostile("brotli-bomb", brotli(b":\n"), FLOOD, H1_SSE, BR),
     Hostile("zstd-bomb", zstd(b":\n"), FLOOD, H1_SSE, ZSTD),
     Hostile("not-gzip", once(b"not gzip at all" * 100), ("protocol",), HTTP_SSE, GZIP),
-    Hostile("half-a-character", once(event(f'{{"content":{HALF}}}'), DONE["sse"]), ("completed",), HTTP_SSE),
+    Hostile("half-a-character", once(event(f'{{"content":{HALF}}}'), DONE["sse"]), COMPLETE, HTTP_SSE),
     Hostile(
         "half-a-character-too-many",
         once(event(f'{{"content":{HALF},"x":{HALF}}}'), DONE["sse"]),
-        ("completed",),
+        COMPLETE,
         HTTP_SSE,
     ),
-    Hostile("half-a-character-as-a-name", once(event('{"\\ud83d":1}'), DONE["sse"]), ("completed",), H1_SSE),
+    Hostile("half-a-character-as-a-name", once(event('{"\\ud83d":1}'), DONE["sse"]), COMPLETE, H1_SSE),
     Hostile("half-a-character-as-an-error", once(event(f'{{"error":{HALF}}}')), ("error_event",), HTTP_SSE),
-    Hostile("deep-data", once(event(f'{{"content":"a","x":{DEEP}}}'), DONE["sse"]), ("completed",), HTTP_SSE),
-    Hostile("deep-content", once(event(f'{{"content":{DEEP}}}'), DONE["sse"]), ("completed",), H1_SSE),
+    Hostile("deep-data", once(event(f'{{"content":"a","x":{DEEP}}}'), DONE["sse"]), COMPLETE, HTTP_SSE),
+    Hostile("deep-content", once(event(f'{{"content":{DEEP}}}'), DONE["sse"]), COMPLETE, H1_SSE),
     Hostile("deep-error", once(event(f'{{"error":{DEEP}}}')), ("error_event",), H1_SSE),
-    Hostile("abyss", once(event(f'{{"content":{ABYSS}}}'), DONE["sse"]), ("completed",), HTTP_SSE),
-    Hostile("huge-number", once(event('{"content":' + "1" * 5000 + "}"), DONE["sse"]), ("completed",), H1_SSE),
-    Hostile("huge-exponent", once(event('{"content":1e400}'), DONE["sse"]), ("completed",), H1_SSE),
-    Hostile(
-        "bytes-that-are-no-text", once(b'data: {"content":"\xff\xfe\0"}\n\n', DONE["sse"]), ("completed",), HTTP_SSE
-    ),
+    Hostile("abyss", once(event(f'{{"content":{ABYSS}}}'), DONE["sse"]), COMPLETE, HTTP_SSE),
+    Hostile("huge-number", once(event('{"content":' + "1" * 5000 + "}"), DONE["sse"]), COMPLETE, H1_SSE),
+    Hostile("huge-exponent", once(event('{"content":1e400}'), DONE["sse"]), COMPLETE, H1_SSE),
+    Hostile("bytes-that-are-no-text", once(b'data: {"content":"\xff\xfe\0"}\n\n', DONE["sse"]), COMPLETE, HTTP_SSE),
     Hostile("words-for-terminals", once(event(json.dumps({"error": WORDS_FOR_TERMINALS}))), ("error_event",), HTTP_SSE),
-    Hostile(
-        "names-for-terminals", once(event(json.dumps({WORDS_FOR_TERMINALS: 1})), DONE["sse"]), ("completed",), H1_SSE
-    ),
+    Hostile("names-for-terminals", once(event(json.dumps({WORDS_FOR_TERMINALS: 1})), DONE["sse"]), COMPLETE, H1_SSE),
     Hostile("drip", forever(b"d", wait=0.2), ("timeout_first_chunk", "timeout_total"), H1_SSE),
     Hostile("drip-of-events", forever(SSE, wait=0.2), ("timeout_total",), HTTP_SSE),
     Hostile("silence", once(60.0), ("timeout_first_chunk",), HTTP_SSE),
@@ -190,10 +187,10 @@ BODIES = [
     Hostile(
         "endless-usage",
         once(DONE["ndjson"].replace(b'"done"', b'"eval_count":1' + b"0" * 400 + b',"done"')),
-        ("completed",),
+        COMPLETE,
         HTTP_NDJSON,
     ),
-    Hostile("half-a-character", once(LINE.replace(b'"a"', b'"\\ud83d"'), DONE["ndjson"]), ("completed",), HTTP_NDJSON),
+    Hostile("half-a-character", once(LINE.replace(b'"a"', b'"\\ud83d"'), DONE["ndjson"]), COMPLETE, HTTP_NDJSON),
 ]
 
 # --- Whole answers over HTTP/1.1, from the status line on --------------------------------------------------------------
@@ -241,13 +238,13 @@ ANSWERS = [
     Hostile(
         "type-for-terminals",
         once(OK + b"Content-Type: \x1b[2J\x07\r\n\r\n" + SSE + DONE["sse"]),
-        ("completed", "protocol"),
+        (*COMPLETE, "protocol"),
         RAW,
     ),
     Hostile(
         "cookies-for-terminals",
         once(STREAM + b"Set-Cookie: a\x1b[2J=b\r\n\r\n" + SSE + DONE["sse"]),
-        ("completed", "protocol"),
+        (*COMPLETE, "protocol"),
         RAW,
     ),
     Hostile("hang-up", once(), ("disconnect",), RAW),
@@ -274,7 +271,7 @@ FRAMES_2 = [
     Hostile(
         "no-more-streams",
         once(GOOD_HEADERS + frame(SETTINGS, 0, 0, b"\0\3\0\0\0\0") + frame(DATA, 1, 1, DONE["sse"]), 60.0),
-        ("completed", "protocol"),
+        (*COMPLETE, "protocol"),
         ("h2-again",),
     ),
     Hostile("settings", forever(frame(SETTINGS), GOOD_HEADERS), FLOOD, H2),
@@ -363,16 +360,16 @@ SOCKETS = [
     Hostile(
         "half-a-character",
         once(ws(TEXT, b'{"type":"delta","text":"\\ud83d"}'), ws(TEXT, WS_DONE), 60.0),
-        ("completed",),
+        COMPLETE,
         WS1,
     ),
     Hostile(
         "deep",
         once(ws(TEXT, b'{"type":"delta","text":"a","x":' + DEEP.encode() + b"}"), ws(TEXT, WS_DONE), 60.0),
-        ("completed",),
+        COMPLETE,
         WS1,
     ),
-    Hostile("abyss", once(ws(TEXT, ABYSS.encode()), ws(TEXT, WS_DONE), 60.0), ("completed",), WS1),
+    Hostile("abyss", once(ws(TEXT, ABYSS.encode()), ws(TEXT, WS_DONE), 60.0), COMPLETE, WS1),
     Hostile("close-of-one-byte", once(ws(CLOSE, b"a"), 60.0), ("protocol",), WS1),
     Hostile("close-with-no-such-code", once(ws(CLOSE, b"\0\1"), 60.0), ("protocol",), WS1),
     Hostile(
@@ -496,13 +493,13 @@ PACKETS = [
     Hostile(
         "half-a-character",
         packets(handshake(), JOIN, b'42["delta",{"text":"\\ud83d"}]', b'42["done"]', 60.0),
-        ("completed",),
+        COMPLETE,
         EIO,
     ),
     Hostile(
         "deep",
         packets(handshake(), JOIN, b'42["delta",' + DEEP.encode() + b"]", b'42["done"]', 60.0),
-        ("completed", "protocol"),
+        (*COMPLETE, "protocol"),
         EIO,
     ),
     Hostile("abyss", packets(handshake(), JOIN, b'42["delta",' + ABYSS.encode() + b"]", 60.0), ("protocol",), EIO),
