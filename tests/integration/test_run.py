@@ -252,6 +252,7 @@ def test_a_stream_that_broke_the_protocol_can_be_looked_at_again(
     command = next(line for line in done.stdout.splitlines() if "streambench check" in line)
     looked = streambench(*command.partition("streambench ")[2].split(), cwd=tmp_path)
     assert looked.returncode == 3
+    assert "streambench check" in (tmp_path / "reports/fast/latest/report.html").read_text("utf-8")
     assert "grammar.premature-end" in looked.stdout
     assert "  upstream " in looked.stdout
     streambench("run", scenario(broken), "--no-plots", "-q", "--save-streams", "none", cwd=tmp_path)

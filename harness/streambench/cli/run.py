@@ -127,8 +127,6 @@ def run_one(
     summary = finish_run(
         records_path, formats=DEFAULT_FORMATS, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
     )
-    if not as_json:
-        tell_streams(folder)
     if received is not None:
         click.echo(f"interrupted: what was measured until then is in {folder}", err=True)
         return code
@@ -207,16 +205,6 @@ def tell_unreachable(scenario: Scenario, folder: Path, reason: str, *, as_json: 
     point_latest_to(folder)
     if as_json:
         click.echo(json_text(summary, indent=2))
-
-
-def tell_streams(folder: Path) -> None:
-    """Say which streams of a run can be looked at, and how."""
-    from streambench.load.transcripts import FOLDER
-
-    files = sorted((folder / FOLDER).glob("*.jsonl"))
-    if files:
-        streams = "1 stream" if len(files) == 1 else f"{len(files)} streams"
-        click.echo(f"  {streams} to look at, such as: streambench check {files[0]}")
 
 
 def new_folder(parent: Path) -> Path:

@@ -20,10 +20,11 @@ from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.service import OnDeath
 from streambench.load.testbed import Testbed, open_testbed
-from streambench.load.transcripts import FOLDER, Keep, TranscriptKeeper
+from streambench.load.transcripts import Keep, TranscriptKeeper
 from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator, upstream_late_ns
 from streambench.record.journal import RecordWriter
 from streambench.record.model import StreamRecord
+from streambench.record.transcript import FOLDER
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SPARE_DESCRIPTORS = 64

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
-from streambench.record.transcript import Transcript, write_transcript
+from streambench.record.transcript import Transcript, file_name, write_transcript
 
-FOLDER = "streams"
 SLOWEST = 3  # of each target
 ALIKE = 5  # of each target, that failed for the same reason
 MAX_FILES = 200  # chosen ones
@@ -82,8 +81,3 @@ class TranscriptKeeper:
         self._folder.mkdir(exist_ok=True)
         self._files += 1
         write_transcript(self._folder / file_name(recorder.record.id), transcript, recorder, self._redact)
-
-
-def file_name(stream_id: str) -> str:
-    """The name of a stream's transcript: `real/17` is in `real-17.jsonl`."""
-    return f"{stream_id.replace('/', '-')}.jsonl"

@@ -117,6 +117,11 @@ class Run(Protocol):
         """How many lines could not be read."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """The run folder, in which the records are; None for a run that is in no file."""
+        ...
+
 
 @dataclass(slots=True)
 class RunData:
@@ -127,6 +132,7 @@ class RunData:
     generator: Sequence[dict[str, Any]] = ()
     end: dict[str, Any] | None = None
     skipped_lines: int = 0
+    folder: Path | None = None
 
 
 class RunFile:
@@ -167,6 +173,11 @@ class RunFile:
         """How many lines could not be read."""
         self._go_through()
         return self._skipped
+
+    @property
+    def folder(self) -> Path | None:
+        """The run folder, in which the file is."""
+        return self._path.parent
 
     def places(self) -> array[int]:
         """Where each record begins in the file."""

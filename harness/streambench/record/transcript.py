@@ -36,9 +36,15 @@ from streambench.transport.arrivals import (
 from streambench.wire.limits import MIB, WireLimits
 
 SCHEMA = "streambench.transcript/1"
+FOLDER = "streams"  # of a run folder
 MAX_BYTES = 8 * MIB  # of one stream's data; far more than a chat reply has
 ARRIVAL_BYTES = 64  # what an arrival counts for beside its data
 IDENTITY = ("id", "target", "dialect", "phase", "user", "iteration", "warmup", "mark", "intended_ns", "start_ns")
+
+
+def file_name(stream_id: str) -> str:
+    """The name of a stream's transcript: `real/17` is in `real-17.jsonl`."""
+    return f"{stream_id.replace('/', '-')}.jsonl"
 
 
 class Transcript:

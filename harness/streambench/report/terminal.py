@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import textwrap
 from collections.abc import Mapping
@@ -21,11 +22,13 @@ from streambench.analysis.summary import Summary
 from streambench.report.wording import (
     NOTHING,
     bare,
+    broken_stream,
     claim_row,
     findings_in_words,
     gate_sentence,
     gate_title,
     headline,
+    kept_streams,
     plural,
 )
 
@@ -70,6 +73,12 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
         lines += ["", *claims] if claims else []
     if "html" in written:
         lines += ["", f"  report  {written['html']}"]
+    kept = kept_streams(summary)
+    if kept:
+        shown = broken_stream(summary) or kept[0]
+        lines.append(
+            f"  {plural(len(kept), 'stream')} to look at, such as: streambench check {shlex.quote(str(shown))}"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from streambench.analysis.authenticity import Verdict
 from streambench.analysis.claims import Claim
@@ -12,6 +13,7 @@ from streambench.analysis.metrics import METRICS
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
 from streambench.findings import Axis, Severity
+from streambench.record.transcript import FOLDER, file_name
 
 # Of each target, what is shown first.
 HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
@@ -239,6 +241,30 @@ def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool 
         f"{target.name} broke {rule.rule} in {streams}{times}; in {rule.example_stream}{where}: "
         f"{example.message}{came}{wanted}"
     )
+
+
+def transcript_of(summary: Summary, stream: str) -> Path | None:
+    """The file in the run folder that holds a stream's bytes and stamps; None where it was not kept."""
+    if summary.run.folder is None:
+        return None
+    path = summary.run.folder / FOLDER / file_name(stream)
+    return path if path.is_file() else None
+
+
+def kept_streams(summary: Summary) -> list[Path]:
+    """The transcripts in the run folder, in the order of their names."""
+    return [] if summary.run.folder is None else sorted((summary.run.folder / FOLDER).glob("*.jsonl"))
+
+
+def broken_stream(summary: Summary) -> Path | None:
+    """The transcript of the first stream that shows a broken rule; None where there is none."""
+    for target in summary.targets.values():
+        for rule in target.rules:
+            if rule.severity is Severity.VIOLATION:
+                path = transcript_of(summary, rule.example_stream)
+                if path is not None:
+                    return path
+    return None
 
 
 def first_text_comparison(summary: Summary) -> str | None:

@@ -9,12 +9,12 @@ import pytest
 
 from streambench.dialects import load_dialect
 from streambench.endings import Ending
-from streambench.load.transcripts import ALIKE, MAX_LISTENED, SLOWEST, Keep, TranscriptKeeper, file_name
+from streambench.load.transcripts import ALIKE, MAX_LISTENED, SLOWEST, Keep, TranscriptKeeper
 from streambench.record.decoding import open_decoding
 from streambench.record.model import StreamRecord, UpstreamExchange
 from streambench.record.recorder import Recorder
 from streambench.record.tap import Setting
-from streambench.record.transcript import replay
+from streambench.record.transcript import file_name, replay
 from streambench.transport.arrivals import Connected, Data, Ended, Head, Read, Sent
 
 DIALECT = load_dialect("chat-stream")

@@ -23,6 +23,7 @@ from streambench.report.wording import (
     interval,
     metric_heading,
     plural,
+    transcript_of,
     verdict_matrix,
 )
 
@@ -85,6 +86,7 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         ],
         claims=[claim_row(claim) for claim in claims_of(summary)],
         claim_heading=CLAIM_HEADING,
+        transcript=lambda rule: transcript_of(summary, rule.example_stream),
         several=several,
         matrix=verdict_matrix(summary),
     )
