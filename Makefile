@@ -5,6 +5,7 @@
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
 # make locusts  tests the web UI with the two minor versions of Locust before the newest
+# make hostile  meets every hostile server of the corpus
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,13 +13,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check lint format types layers pages wheel locusts sample clean
+.PHONY: demo test check lint format types layers pages wheel locusts hostile sample clean
 
 demo: $(INSTALLED)
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
 
+# Two at a time, a file each: most tests wait for servers.
 test: $(INSTALLED) node-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types layers
 
@@ -48,6 +50,9 @@ wheel: $(INSTALLED)
 
 locusts: $(INSTALLED)
 	$(BIN)/python -m pytest -m locusts tests/streambench/locust
+
+hostile: $(INSTALLED)
+	$(BIN)/python -m pytest -m hostile tests/hostile
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -241,7 +241,7 @@ from streambench.transport.target import locate
 class LineLink:
     def __init__(self, spec, variables, cookies):
         self.reader = MessageReader("lines")
-        self.receiver = Unattended(self.reader)
+        self.receiver = Unattended(self.reader, spec.endpoint.limits)
         self._spec = spec
         self._data = b""
         self._offset = 0

@@ -78,7 +78,7 @@ class ConfigurationError(StreambenchError):
         where = f"{self.location}: " if self.location else ""
         if not self.suggestion:
             return f"{where}{self.reason}"
-        return f"{where}{self.reason.rstrip('.')}. Did you mean {self.suggestion!r}?"
+        return f"{where}{self.reason.rstrip('.')}. Did you mean '{self.suggestion}'?"
 
 
 class MissingDependency(ConfigurationError):

@@ -12,6 +12,8 @@ import pytest
 from corpus import CASES
 from desk import Jobs, Servers, endings, name_of
 
+pytestmark = pytest.mark.hostile
+
 MEBIBYTES = 250  # of a whole command that meets all at once, the interpreter included
 SECONDS = 100.0
 # Small, so that a flood is one soon, however slow the machine is that sends it.

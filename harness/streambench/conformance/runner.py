@@ -86,14 +86,19 @@ class SuiteResult:
         return [result for result in self.results if result.expected_failure and result.verdict is Verdict.PASSED]
 
     @property
+    def tested(self) -> bool:
+        """At least one case could be tried: a suite of none has shown nothing."""
+        return any(result.verdict is not Verdict.NOT_TESTABLE for result in self.results)
+
+    @property
     def exit_code(self) -> ExitCode:
-        """3 where a MUST is broken (with `strict` also a SHOULD), 4 where the harness failed."""
+        """3 where a MUST is broken (with `strict` also a SHOULD), 4 where the harness failed or nothing was tested."""
         bad = self.count(Verdict.FAILED) + self.count(Verdict.FLAKY) + len(self.outlived)
         bad += self.count(Verdict.WARNING) if self.strict else 0
         codes = [ExitCode.PASSED]
         if bad:
             codes.append(ExitCode.CONFORMANCE)
-        if self.count(Verdict.HARNESS_ERROR):
+        if self.count(Verdict.HARNESS_ERROR) or not self.tested:
             codes.append(ExitCode.INVALID)
         return ExitCode.worst(codes)
 

@@ -13,12 +13,14 @@ from typing import Any
 
 from streambench import __version__
 from streambench.clock import MonotonicClock
+from streambench.dialects import bundled_dialects
 from streambench.drivers.users import open_session
 from streambench.errors import ConfigurationError
 from streambench.load.engine import Engine
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.service import OnDeath
+from streambench.load.targets import Target
 from streambench.load.testbed import Testbed, open_testbed
 from streambench.load.transcripts import Keep, TranscriptKeeper
 from streambench.load.validity import CpuWait, GeneratorFacts, Watch, judge_generator, upstream_late_ns
@@ -119,6 +121,7 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
                 "url": target.spec.endpoint.url,
                 "two_sided": target.two_sided,
                 "upstream": target.upstream,
+                **_own_dialect(target),
             }
             for target in scenario.targets
         },
@@ -135,6 +138,12 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
         "phases": [phase.describe() for phase in scenario.load.phases],
         "environment": environment(),
     }
+
+
+def _own_dialect(target: Target) -> dict[str, str]:
+    """The file of a dialect that is not bundled: whoever reads the run's streams again needs it."""
+    dialect = target.spec.dialect
+    return {} if dialect.name in bundled_dialects() else {"dialect_file": str(dialect.source_path)}
 
 
 def environment() -> dict[str, Any]:

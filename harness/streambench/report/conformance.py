@@ -57,7 +57,9 @@ def write_matrix(suites: Sequence[SuiteResult], folder: Path) -> Path:
 
 def counted(suite: SuiteResult) -> str:
     """The verdicts of a suite in a line, the worst first."""
-    word = "PASSED" if int(suite.exit_code) == 0 else "FAILED"
+    word = "FAILED" if suite.exit_code else "PASSED"
+    if not suite.tested:
+        word = "NOTHING TESTED"
     order = (
         Verdict.HARNESS_ERROR,
         Verdict.FAILED,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import textwrap
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from streambench.report.wording import (
     NOTHING,
     bare,
     broken_stream,
+    check_command,
     claim_row,
     findings_in_words,
     gate_sentence,
@@ -76,9 +76,7 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
     kept = kept_streams(summary)
     if kept:
         shown = broken_stream(summary) or kept[0]
-        lines.append(
-            f"  {plural(len(kept), 'stream')} to look at, such as: streambench check {shlex.quote(str(shown))}"
-        )
+        lines.append(f"  {plural(len(kept), 'stream')} to look at, such as: {check_command(summary, shown)}")
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -241,6 +242,20 @@ def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool 
         f"{target.name} broke {rule.rule} in {streams}{times}; in {rule.example_stream}{where}: "
         f"{example.message}{came}{wanted}"
     )
+
+
+def check_command(summary: Summary, stream: Path) -> str:
+    """The command that judges and draws a kept stream, as it is typed."""
+    named = next(
+        (
+            facts["dialect_file"]
+            for name, facts in summary.header["targets"].items()
+            if "dialect_file" in facts and stream.name.startswith(f"{name}-")
+        ),
+        None,
+    )
+    words = ["streambench", "check", str(stream), *(() if named is None else ("--dialect", named))]
+    return shlex.join(words)
 
 
 def transcript_of(summary: Summary, stream: str) -> Path | None:

@@ -17,27 +17,26 @@ WINDOW_BYTES = 4 << 20  # of decompressed data, over which the ratio is looked a
 class Meter:
     """Counts one kind of unit. Raises FloodError when more come than `per_s` in a second, for long."""
 
-    __slots__ = ("_at_ns", "_left", "_per_s", "_what")
+    __slots__ = ("_at_ns", "_full", "_left", "_per_ns", "_per_s", "_what")
 
     def __init__(self, what: str, per_s: int) -> None:
         self._what = what
         self._per_s = per_s
-        self._left = float(per_s * BURST_S)
-        self._at_ns: int | None = None
+        self._per_ns = per_s / NS_PER_S
+        self._full = self._left = float(per_s * BURST_S)
+        self._at_ns = 0
 
     def spend(self, count: int, at_ns: int) -> None:
         """`count` units came at `at_ns`."""
-        left = self._left - count
+        left = self._left
+        if at_ns > self._at_ns:
+            # Filled at every look: credit for a pause must not outlive a burst that came after it.
+            left = min(self._full, left + (at_ns - self._at_ns) * self._per_ns)
+            self._at_ns = at_ns
+        left -= count
         if left < 0:
-            # The time is only looked at when the bucket would be empty: most streams never get there.
-            since_ns = 0 if self._at_ns is None else at_ns - self._at_ns
-            left = min(left + max(0, since_ns) * self._per_s / NS_PER_S, self._per_s * BURST_S - count)
-            self._at_ns = at_ns
-            if left < 0:
-                self._left = 0.0
-                raise FloodError(self._what, self._per_s)
-        elif self._at_ns is None:
-            self._at_ns = at_ns
+            self._left = 0.0
+            raise FloodError(self._what, self._per_s)
         self._left = left
 
 

@@ -75,7 +75,7 @@ async def run(*cases: Case, **options: object) -> SuiteResult:
         (lambda: breaks, Keyword.SHOULD, Verdict.WARNING, ExitCode.PASSED),
         (lambda: breaks, Keyword.MAY, Verdict.INFO, ExitCode.PASSED),
         (sometimes, Keyword.MUST, Verdict.FLAKY, ExitCode.CONFORMANCE),
-        (lambda: undecidable, Keyword.MUST, Verdict.NOT_TESTABLE, ExitCode.PASSED),
+        (lambda: undecidable, Keyword.MUST, Verdict.NOT_TESTABLE, ExitCode.INVALID),
         (lambda: buggy, Keyword.MUST, Verdict.HARNESS_ERROR, ExitCode.INVALID),
     ],
 )

@@ -48,6 +48,14 @@ def test_a_pause_does_not_allow_more_than_a_burst() -> None:
         meter.spend(1, 1000 * NS_PER_S)
 
 
+def test_a_pause_before_a_burst_is_no_credit_after_it() -> None:
+    meter = Meter("events", 100)
+    meter.spend(1, 0)
+    meter.spend(100 * BURST_S, 1000 * NS_PER_S)
+    with pytest.raises(FloodError):
+        meter.spend(1, 1000 * NS_PER_S)
+
+
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 3 * NS_PER_S)), max_size=50))
 def test_no_second_brings_more_than_a_burst_and_a_second(steps: list[tuple[int, int]]) -> None:
     meter, at_ns, came = Meter("events", 100), 0, []

@@ -15,6 +15,7 @@ from streambench.report.style import css_variables
 from streambench.report.wording import (
     CLAIM_HEADING,
     bare,
+    check_command,
     claim_row,
     figure,
     findings_in_words,
@@ -86,7 +87,9 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         ],
         claims=[claim_row(claim) for claim in claims_of(summary)],
         claim_heading=CLAIM_HEADING,
-        transcript=lambda rule: transcript_of(summary, rule.example_stream),
+        look_at=lambda rule: (
+            check_command(summary, path) if (path := transcript_of(summary, rule.example_stream)) is not None else None
+        ),
         several=several,
         matrix=verdict_matrix(summary),
     )
