@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import subprocess
 import sys
 from collections import Counter
@@ -80,7 +81,8 @@ async def reference(upstream_url: str, system: str, *defects: str) -> AsyncItera
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        async with Upstream(upstream_url, f"t{port}") as upstream:
+        # No other server of this upstream may have the same marks, and a port is soon given to the next one.
+        async with Upstream(upstream_url, secrets.token_hex(8)) as upstream:
             yield Subject(
                 name=system,
                 dialect=load_dialect(system),
