@@ -295,8 +295,8 @@ def first_text_comparison(summary: Summary) -> str | None:
         return None
     best, worst = min(real, key=median.__getitem__), max(simulated, key=median.__getitem__)
     return (
-        f"Half of the completed streams of {best} have text within {median[best] / 1000:.2f} s; of {worst}, within "
-        f"{median[worst] / 1000:.2f} s, {median[worst] / median[best]:.1f} times as long."
+        f"Median time to first text: {median[best] / 1000:.2f} s ({best}), {median[worst] / 1000:.2f} s ({worst}), "
+        f"{median[worst] / median[best]:.1f} times as long."
     )
 
 
