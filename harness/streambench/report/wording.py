@@ -36,7 +36,7 @@ def figure(value: float | str | None, unit: str) -> str:
         case "ratio":
             return f"{value:.2%}" if abs(value) < 0.1 else f"{value:.1%}"
         case "factor":
-            return f"{value:.2f}"
+            return f"{value:z.2f}"
         case "per s":
             return f"{value:,.1f} per s"
         case "count":

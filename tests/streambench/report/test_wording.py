@@ -36,6 +36,9 @@ from streambench.report.wording import bare, figure, findings_in_words, headline
         ("paced", "", "paced"),
         (math.inf, "ms", "∞"),
         (-0.25, "ms", "-0.2 ms"),
+        (0.125, "factor", "0.12"),
+        (-0.001, "factor", "0.00"),
+        (-0.0, "factor", "0.00"),
     ],
 )
 def test_figures(value: float | str | None, unit: str, text: str) -> None:
