@@ -246,14 +246,8 @@ def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool 
 
 def check_command(summary: Summary, stream: Path) -> str:
     """The command that judges and draws a kept stream, as it is typed."""
-    named = next(
-        (
-            facts["dialect_file"]
-            for name, facts in summary.header["targets"].items()
-            if "dialect_file" in facts and stream.name.startswith(f"{name}-")
-        ),
-        None,
-    )
+    target = stream.stem.rpartition("-")[0]  # the number of the stream comes last (`file_name`)
+    named = summary.header["targets"].get(target, {}).get("dialect_file")
     words = ["streambench", "check", str(stream), *(() if named is None else ("--dialect", named))]
     return shlex.join(words)
 
