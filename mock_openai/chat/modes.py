@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -75,6 +76,21 @@ def holding(words: int) -> Callable[[Pieces], Text]:
     return hold
 
 
+def sliding(window: int) -> Callable[[Pieces], Text]:
+    """Forward, but each piece only when so many later ones have come: as a filter does that must see what follows."""
+
+    async def slide(upstream: Pieces) -> Text:
+        held: deque[str] = deque()
+        async for piece in upstream:
+            held.append(piece)
+            if len(held) > window:
+                yield held.popleft()
+        for piece in held:
+            yield piece
+
+    return slide
+
+
 async def blocking_typed(upstream: Pieces) -> Text:
     """The whole reply, cut at its spaces: each word with the space after it, and a pause after each, the last too."""
     words = "".join([piece async for piece in upstream]).split(" ")
@@ -108,6 +124,7 @@ MODES: dict[str, Mode] = {
     "rapid": Mode(rapid, marks_last=True),
     "sentence": Mode(sentence),
     **{f"hold-{words}": Mode(holding(words)) for words in (2, 3, 5, 10)},
+    **{f"slide-{window}": Mode(sliding(window)) for window in (1, 4, 10)},
     "blocking-typed": Mode(blocking_typed, blocking=True),
     "blocking-at-once": Mode(blocking_at_once, blocking=True, marks_last=True),
 }

@@ -21,6 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from streambench.analysis.alignment import Alignment
+from streambench.analysis.windows import NO_WINDOW, SURE, Window, find_window, moments
 from streambench.quantile import quantile
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS
@@ -52,6 +53,7 @@ SHORTEST_REPLY_NS = 100 * NS_PER_MS
 PATHS_A_REPLY = 3  # how much longer than the path the upstream must write before a reply at once means a buffer
 STEADY = 0.15  # spread of an artificial cadence's pauses, relative to the pause
 MAX_SLOPE_POINTS = 60
+POOLED_SURE = 2 * SURE  # of all streams together: each has chosen the window that fits it best
 
 
 NUMBERS = (
@@ -65,6 +67,7 @@ NUMBERS = (
     "bursts",
     "writes",
     "write_words",
+    "window",
 )
 
 
@@ -94,6 +97,8 @@ class Why(StrEnum):
     TOO_FAST = "too-fast"
     TOO_FEW = "too-few"
     ASKED_WHOLE = "asked-whole"
+    WINDOW = "window"
+    PATH_OR_WINDOW = "path-or-window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class StreamAuthenticity:
 
     `hold_ms` is the age of the oldest character of a client's burst when it arrived, the median; `bursts` and `writes`
     are how many the client got and the upstream made, `write_words` how many words the upstream wrote at a time.
+    `window` is for how many later writes each text waits, `window_score` how sure that is (`windows.Window.score`).
     """
 
     verdict: Verdict
@@ -115,6 +121,8 @@ class StreamAuthenticity:
     bursts: float | None = None
     writes: float | None = None
     write_words: float | None = None
+    window: float | None = None
+    window_score: float | None = None
     why: Why | None = None
 
 
@@ -137,6 +145,7 @@ class Authenticity:
     bursts: float | None = None
     writes: float | None = None
     write_words: float | None = None
+    window: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     streams: int = 0
@@ -179,15 +188,16 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
         period_ms = None if at_once else pause_ns / NS_PER_MS
         return StreamAuthenticity(verdict, **numbers, period_ms=period_ms, why=Why.ASKED_WHOLE)
     writes = alignment.writes()
-    moments = bursts([written_ns for written_ns, _, _ in writes])
-    numbers |= {"writes": float(len(moments)), "write_words": _words_a_write(alignment)}
-    if len(moments) < 2:
+    wrote = bursts([written_ns for written_ns, _, _ in writes])
+    numbers |= {"writes": float(len(wrote)), "write_words": _words_a_write(alignment)}
+    if len(wrote) < 2:
         return StreamAuthenticity(Verdict.UNKNOWN, **numbers, why=Why.WROTE_ONCE)
     upstream_span_ns = writes[-1][0] - writes[0][0]
     overlap, in_step = _overlap(alignment, writes, lag_ns)
-    granularity = len(got) / len(moments)
+    granularity = len(got) / len(wrote)
     slope = robust_slope(alignment.written_ns, arrived)
-    held = _held(alignment, writes)
+    window = find_window(moments(writes, BURST_NS)) if overlap > OVERLAP_NONE else NO_WINDOW
+    held = _held(alignment, writes, window)
     numbers |= {"overlap": overlap, "granularity": granularity}
     verdict, why = _verdict(
         _Seen(
@@ -201,8 +211,13 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
             path_ns=arrived[0] - writes[-1][0],
             steady=_steady(alignment, upstream_span_ns),
             one_by_one=_one_by_one(alignment, got),
+            window=window,
         )
     )
+    if window.score is not None:
+        numbers["window_score"] = window.score
+    if why in (Why.WINDOW, Why.PATH_OR_WINDOW):
+        numbers["window"] = float(window.writes)
     period_ms = pause_ns / NS_PER_MS if verdict is Verdict.PACED else None
     return StreamAuthenticity(verdict, **numbers, slope=slope, held=held, period_ms=period_ms, why=why)
 
@@ -263,15 +278,17 @@ def _hold_of_bursts(alignment: Alignment) -> list[int]:
     return holds
 
 
-def _held(alignment: Alignment, writes: Sequence[tuple[int, int, int | None]]) -> float | None:
+def _held(alignment: Alignment, writes: Sequence[tuple[int, int, int | None]], window: Window) -> float | None:
     """The share of the upstream's writes whose text had not left before the next write.
 
     Only writes count that a pause follows which is longer than the path's own spread; what the path always takes is
     not held. None where too few count.
     """
     lags = sorted(_newest_lags(alignment))
-    path_ns = quantile(lags, 0.5)
-    shortest_ns = max(float(BURST_NS), SPREADS_A_PAUSE * (quantile(lags, 0.9) - quantile(lags, 0.1)))
+    path_ns, spread_ns = quantile(lags, 0.5), quantile(lags, 0.9) - quantile(lags, 0.1)
+    if window.sure:  # the lags are its doing, and not the path's
+        path_ns, spread_ns = window.path_ns, 0.0
+    shortest_ns = max(float(BURST_NS), SPREADS_A_PAUSE * spread_ns)
     counted = held = 0
     for (written_ns, _, arrived_ns), (next_ns, _, _) in itertools.pairwise(writes):
         pause_ns = next_ns - written_ns
@@ -322,6 +339,7 @@ class _Seen:
     path_ns: int
     steady: bool
     one_by_one: bool
+    window: Window
 
 
 def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
@@ -335,14 +353,15 @@ def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
     typed = not seen.steady and seen.slope is not None and seen.slope > SLOPE_LIKE_UPSTREAM[1]
     if typed and seen.granularity >= GRANULARITY_FINE:
         return Verdict.PACED, None
+    if seen.window.sure:
+        return Verdict.BATCHED, Why.WINDOW
     if seen.granularity < GRANULARITY_FINE if seen.held is None else seen.held >= HELD_SHARE:
         return Verdict.BATCHED, None
     if seen.granularity < (MERGED if seen.held is None else GRANULARITY_FINE):
         return Verdict.UNKNOWN, Why.TOO_FAST  # gathered, but not in the upstream's rhythm: so by a busy machine
-    if seen.steady or seen.overlap >= OVERLAP_FULL:
-        return Verdict.FORWARDED, None
-    if seen.slope is not None and seen.slope >= SLOPE_LIKE_UPSTREAM[0]:
-        return Verdict.FORWARDED, None  # late, but at the upstream's own pace
+    at_its_pace = seen.slope is not None and seen.slope >= SLOPE_LIKE_UPSTREAM[0]  # late, but like the upstream
+    if seen.steady or seen.overlap >= OVERLAP_FULL or at_its_pace:
+        return (Verdict.UNKNOWN, Why.PATH_OR_WINDOW) if seen.window.open else (Verdict.FORWARDED, None)
     return Verdict.BATCHED, None
 
 
@@ -376,7 +395,7 @@ class AuthenticityColumns:
     def __init__(self, streams: Iterable[StreamAuthenticity] = ()) -> None:
         self.verdict = array("b")
         self.why = array("b")
-        self.numbers = {name: array("d") for name in NUMBERS}
+        self.numbers = {name: array("d") for name in (*NUMBERS, "window_score")}
         for stream in streams:
             self.add(stream)
 
@@ -390,6 +409,21 @@ class AuthenticityColumns:
         for name, column in self.numbers.items():
             value = getattr(stream, name)
             column.append(math.nan if value is None else value)
+
+    def pooled(self) -> AuthenticityColumns:
+        """The same, but what single streams leave open (a long path, or a window) decided by all of them together."""
+        score = math.fsum(value for value in self.numbers["window_score"] if not math.isnan(value))
+        if abs(score) < POOLED_SURE:
+            return self
+        why = Why.WINDOW if score > 0 else None
+        verdict = Verdict.FORWARDED if why is None else Verdict.BATCHED
+        out = AuthenticityColumns()
+        out.numbers = self.numbers
+        still_open = _INDEX_OF_REASON[Why.PATH_OR_WINDOW]
+        for of, reason in zip(self.verdict, self.why, strict=True):
+            out.verdict.append(_INDEX[verdict] if reason == still_open else of)
+            out.why.append(_INDEX_OF_REASON[why] if reason == still_open else reason)
+        return out
 
     def counts(self) -> Counter[Verdict]:
         """How many streams have each verdict."""
@@ -416,26 +450,27 @@ class AuthenticityColumns:
 def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream: str | None = None) -> Authenticity:
     """The verdict on a target from the verdicts on its streams. `upstream` is the URL of the fake one, if there is."""
     columns = streams if isinstance(streams, AuthenticityColumns) else AuthenticityColumns(streams)
+    columns = columns.pooled()
     counts = columns.counts()
     undecided = counts.pop(Verdict.UNKNOWN, 0)
     decided = counts.total()
     reasons = {str(why): count for why, count in columns.reasons().most_common()}
     if not decided:
-        why = columns.reasons(Verdict.UNKNOWN).most_common(1)
-        return Authenticity(
-            Verdict.UNKNOWN,
-            _why_unknown(why[0][0] if why else None, upstream) if undecided else "there was no complete stream",
-            reasons=reasons,
-        )
+        most = columns.reasons(Verdict.UNKNOWN).most_common(1)
+        evidence = "there was no complete stream"
+        if undecided:
+            evidence = _why_unknown(most[0][0] if most else None, upstream)
+        return Authenticity(Verdict.UNKNOWN, evidence, reasons=reasons)
     shares = {str(verdict): count / decided for verdict, count in counts.most_common()}
     verdict, count = counts.most_common(1)[0]
     if count / decided < AGREEMENT:
         verdict = Verdict.MIXED
     agreeing = None if verdict is Verdict.MIXED else verdict
+    behind = columns.reasons(verdict)
     numbers = {name: columns.median(name, agreeing) for name in NUMBERS}
     found = Authenticity(verdict, "", **numbers, reasons=reasons, shares=shares, streams=decided)
-    asked_whole = 2 * columns.reasons(verdict)[Why.ASKED_WHOLE] > count
-    return replace(found, evidence=_evidence(found, asked_whole=asked_whole))
+    why = next((why for why in (Why.ASKED_WHOLE, Why.WINDOW) if 2 * behind[why] > count), None)
+    return replace(found, evidence=_evidence(found, why))
 
 
 def _why_unknown(why: Why | None, upstream: str | None) -> str:
@@ -464,11 +499,17 @@ def _why_unknown(why: Why | None, upstream: str | None) -> str:
                 "the upstream's pauses are no longer than the differences on the path: a profile with longer pauses, "
                 'such as {"name": "fixed", "gap_ms": 100}, would tell'
             )
+        case Why.PATH_OR_WINDOW:
+            return (
+                "each text is late by more than a pause of the upstream, and so evenly that the path may take as long "
+                "or the text may wait for later writes: a profile with longer pauses, such as "
+                '{"name": "fixed", "gap_ms": 500}, would tell'
+            )
         case _:
             return "seen from the client only, and too few pieces of text came to guess"
 
 
-def _evidence(found: Authenticity, *, asked_whole: bool) -> str:
+def _evidence(found: Authenticity, why: Why | None) -> str:
     """The verdict's reason in one sentence."""
     overlap = f"{found.overlap:.0%}" if found.overlap is not None else "?"
     lag = _ms(found.lag_ms)
@@ -481,17 +522,24 @@ def _evidence(found: Authenticity, *, asked_whole: bool) -> str:
                 else "its text arrives in the upstream's own rhythm"
             )
             return f"{rhythm}, {lag} behind at the median{_blind_spot(found.write_words)}"
+        case Verdict.BATCHED if why is Why.WINDOW:
+            count = round(found.window or 1)
+            waits_for = "write" if count == 1 else f"{count} writes"
+            return (
+                f"each text waits for the next {waits_for} of the upstream, however long that takes, and what is left "
+                f"comes at once when the upstream ends; the oldest text of a burst had waited {_ms(found.hold_ms)}"
+            )
         case Verdict.BATCHED:
             held = "" if found.held is None else f"{found.held:.0%} of the writes were held beyond the next one, and "
             return (
                 f"text arrives in {_count(found.bursts)} bursts for {_count(found.writes)} writes of the upstream; "
                 f"{held}the oldest text of a burst had waited {_ms(found.hold_ms)}"
             )
-        case Verdict.BUFFERED if asked_whole:
+        case Verdict.BUFFERED if why is Why.ASKED_WHOLE:
             return f"{whole}all of it came at once"
         case Verdict.BUFFERED:
             return "nothing arrived before the upstream had written everything; then all of it came at once"
-        case Verdict.PACED if asked_whole:
+        case Verdict.PACED if why is Why.ASKED_WHOLE:
             return f"{whole}the text was typed out with {found.period_ms or 0:.0f} ms between pieces"
         case Verdict.PACED if found.overlap is not None and found.overlap <= OVERLAP_NONE:
             return (

@@ -33,7 +33,7 @@ OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS, STYLE)
 
 MODES = (
     *("real", "paced", "rapid", "sentence", "hold-2", "hold-3", "hold-5", "hold-10"),
-    *("blocking-typed", "blocking-at-once"),
+    *("slide-1", "slide-4", "slide-10", "blocking-typed", "blocking-at-once"),
 )
 STREAMING = Field("streaming", Scalar(MODES), ", ".join(f"`{mode}`" for mode in MODES), "real")
 DB = Field("db", Scalar(), "its SQLite file, or `:memory:`", ":memory:")

@@ -2,7 +2,10 @@
 
 import SYSTEMS from "/page/systems.js";
 
-const MODES = ["real", "paced", "rapid", "sentence", "hold-2", "hold-5", "hold-10", "blocking-typed", "blocking-at-once"];
+const MODES = [
+  "real", "paced", "rapid", "sentence", "hold-2", "hold-5", "hold-10", "slide-1", "slide-4", "slide-10",
+  "blocking-typed", "blocking-at-once",
+];
 const byId = (id) => document.getElementById(id);
 const part = (root, name) => root.querySelector(`.${name}`);
 

@@ -24,7 +24,7 @@ async def several(pieces: list[str]) -> AsyncIterator[str]:
 
 @settings(deadline=None)
 @given(PIECES)
-@pytest.mark.parametrize("mode", ["real", "rapid", "sentence", "hold-2", "hold-5", "blocking-typed"])
+@pytest.mark.parametrize("mode", ["real", "rapid", "sentence", "hold-2", "hold-5", "slide-4", "blocking-typed"])
 async def test_a_mode_keeps_the_text(mode: str, pieces: list[str]) -> None:
     assert "".join([piece async for piece in modes.MODES[mode].pieces(several(pieces))]) == "".join(pieces)
 
@@ -63,6 +63,19 @@ async def test_so_many_words_leave_at_a_time() -> None:
         " three four",
         " five",
     ]
+
+
+async def test_each_piece_waits_for_so_many_later_ones() -> None:
+    log: list[str] = []
+
+    async def pieces() -> AsyncIterator[str]:
+        for piece in ("a", "b", "c"):
+            log.append(f"+{piece}")
+            yield piece
+
+    async for piece in modes.MODES["slide-1"].pieces(pieces()):
+        log.append(piece)
+    assert log == ["+a", "+b", "a", "+c", "b", "c"]
 
 
 async def test_paced_types_word_by_word() -> None:
