@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from mock_openai.arguments import ArgumentParser, cannot_listen
 from mock_openai.chat.options import add_options, as_arguments
 from mock_openai.hosts import KnownHosts
 from mock_openai.lifetime import stopped_or_orphaned
@@ -36,7 +37,7 @@ GC_THRESHOLDS = (1_000, 5, 1_000)
 
 def parser() -> argparse.ArgumentParser:
     """The options of `python -m mock_openai` and `streambench mock`."""
-    out = argparse.ArgumentParser(
+    out = ArgumentParser(
         prog="streambench mock",
         description="Start the fake OpenAI upstream and, unless --no-chat, the reference chat server.",
         epilog="Example: streambench mock --profile openai-slow, then OPENAI_BASE_URL=http://127.0.0.1:4010/v1",
@@ -157,7 +158,7 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
     try:
         await listener.open()
     except OSError as error:
-        print(f"mock_openai: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        print(cannot_listen("streambench mock", options.host, options.port, "--port", error), file=sys.stderr)
         await runner.cleanup()
         return 1
     app[SERVICE].listener = listener

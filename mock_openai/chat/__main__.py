@@ -11,6 +11,7 @@ import sys
 
 from aiohttp import web
 
+from mock_openai.arguments import ArgumentParser, cannot_listen
 from mock_openai.chat.app import create_app
 from mock_openai.chat.debug import turn_on
 from mock_openai.chat.options import add_options, settings_of
@@ -23,7 +24,7 @@ SHUTDOWN_S = 0.5  # what is still streaming then is cut off
 
 def parser() -> argparse.ArgumentParser:
     """The options of `python -m mock_openai.chat`."""
-    out = argparse.ArgumentParser(prog="python -m mock_openai.chat", description="Start the reference chat server.")
+    out = ArgumentParser(prog="python -m mock_openai.chat", description="Start the reference chat server.")
     out.add_argument(
         "--upstream",
         default=os.environ.get("OPENAI_BASE_URL"),
@@ -75,7 +76,7 @@ async def serve(options: argparse.Namespace) -> int:
     try:
         await web.TCPSite(runner, options.host, options.port, backlog=4096).start()
     except OSError as failure:
-        print(f"mock_openai.chat: cannot listen on {options.host}:{options.port}: {failure.strerror}", file=sys.stderr)
+        print(cannot_listen("chat server", options.host, options.port, "--chat-port", failure), file=sys.stderr)
         await runner.cleanup()
         return 1
     host, port = runner.addresses[0][:2]

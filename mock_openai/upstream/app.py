@@ -142,7 +142,12 @@ def create_app(settings: UpstreamSettings) -> web.Application:
 
 def _name_or_object(profile: str) -> Any:
     """A profile as an option gives it. Raises ValueError."""
-    return json.loads(profile) if profile.lstrip().startswith("{") else profile
+    if not profile.lstrip().startswith("{"):
+        return profile
+    try:
+        return json.loads(profile)
+    except ValueError as error:
+        raise ValueError(f"--profile is a name, or a JSON object: {error}") from None
 
 
 def _is_gemini(request: web.Request) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from mock_openai.arguments import did_you_mean
+
 NS_PER_MS = 1_000_000
 
 Draw = Callable[[random.Random], float]
@@ -151,7 +153,9 @@ def profile_from(spec: Any, traces: Mapping[str, Trace] = MappingProxyType({})) 
     options = {"name": spec} if isinstance(spec, str) else spec
     name = options.get("name") if isinstance(options, dict) else None
     if not isinstance(options, dict) or name not in PROFILE_NAMES:
-        raise ValueError(f"unknown profile {spec!r}: one of {', '.join(PROFILE_NAMES)}")
+        raise ValueError(
+            f"unknown profile {spec!r}: one of {', '.join(PROFILE_NAMES)}.{did_you_mean(name, PROFILE_NAMES)}"
+        )
     given = {key: value for key, value in options.items() if key != "name"}
     if name == "trace":
         return Profile("trace", constant(0), constant(0), trace=_trace_from(given, traces))

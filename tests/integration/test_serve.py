@@ -182,7 +182,8 @@ def test_one_that_dies_during_the_run_is_told_of_with_the_end_of_its_log(folder:
         ),
         (["sleep", "60"], "{within: 1s}", 5, ["not ready within 1 s", "nothing listens", "${port}"]),
         (python_app(), "{http: /nowhere, within: 2s}", 5, ["GET /nowhere was answered", "404"]),
-        (["no-such-program"], "{}", 2, ["'no-such-program' cannot be started"]),
+        (["no-such-program"], "{}", 2, ["s.yaml:", "'no-such-program' cannot be started"]),
+        (["slepe", "60"], "{}", 2, ["Did you mean 'sleep'?"]),
     ],
 )
 def test_one_that_does_not_come_up_says_why(

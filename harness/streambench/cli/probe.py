@@ -138,7 +138,13 @@ def _scenario(
     if prompt is not None:
         document["prompts"] = {"text": prompt}
     # JSON is YAML: the loader's checks and errors are those of a scenario file.
-    return read_scenario(json.dumps(document), "probe", overrides=overrides, environ=os.environ)
+    try:
+        return read_scenario(json.dumps(document), "probe", overrides=overrides, environ=os.environ)
+    except ConfigurationError as error:
+        if error.path != "probe":
+            raise
+        # There is no such file: a place in it would only mislead.
+        raise ConfigurationError(error.reason, text=error.text, suggestion=error.suggestion) from None
 
 
 def _header(text: str) -> tuple[str, str]:

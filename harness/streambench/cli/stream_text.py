@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from streambench.analysis.remedies import remedy
 from streambench.cli.waterfall import waterfall
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def describe(stream: AnalysedStream, columns: int = DEFAULT_COLUMNS, better: Seq
     lines = [*_wrapped(head, columns, "", "  "), "", *waterfall(record, columns=columns)]
     if record.error is not None:
         lines += ["", *_wrapped(f"{record.error}: {record.error_message}", columns)]
+        advice = remedy(record.error)
+        lines += _wrapped(advice, columns, "    ") if advice else []
     if better:
         lines += ["", *_wrapped(_instead(record.dialect, better), columns)]
     lines += _findings(stream.findings, columns)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from streambench.errors import ConfigurationError
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.kinds import Duration, Integer, ScalarMap, Schema, Text
 from streambench.load.values import PORT, Values
@@ -86,6 +89,15 @@ class Command:
     port: int | None = None
     ready_path: str | None = None
     within_ns: int = READY_NS
+    place: Located | None = field(default=None, compare=False, repr=False)  # where the file says it
+
+    def cannot_start(self, reason: str) -> ConfigurationError:
+        """The error to raise when the program cannot be started; a misspelt one is told from the names on the PATH."""
+        program = self.words[0]
+        message = f"serve.{self.name}: {program!r} cannot be started: {reason}."
+        if self.place is None:
+            return ConfigurationError(message)
+        return self.place.error(message, text=program, valid=() if "/" in program else _programs(self.env))
 
     def at(self, port: int, urls: Mapping[str, str]) -> Command:
         """The command with its port and the URLs of the other servers in place."""
@@ -98,6 +110,20 @@ class Command:
 
         env = {"PORT": str(port), **{name: fill(value) for name, value in self.env.items()}}
         return replace(self, words=tuple(map(fill, self.words)), env=env, port=port)
+
+
+def _programs(env: Mapping[str, str]) -> set[str]:
+    """The names that the command's own PATH knows, or else ours."""
+    names: set[str] = set()
+    for folder in env.get("PATH", os.environ.get("PATH", "")).split(os.pathsep):
+        with contextlib.suppress(OSError):
+            names.update(item.name for item in Path(folder or ".").iterdir())
+    return names
+
+
+def _program_of(node: Located) -> Located:
+    """The word that names the program."""
+    return node.value[0] if isinstance(node.value, list) else node
 
 
 def read_command(name: str, node: Located, values: Values) -> Command:
@@ -113,4 +139,4 @@ def read_command(name: str, node: Located, values: Values) -> Command:
     if ready is not None and path is not None and not path.startswith("/"):
         raise ready.at(HTTP).error("'http' is a path of the server, such as /health", text=path)
     within_ns = READY_NS if ready is None else ready[WITHIN]
-    return Command(name, words, cwd, env, given[OWN_PORT], path, within_ns)
+    return Command(name, words, cwd, env, given[OWN_PORT], path, within_ns, _program_of(given.at(COMMAND)))

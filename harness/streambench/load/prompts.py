@@ -14,6 +14,7 @@ from typing import Any
 from streambench.errors import ConfigurationError
 from streambench.load.fields import Field, Given, Section
 from streambench.load.kinds import Integer, Plain, Schema, Text
+from streambench.load.profiles import LatencyProfile
 from streambench.load.values import Values
 from streambench.located import Located
 
@@ -67,8 +68,6 @@ class OneOrMore:
         return f"`{DEFAULT_PROMPT}`"
 
 
-PROFILE_SCHEMA = {"type": ["string", "object"]}
-
 TEXT: Field[tuple[str, ...]] = Field(
     "text", OneOrMore(), "what users say: a text, or a list of texts", (DEFAULT_PROMPT,)
 )
@@ -88,7 +87,7 @@ TOKENS: Field[int | None] = Field(
 )
 PROFILE = Field(
     "profile",
-    Plain(PROFILE_SCHEMA),
+    LatencyProfile(),
     "its latency profile, a name or an object",
     None,
     shown="`serve.openai.profile`",

@@ -10,8 +10,9 @@ from typing import Any
 from streambench.load.commands import COMMAND, Command, read_command
 from streambench.load.commands import SECTION as COMMAND_SECTION
 from streambench.load.fields import Field, Given, Nested, Section
-from streambench.load.kinds import Integer, Plain, Scalar, ScalarMap, Schema
-from streambench.load.prompts import MAX_TOKENS, PROFILE_SCHEMA
+from streambench.load.kinds import Integer, Scalar, ScalarMap, Schema
+from streambench.load.profiles import LatencyProfile
+from streambench.load.prompts import MAX_TOKENS
 from streambench.load.values import Values
 from streambench.located import Located
 
@@ -20,7 +21,7 @@ NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 
 PROFILE = Field(
     "profile",
-    Plain(PROFILE_SCHEMA),
+    LatencyProfile(),
     "latency profile: a name, or an object with its parameters (`{name: fixed, ttft_ms: 200, gap_ms: 20}`)",
     None,
     shown="`openai-fast`",

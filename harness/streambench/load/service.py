@@ -122,7 +122,7 @@ class Service:
         if "error" in answer:
             with contextlib.suppress(OSError):
                 self.log.parent.rmdir()  # there is nothing to keep
-            raise ConfigurationError(f"serve.{self.name}: {command.words[0]!r} cannot be started: {answer['error']}")
+            raise command.cannot_start(answer["error"])
         self._pid = answer["pid"]
         self._ended = asyncio.create_task(self._watch())
 

@@ -254,6 +254,9 @@ class TargetReader:
         node, name = given.at(DIALECT), given[DIALECT]
         if "/" in name or name.endswith(SUFFIXES):
             beside = self._values.path.parent / name
+            if not is_there(beside) and not is_there(Path(name)):
+                near = [item.name for suffix in SUFFIXES for item in beside.parent.glob(f"*{suffix}")]
+                raise node.error(f"there is no dialect file {name}.", text=beside.name, valid=near)
             return load_dialect(str(beside if is_there(beside) else name))
         try:
             return load_dialect(name)

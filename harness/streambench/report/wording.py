@@ -11,6 +11,7 @@ from streambench.analysis.authenticity import Verdict
 from streambench.analysis.claims import Claim
 from streambench.analysis.gates import VIOLATIONS, GateResult, Result
 from streambench.analysis.metrics import METRICS
+from streambench.analysis.remedies import remedy
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
 from streambench.findings import Axis, Severity
@@ -154,7 +155,8 @@ def failures_in_words(target: TargetSummary) -> list[str]:
         return []
     finished = target.counts["completed"] + target.counts["failed"]
     failed = f"{target.counts['failed']:,} of {plural(finished, 'stream')} of {target.name} failed"
-    return [f"{failed} ({_classes(target)}): {_first_example(target)}."]
+    advice = remedy(next(iter(target.errors), ""))
+    return [f"{failed} ({_classes(target)}): {_first_example(target)}." + (f" {advice}" if advice else "")]
 
 
 def broken_rules_in_words(target: TargetSummary) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from streambench.errors import ConfigurationError, TargetUnreachable
 
+_NOT_OURS = (404, 405)  # what another server says to a route of the fake upstream
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -54,7 +56,10 @@ async def post_plans(client: Any, base_url: str, plans: Sequence[Plan]) -> None:
         response = await client.post(f"{base_url}/_mock/plans", json=[plan.to_json() for plan in plans])
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise TargetUnreachable(f"the fake upstream at {base_url} does not answer: {reason}") from error
+        raise TargetUnreachable(
+            f"the fake upstream at {base_url} does not answer ({reason}): start it with `streambench mock`, or correct "
+            "the address"
+        ) from error
     if response.status_code == 201:
         return
     try:
@@ -62,6 +67,11 @@ async def post_plans(client: Any, base_url: str, plans: Sequence[Plan]) -> None:
         message = message["message"] if isinstance(message, dict) else message
     except (ValueError, KeyError, TypeError):
         message = f"it answered {response.status_code}; is it streambench's own upstream (streambench mock)?"
+    if response.status_code in _NOT_OURS:
+        raise ConfigurationError(
+            f"{base_url} is not the fake upstream (it answered {response.status_code}): `streambench mock` prints that "
+            "address as `fake upstream`"
+        )
     raise ConfigurationError(f"the fake upstream at {base_url} refuses the order: {message}")
 
 

@@ -74,6 +74,7 @@ def test_a_bundled_scenario_by_its_name() -> None:
         (["http://127.0.0.1:1/", "-d", "openai-chat"], 5, "Connection refused"),
         (["http://127.0.0.1:1/"], 2, "--dialect"),
         (["http://127.0.0.1:1/", "-d", "openai-caht"], 2, "Did you mean 'openai-chat'?"),
+        (["http://127.0.0.1:1/", "-d", "openai-caht"], 2, "streambench: there is no dialect"),
         (["quickstrat"], 2, "quickstart"),
         (["quickstart", "-H", "x: y"], 2, "--header"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "-H", "no colon"], 2, "NAME:VALUE"),
@@ -104,6 +105,7 @@ def test_a_refused_stream_exits_1(server: Server) -> None:
     done = probe(server.url, "-d", "openai-chat")
     assert done.returncode == 1, done.stdout
     assert "http_503" in done.stdout
+    assert "The server's own log has the reason." in done.stdout
 
 
 def test_headers_and_the_token_are_sent_and_never_shown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ async def test_something_else_under_that_url(client: httpx.AsyncClient) -> None:
 
     server = await asyncio.start_server(other, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    with pytest.raises(ConfigurationError, match="404"):
+    with pytest.raises(ConfigurationError, match="is not the fake upstream"):
         await post_plans(client, url, [Plan("one")])
     server.close()
 

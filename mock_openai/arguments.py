@@ -1,0 +1,32 @@
+"""The command lines of the two servers: what their parsers share."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+from collections.abc import Iterable
+from typing import NoReturn
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong in one line. The usage of forty options would push it off the screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
+
+
+def did_you_mean(name: object, valid: Iterable[str]) -> str:
+    """A question to end an error with, or nothing when no valid name is close."""
+    match = difflib.get_close_matches(str(name)[:100], list(valid), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def cannot_listen(server: str, host: str, port: int, option: str, error: OSError) -> str:
+    """Why a server cannot listen, and what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        reason = f"another program uses that port. End it, or choose another port with {option} (0 picks a free one)."
+    else:
+        reason = f"{error.strerror}."
+    return f"{server}: cannot listen on {host}:{port}: {reason}"
