@@ -52,7 +52,7 @@ locusts: $(INSTALLED)
 	$(BIN)/python -m pytest -m locusts tests/streambench/locust
 
 hostile: $(INSTALLED)
-	$(BIN)/python -m pytest -m hostile tests/hostile
+	$(BIN)/python -m pytest -n 2 -m hostile tests/hostile
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

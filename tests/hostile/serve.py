@@ -46,6 +46,8 @@ class Peer:
             elif item:
                 self.writer.write(wrap(item))
                 await self.writer.drain()
+                # To drain may be no wait at all, and over TLS a lost connection is only told to who waits.
+                await asyncio.sleep(0)
 
     async def swallow(self) -> None:
         """Read what the client sends, so that it is not held up."""

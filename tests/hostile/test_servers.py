@@ -20,14 +20,13 @@ SECONDS = 100.0
 LIMITS = {"events_per_s": 200, "lines_per_s": 1000, "frames_per_s": 200, "control_per_s": 20, "polls_per_s": 10}
 PATIENT = {"connect": "10s", "first_chunk": "10s", "idle": "10s", "total": "12s"}
 TRANSPORTS = sorted({case.transport for case in CASES.values()})
-AT_ONCE = {"tls+sse": 4, "wss": 4}  # encrypting is work for the server; of the others, as many as follow
-OTHERS = 14
+AT_ONCE = 14
 GROUPS = {
-    f"{transport} {start}": chosen[start : start + AT_ONCE.get(transport, OTHERS)]
+    f"{transport} {start}": chosen[start : start + AT_ONCE]
     for transport in TRANSPORTS
     if transport != "raw-tls"
     for chosen in [[case for case in CASES.values() if case.transport == transport]]
-    for start in range(0, len(chosen), AT_ONCE.get(transport, OTHERS))
+    for start in range(0, len(chosen), AT_ONCE)
 }
 # Passed, failed a gate, broke its protocol, is not valid (so many at once are more than a machine may take in time).
 ENDED = (0, 1, 3, 4, 5)

@@ -53,6 +53,7 @@ class TargetSummary:
     authenticity: Authenticity
     rules: list[RuleCount]
     broken_streams: int = 0
+    resent: int = 0
     error_examples: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -86,6 +87,7 @@ class TargetSummary:
             "streams": self.counts,
             "errors": self.errors,
             "error_rate": round(self.error_rate, 6),
+            "resent": self.resent,
             "metrics": {
                 name: distribution.to_json() for name, distribution in self.distributions.items() if len(distribution)
             },
@@ -256,6 +258,7 @@ def _summarize_target(name: str, facts: dict[str, Any], tally: Tally) -> TargetS
         authenticity=judge(columns.authenticity, facts.get("upstream")),
         rules=tally.rules(),
         broken_streams=tally.broken_streams,
+        resent=tally.resent,
         error_examples=tally.error_examples(),
     )
 

@@ -39,6 +39,7 @@ class Tally:
 
     columns: StreamColumns = field(default_factory=StreamColumns)
     broken_streams: int = 0
+    resent: int = 0  # requests that were sent a second time
     _errors: dict[str, _Error] = field(default_factory=dict)
     _rules: dict[tuple[str, str], RuleCount] = field(default_factory=dict)
     _first: dict[tuple[str, str], _Moment] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Tally:
         """Count one stream; `place` is that of its record in the run."""
         record = stream.record
         self.columns.add(place, stream)
+        self.resent += record.resent
         if record.outcome is Outcome.FAILED:
             self._add_error(record.error or "?", record.error_message or "", (record.intended_ns, place, 0))
         if stream.findings:

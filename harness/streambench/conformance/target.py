@@ -13,6 +13,7 @@ from streambench.errors import ConfigurationError
 from streambench.load.scenario import Scenario
 from streambench.load.targets import Target
 from streambench.load.testbed import open_testbed
+from streambench.transport.urls import encoded_url
 
 TRANSPORTS = ("sse",)
 
@@ -47,7 +48,7 @@ async def _subject(
     return Subject(
         name=target.name,
         dialect=spec.dialect,
-        url=spec.endpoint.url,
+        url=encoded_url(spec.endpoint.url),
         headers=spec.endpoint.headers,
         variables=spec.variables,
         profile=promised,

@@ -74,7 +74,7 @@ class RequestTemplate:
 
     def render(self, variables: Mapping[str, str]) -> RenderedRequest:
         """The request with the variables in place. Raises ConfigurationError for a variable that has no value."""
-        path = _fill(self.path, {name: quote(value, safe="") for name, value in variables.items()})
+        path = _fill(self.path, {name: quote(value, safe="", errors="replace") for name, value in variables.items()})
         body = b""
         if self.json is not None:
             body = _dump(fill(self.json, variables)).encode("utf-8", "replace")
@@ -125,10 +125,11 @@ class SetupStep:
                 excerpt = as_json(data)[:200]
                 raise LookupError(f"the setup's answer has no {path!r} to capture as {{{name}}}: {excerpt}")
             text = value if isinstance(value, str) else as_json(value)
-            if len(text) > MAX_CAPTURED_CHARS or _UNSENDABLE.search(text):
+            if len(text) > MAX_CAPTURED_CHARS or _UNSENDABLE.search(text) or text in (".", ".."):
                 raise LookupError(
                     f"the setup's answer has a value at {path!r} that cannot be sent on as {{{name}}}: it holds more "
-                    f"than {MAX_CAPTURED_CHARS:,} characters, a control character, or half a character"
+                    f"than {MAX_CAPTURED_CHARS:,} characters, a control character, or half a character, or it is a "
+                    "step of a path"
                 )
             captured[name] = text
         return captured

@@ -58,7 +58,11 @@ class BlockingHttpUser:
         try:
             reused = self._connect(where, endpoint)
             decoding.take([Connected(_clock.now_ns(), reused)])
-            self._exchange(where, request, decoding)
+            deadlines = Deadlines(endpoint.timeouts, _clock.now_ns())
+            if not self._exchange(where, request, decoding, deadlines, reused=reused):
+                self._connect(where, endpoint)
+                decoding.take([Connected(_clock.now_ns(), again=True)])
+                self._exchange(where, request, decoding, deadlines, reused=False)
         except ConnectFailure as failure:
             now_ns = _clock.now_ns()
             decoding.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)])
@@ -86,26 +90,38 @@ class BlockingHttpUser:
             raise failure from error
         return False
 
-    def _exchange(self, where: Location, request: Request, decoding: ResponseDecoding) -> None:
+    def _exchange(
+        self, where: Location, request: Request, decoding: ResponseDecoding, deadlines: Deadlines, *, reused: bool
+    ) -> bool:
+        """Send the request and read the response to its end.
+
+        False where the connection was `reused` and has ended without a byte of an answer.
+        """
         connection = self._connection
         assert connection is not None
-        deadlines = Deadlines(self._spec.endpoint.timeouts, _clock.now_ns())
         # Taken before the call: on loopback the answer may be here before the call returns.
         progress = decoding.take([Sent(_clock.now_ns())])
         try:
             connection.send(self._http.request(where, request, self._cookies))
         except OSError:
-            progress = decoding.take(self._http.closed(_clock.now_ns(), reset=True))
+            ended = self._http.closed(_clock.now_ns(), reset=True)
+            if reused:
+                return False
+            progress = decoding.take(ended)
         while progress is not Progress.ENDED:
             if progress is Progress.ABANDONED:
                 progress = decoding.take([Ended(_clock.now_ns(), Ending.CLIENT)])
                 break
             if progress >= Progress.COMPLETE:
                 deadlines.complete(_clock.now_ns())
-            progress = decoding.take(self._next(connection, deadlines, progress, decoding))
+            arrivals = self._next(connection, deadlines, progress, decoding)
+            if reused and self._http.unanswered and not connection.open:
+                return False
+            progress = decoding.take(arrivals)
         self._http.abandon()
         if not self._http.usable:
             connection.close()
+        return True
 
     def _next(
         self, connection: BlockingConnection, deadlines: Deadlines, progress: Progress, decoding: ResponseDecoding

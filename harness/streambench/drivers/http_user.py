@@ -39,6 +39,11 @@ class HttpConnection(Protocol):
         """Whether a request may be sent now."""
         ...
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether nothing of an answer has come to the newest request."""
+        ...
+
     def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
         """Begin an exchange: the bytes to send now."""
         ...
@@ -67,6 +72,8 @@ class HttpLink:
         self._channel = channel
         self._connection = connection
         self._stream: RunningStream | None = None
+        self._answered: asyncio.Future[bool] | None = None  # by the exchange at hand
+        self._reused = False
         channel.layer = self
         self._flush()
 
@@ -76,11 +83,17 @@ class HttpLink:
         return self._channel.open and self._connection.usable
 
     async def exchange(
-        self, where: Location, request: Request, cookies: Mapping[str, str], stream: RunningStream
-    ) -> None:
-        """Send the request and read the response to its end. Cancelling closes the connection at once."""
+        self, where: Location, request: Request, cookies: Mapping[str, str], stream: RunningStream, *, reused: bool
+    ) -> bool:
+        """Send the request and read the response to its end. Cancelling closes the connection at once.
+
+        False where the connection was `reused` and has ended without anything of an answer: a server may close a kept
+        connection at the moment in which it is used, and has read nothing then. The stream still waits.
+        """
         channel = self._channel
-        self._stream = stream
+        self._stream, self._reused = stream, reused
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._answered = answered
         try:
             # Taken before the call: on loopback the answer may be here before the call returns.
             stream.take([Sent(_clock.now_ns())])
@@ -89,14 +102,14 @@ class HttpLink:
             except RequestFailed as failure:
                 now_ns = _clock.now_ns()
                 stream.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
-                return
+                return True
             if channel.open:
                 channel.write(data)
             else:  # it was lost while it was handed over, when there was no layer to tell
                 self.closed(_clock.now_ns(), reset=True)
             if await channel.flushed():
                 stream.take([Sent(_clock.now_ns())])
-            await stream.finished
+            return await answered
         except asyncio.CancelledError:
             stream.cancel()
             self.close()
@@ -104,6 +117,7 @@ class HttpLink:
 
     def over(self, _: bool) -> None:
         """The stream is over; what is left of its response is of no interest."""
+        self._settled(True)
         self._connection.abandon()
         self._flush()
         if not self._connection.usable:
@@ -126,7 +140,7 @@ class HttpLink:
         if outgoing := connection.outgoing():
             self._channel.write(outgoing)
         if arrivals and self._stream is not None:
-            self._stream.take(arrivals)
+            self._take(arrivals)
         elif not connection.usable and (self._stream is None or self._stream.finished.done()):
             self._channel.close()
 
@@ -134,12 +148,30 @@ class HttpLink:
         """The connection has ended."""
         arrivals = self._connection.closed(at_ns, reset=reset)
         if arrivals and self._stream is not None:
-            self._stream.take(arrivals)
+            self._take(arrivals)
+
+    def _take(self, arrivals: list[Arrival]) -> None:
+        stream = self._stream
+        assert stream is not None
+        if self._reused and self._connection.unanswered and _only_ended(arrivals) and not stream.finished.done():
+            self._channel.close()
+            self._settled(False)
+        else:
+            stream.take(arrivals)
+
+    def _settled(self, answered: bool) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(answered)
 
     def _flush(self) -> None:
         outgoing = self._connection.outgoing()
         if outgoing:
             self._channel.write(outgoing)
+
+
+def _only_ended(arrivals: list[Arrival]) -> bool:
+    """Whether the stream has ended with no word about why."""
+    return isinstance(arrivals[-1], Ended) and not any(isinstance(arrival, Failed) for arrival in arrivals)
 
 
 class HttpUser:
@@ -191,14 +223,38 @@ class HttpUser:
         ahead_ns, self._ahead_ns = self._ahead_ns, None
         first = reused and ahead_ns is not None
         decoding.take([Connected(_clock.now_ns(), reused and not first, ahead_ns if first else None)])
-        stream = RunningStream(decoding, endpoint.timeouts, link.settle, link.over)
-        await link.exchange(where, request, self._cookies, stream)
+        stream = RunningStream(decoding, endpoint.timeouts, self._settle, self._over)
+        if not await link.exchange(where, request, self._cookies, stream, reused=reused):
+            await self._send_again(where, request, stream)
 
     async def close(self) -> None:
         """Close the connections."""
         self._steps.close()
         if self._link is not None:
             self._link.close()
+
+    async def _send_again(self, where: Location, request: Request, stream: RunningStream) -> None:
+        """The same request on a new connection, once; the stream's timeouts go on meanwhile."""
+        try:
+            link, _ = await self._connected(where)
+        except ConnectFailure as failure:
+            now_ns = _clock.now_ns()
+            stream.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)])
+            return
+        except asyncio.CancelledError:
+            stream.cancel()
+            raise
+        if not stream.finished.done():
+            stream.take([Connected(_clock.now_ns(), again=True)])
+            await link.exchange(where, request, self._cookies, stream, reused=False)
+
+    def _settle(self) -> None:
+        if self._link is not None:
+            self._link.settle()
+
+    def _over(self, usable: bool) -> None:
+        if self._link is not None:
+            self._link.over(usable)
 
     async def _connected(self, where: Location) -> tuple[HttpLink, bool]:
         """A connection, and whether it was there. Raises ConnectFailure."""

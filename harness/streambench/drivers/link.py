@@ -81,6 +81,6 @@ class Unattended:
 def destination(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[Location, list[tuple[str, str]]]:
     """Where a target's socket is, and the headers to open it with; the target's own come last, and win."""
     template = spec.dialect.request
-    path = fill(template.path, {name: quote(value, safe="") for name, value in variables.items()})
+    path = fill(template.path, {name: quote(value, safe="", errors="replace") for name, value in variables.items()})
     headers = fill(dict(template.headers), variables)
     return locate(spec.endpoint.url, path), [*headers.items(), *spec.endpoint.headers]

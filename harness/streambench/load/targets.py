@@ -31,6 +31,7 @@ from streambench.load.secrets import SECRET_HEADERS
 from streambench.load.values import Values
 from streambench.located import Located
 from streambench.transport.target import Endpoint, Timeouts
+from streambench.transport.urls import encoded_host
 from streambench.wire.framings import FRAMINGS
 from streambench.wire.limits import WireLimits
 
@@ -74,7 +75,7 @@ URL: Field[str] = Field(
     "url",
     Text((_url_of("https?", "wss?"),)),
     "`http(s)://`, for sockets also `ws(s)://`. The base URL where the dialect knows its path, else the endpoint "
-    "itself. No user or password in it: those belong in `auth` or `headers`",
+    "itself. Encoded as the URL standard says. No user or password in it: those belong in `auth` or `headers`",
     "",
     required=True,
 )
@@ -286,7 +287,8 @@ class TargetReader:
             allowed = FRAMINGS[dialect.transport].schemes
             try:
                 parts = urlsplit(url)
-                scheme, host, _ = parts.scheme, parts.hostname, parts.port
+                scheme, _ = parts.scheme, parts.port
+                host = encoded_host(parts.hostname) if parts.hostname else ""
             except ValueError as error:
                 raise node.error(f"this is not a valid URL: {error}") from None
             if parts.username is not None:

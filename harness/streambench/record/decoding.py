@@ -101,7 +101,7 @@ class StreamDecoding:
         recorder = self._recorder
         match arrival:
             case Connected():
-                recorder.connected(arrival.at_ns, reused=arrival.reused, ahead_ns=arrival.ahead_ns)
+                recorder.connected(arrival.at_ns, reused=arrival.reused, ahead_ns=arrival.ahead_ns, again=arrival.again)
             case Sent(at_ns=at_ns):
                 recorder.sent(at_ns)
             case Head():

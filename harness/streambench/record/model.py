@@ -216,6 +216,7 @@ class StreamRecord:
 
     connected_ns: int | None = None
     reused_connection: bool = False
+    resent: int = 0  # how often the request was sent again, since a kept connection ended without an answer
     connect_ahead_ns: int | None = None  # how long connecting took, where it was done before the stream began
     sent_ns: int | None = None
     headers_ns: int | None = None
@@ -273,6 +274,7 @@ class StreamRecord:
             "start_ns": start_ns,
             "connected": relative(self.connected_ns),
             "reused_connection": self.reused_connection,
+            "resent": self.resent,
             "connect_ahead": self.connect_ahead_ns,
             "sent": relative(self.sent_ns),
             "headers": relative(self.headers_ns),
@@ -319,6 +321,7 @@ class StreamRecord:
             worker=data.get("worker"),
             connected_ns=absolute(data["connected"]),
             reused_connection=data["reused_connection"],
+            resent=data.get("resent", 0),  # older files do not say
             connect_ahead_ns=data.get("connect_ahead"),
             sent_ns=absolute(data["sent"]),
             headers_ns=absolute(data["headers"]),

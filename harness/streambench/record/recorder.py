@@ -95,11 +95,13 @@ class Recorder:
         self._read = -1
         self._events = 0
 
-    def connected(self, at_ns: int, *, reused: bool = False, ahead_ns: int | None = None) -> None:
+    def connected(self, at_ns: int, *, reused: bool = False, ahead_ns: int | None = None, again: bool = False) -> None:
         """The connection is ready for the request, TLS and upgrade included.
 
-        `ahead_ns` is how long that took, where it was done before the stream began.
+        `ahead_ns` is how long that took, where it was done before the stream began; `again`: the request had been sent
+        before, on a kept connection that ended without an answer.
         """
+        self.record.resent += again
         self.record.connected_ns = at_ns
         self.record.connect_ahead_ns = ahead_ns
         self.record.reused_connection = reused

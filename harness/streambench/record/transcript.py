@@ -146,6 +146,8 @@ def arrival_to_json(arrival: Arrival, start_ns: int) -> dict[str, Any]:
             out["reused"] = arrival.reused
             if arrival.ahead_ns is not None:
                 out["ahead"] = arrival.ahead_ns
+            if arrival.again:
+                out["again"] = True
         case Read():
             out |= {"size": arrival.size, "kernel": arrival.kernel}
             if arrival.pieces:
@@ -177,7 +179,7 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
     at_ns = start_ns + line["at"]
     match line["arrival"]:
         case "connected":
-            return Connected(at_ns, line["reused"], line.get("ahead"))
+            return Connected(at_ns, line["reused"], line.get("ahead"), line.get("again", False))
         case "sent":
             return Sent(at_ns)
         case "read":

@@ -130,6 +130,11 @@ def findings_in_words(summary: Summary) -> list[str]:
             out.append(f"{plural(target.counts['dropped'], 'stream')} of {target.name} were due and not started.")
         if target.counts["censored"]:
             out.append(f"{plural(target.counts['censored'], 'stream')} of {target.name} were still open at the end.")
+        if target.resent:
+            out.append(
+                f"{plural(target.resent, 'request')} to {target.name} had to be sent twice: a kept connection was "
+                "closed without an answer."
+            )
         out += broken_rules_in_words(target)
     out += [
         f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."

@@ -18,11 +18,13 @@ class Connected:
     """The connection is ready for the request, TLS and upgrade included.
 
     `reused`: an earlier stream has used it. `ahead_ns`: how long connecting took, where it was done before the stream.
+    `again`: the request had been sent before, on a kept connection that ended without a byte of an answer.
     """
 
     at_ns: int
     reused: bool = False
     ahead_ns: int | None = None
+    again: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -25,13 +25,15 @@ _FRAMES = frozenset(("content-length", "transfer-encoding"))  # a body without e
 class Http1Connection:
     """The client's half of a connection. `usable` says whether a request may be sent now.
 
-    `set_cookies` are the values of `Set-Cookie` in the newest response.
+    `unanswered`: not a byte has come since the newest request. `set_cookies` are the values of `Set-Cookie` in the
+    newest response.
     """
 
     alpn = ("http/1.1",)
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.usable = True
+        self.unanswered = False
         self.set_cookies: list[str] = []
         self._endpoint = endpoint
         self._parser = httptools.HttpResponseParser(self)
@@ -53,6 +55,7 @@ class Http1Connection:
     def request(self, where: Location, request: Request, cookies: Mapping[str, str]) -> bytes:
         """Begin an exchange: the bytes to send, all of them."""
         self.usable = False
+        self.unanswered = True
         self.set_cookies = []
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
@@ -66,6 +69,7 @@ class Http1Connection:
 
         Bytes between two exchanges make the connection useless: nothing that follows them could be trusted.
         """
+        self.unanswered = False
         if self._complete:
             self.usable = False
             return []

@@ -60,12 +60,17 @@ class FrameCounter:
 
 
 class Http2Connection:
-    """The client's half of a connection. `usable` says whether a request may be sent on it."""
+    """The client's half of a connection. `usable` says whether a request may be sent on it.
+
+    `unanswered`: nothing of an answer has come to the newest request. A server that refuses a stream, or goes away
+    without having seen it, says so (RFC 9113, section 8.7).
+    """
 
     alpn = ("h2",)
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.usable = True
+        self.unanswered = False
         self._endpoint = endpoint
         config = h2.config.H2Configuration(client_side=True, header_encoding=None)
         self._h2 = h2.connection.H2Connection(config)
@@ -92,6 +97,7 @@ class Http2Connection:
         """
         stream_id = self._stream_id = self._h2.get_next_available_stream_id()
         self._body_bytes = 0
+        self.unanswered = True
         headers = request_headers(self._endpoint, where, request, cookies)
         pseudo = {
             ":method": request.method,
@@ -156,17 +162,24 @@ class Http2Connection:
             match event:
                 case h2.events.ConnectionTerminated():
                     self.usable = False
+                    if self._stream_id is not None and (event.last_stream_id or 0) < self._stream_id:
+                        self._stream_id = None
+                        arrivals.append(Ended(at_ns, Ending.FIN, cut=True))
                 case h2.events.DataReceived():
                     assert event.flow_controlled_length is not None
                     assert event.stream_id is not None
                     self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                     if event.stream_id == self._stream_id:
+                        self.unanswered = False
                         data = event.data or b""
                         read.pieces += 1
                         arrivals.append(Data(at_ns, data, self._body_bytes))
                         self._body_bytes += len(data)
+                case h2.events.InformationalResponseReceived() if event.stream_id == self._stream_id:
+                    self.unanswered = False
                 case h2.events.ResponseReceived() if event.stream_id == self._stream_id:
                     assert event.headers is not None
+                    self.unanswered = False
                     headers = {_text(name): _text(value) for name, value in event.headers}
                     status = headers.pop(":status", "")
                     if _STATUS.fullmatch(status) is None:
@@ -176,6 +189,7 @@ class Http2Connection:
                     self._stream_id = None
                     arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
                 case h2.events.StreamReset() if event.stream_id == self._stream_id:
+                    self.unanswered &= event.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
                     self._stream_id = None
                     arrivals.append(Ended(at_ns, Ending.RESET))
         return True

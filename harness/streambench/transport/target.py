@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from streambench.transport.urls import encoded_host, encoded_path, encoded_query
 from streambench.units import NS_PER_S
 from streambench.wire.limits import WireLimits
 
@@ -65,7 +66,10 @@ class Location:
 
 
 def locate(url: str, path: str = "") -> Location:
-    """Where `url` leads; a `path` is joined to the URL's own, whose query stays."""
+    """Where `url` leads; a `path` is joined to the URL's own, whose query stays.
+
+    Both are encoded as they are sent. Raises ValueError for a host that can be none.
+    """
     parts = urlsplit(url)
     own_path = parts.path
     query = parts.query
@@ -75,7 +79,7 @@ def locate(url: str, path: str = "") -> Location:
         query = "&".join(part for part in (more, query) if part)
     return Location(
         parts.scheme,
-        parts.hostname or "",
+        encoded_host(parts.hostname or ""),
         parts.port or (443 if parts.scheme in SECURE_SCHEMES else 80),
-        (own_path or "/") + (f"?{query}" if query else ""),
+        (encoded_path(own_path) or "/") + (f"?{encoded_query(query)}" if query else ""),
     )

@@ -181,6 +181,22 @@ async def test_a_connection_that_the_server_has_closed_is_opened_anew(listen: An
     assert not record.reused_connection
 
 
+async def test_a_request_that_a_kept_connection_left_unanswered_is_sent_again(listen: Any) -> None:
+    asked: list[asyncio.StreamWriter] = []
+
+    async def forgetful(writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        if asked.count(writer) == 2:
+            writer.close()
+        else:
+            await whole(writer)
+
+    spec = TargetSpec("t", DIALECT, Endpoint(await listen(forgetful)), setup=())
+    record = await both(spec, times=2)
+    assert (record.text, record.resent, record.reused_connection) == ("Grüße", 1, False)
+    assert len(asked) == 6
+
+
 async def test_tls_and_a_tunnel(listen: Any, certificate: Any, tunnel_proxy: Any) -> None:
     url = (await listen(whole, certificate.server)).replace("127.0.0.1", "localhost")
     endpoint = Endpoint(url, tls_verify=certificate.path, proxy=tunnel_proxy.url)

@@ -88,6 +88,7 @@ class Server:
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)  # a client closed a connection
+    stop: Callable[[], None] = lambda: None  # listening
 
     @property
     def url(self) -> str:
@@ -126,6 +127,7 @@ async def server() -> AsyncIterator[Server]:
     served = Server()
     listening = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     served.port = listening.sockets[0].getsockname()[1]
+    served.stop = listening.close
     yield served
     listening.close()
 
@@ -335,6 +337,47 @@ async def test_who_cannot_connect_ahead_tells_it_with_the_stream(user: MakeUser)
     await one.session.connect()
     record = await one.ask()
     assert (record.error, record.ending, record.connect_ahead_ns) == (ErrorClass.CONNECT, Ending.NOT_CONNECTED, None)
+
+
+@pytest.mark.parametrize("end", [Fin, Reset])
+async def test_a_request_on_a_kept_connection_that_was_never_answered_is_sent_again(
+    user: MakeUser, server: Server, end: Act
+) -> None:
+    one = user([CHUNKED], [end], [CHUNKED])
+    await one.ask()
+    record = await one.ask()
+    assert_whole(record)
+    assert (record.resent, record.reused_connection) == (1, False)
+    assert (server.connections, server.requests[1] == server.requests[2]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "requests", "resent"),
+    [
+        ([[Fin]], 1, 0),
+        ([[CHUNKED], [Fin], [Fin]], 3, 1),
+        ([[CHUNKED], [b"HTTP/1.1 ", Fin]], 2, 0),
+        ([[CHUNKED], [head("Transfer-Encoding: chunked"), Fin]], 2, 0),
+    ],
+    ids=["a new connection", "twice", "a byte of an answer", "a head"],
+)
+async def test_what_is_not_sent_again(
+    user: MakeUser, server: Server, scripts: list[Sequence[Act]], requests: int, resent: int
+) -> None:
+    one = user(*scripts)
+    for script in scripts[:2]:
+        record = await one.ask()
+        assert (record.outcome is Outcome.COMPLETED) == (script == [CHUNKED])
+    assert (record.error, record.resent) == (ErrorClass.DISCONNECT, resent)
+    assert len(server.requests) == requests
+
+
+async def test_a_request_that_cannot_be_sent_again_fails_as_not_connected(user: MakeUser, server: Server) -> None:
+    one = user([CHUNKED], [Fin])
+    await one.ask()
+    server.stop()
+    record = await one.ask()
+    assert (record.error, record.ending, record.resent) == (ErrorClass.CONNECT, Ending.NOT_CONNECTED, 0)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,48 @@ async def test_a_body_larger_than_the_window_is_sent_whole(start: Any, ask: Any)
     assert json.loads(server.bodies[1])["message"] == prompt
 
 
+@pytest.mark.parametrize("way", ["goodbye", "refused", "hung up"])
+async def test_what_a_server_has_not_looked_at_is_sent_again(start: Any, ask: Any, way: str) -> None:
+    asked: list[int] = []
+
+    async def once_more(server: Server, stream_id: int) -> None:
+        asked.append(stream_id)
+        if len(asked) != 2:
+            await whole(server, stream_id)
+        elif way == "goodbye":
+            server.h2.close_connection(last_stream_id=1)
+        elif way == "refused":
+            server.h2.reset_stream(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+        else:
+            server.writer.close()
+
+    server, spec = await start(once_more)
+    session = open_session(spec)
+    await ask(session, spec)
+    record = await ask(session, spec)
+    await session.close()
+    assert (record.outcome, record.text, record.resent) == (Outcome.COMPLETED, "Hello", 1)
+    assert (asked, server.connections) == ([1, 3, 1], 2)
+
+
+async def test_what_a_server_may_have_looked_at_is_not_sent_again(start: Any, ask: Any) -> None:
+    asked: list[int] = []
+
+    async def reset(server: Server, stream_id: int) -> None:
+        asked.append(stream_id)
+        if len(asked) == 1:
+            await whole(server, stream_id)
+        else:
+            server.h2.reset_stream(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+
+    _, spec = await start(reset)
+    session = open_session(spec)
+    await ask(session, spec)
+    record = await ask(session, spec)
+    await session.close()
+    assert (record.error, record.resent, asked) == (ErrorClass.RESET, 0, [1, 3])
+
+
 async def test_a_reset_stream_and_a_lost_connection_are_two_things(start: Any, ask: Any) -> None:
     async def reset(server: Server, stream_id: int) -> None:
         server.h2.send_headers(stream_id, HEADERS)

@@ -67,6 +67,7 @@ records = st.builds(
     mark=st.none() | text,
     connected_ns=maybe,
     reused_connection=st.booleans(),
+    resent=count,
     sent_ns=maybe,
     headers_ns=maybe,
     status=st.none() | st.integers(100, 599),
