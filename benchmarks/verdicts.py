@@ -1,12 +1,15 @@
-"""Is the verdict right? Five chat systems, ten ways to hand a reply on, several rhythms, one user and fifty.
+"""Is the verdict right? Five chat systems, thirteen ways to hand a reply on, several rhythms, one user and fifty.
 
-    python benchmarks/verdicts.py                                      # every profile, one user a target
-    python benchmarks/verdicts.py --profiles openai-fast --users 50    # ten users on each system, one way at a time
-    python benchmarks/verdicts.py --profiles fixed --hog               # with a busy loop on every core beside it
+    python benchmarks/verdicts.py --profile fixed                      # one user a target
+    python benchmarks/verdicts.py --profile openai-fast --users 50     # ten users on each system, one way at a time
+    python benchmarks/verdicts.py --profile fixed --hog                # with a busy loop on every core beside it
+    python benchmarks/verdicts.py --table                              # what all parts found, as Markdown
 
-Each cell of the table is one target with at least 20 streams. A verdict is *right*, *wrong*, *open* (unknown, with its
-reason) or *blind*: a buffer of as many words as the upstream writes at a time, which no rhythm shows, and of which the
-evidence says so. An invalid run (the machine was too busy) decides nothing. Exits 1 where a verdict is wrong.
+A part can be as small as wanted (`--system`, `--mode`, both repeatable); each cell is added to `--results`, where a
+later one replaces an earlier one. Each cell is one target with at least 20 streams. A verdict is *right*, *wrong*,
+*open* (unknown, with its reason) or *blind*: a buffer of as many words as the upstream writes at a time, which no
+rhythm shows, and of which the evidence says so. Of an invalid run (the machine was too busy) the verdicts are counted
+apart. Exits 1 where a verdict is wrong.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ import argparse
 import json
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,9 @@ EXPECTED = {
     "hold-3": "batched",
     "hold-5": "batched",
     "hold-10": "batched",
+    "slide-1": "batched",
+    "slide-4": "batched",
+    "slide-10": "batched",
     "sentence": "batched",
     "paced": "paced",
     "rapid": "buffered",
@@ -49,22 +56,26 @@ STREAMS = 20
 # With one user a target, so many ways at a time: more streams at once would measure the machine.
 BATCHES = (
     ("real", "hold-2", "hold-3", "hold-5"),
-    ("hold-10", "sentence", "rapid", "blocking-at-once"),
+    ("hold-10", "slide-1", "slide-4", "slide-10"),
+    ("sentence", "rapid", "blocking-at-once"),
     ("paced", "blocking-typed"),
 )
-SIGNS = {"right": "✓", "blind": "(✓)", "open": "?", "wrong": "✗", "invalid": "–"}
+RESULTS = Path("verdicts.jsonl")
+SIGNS = {"right": "✓", "blind": "(✓)", "open": "?", "wrong": "✗"}
+
+Cell = dict[str, Any]
 
 
-def scenario(profile: str, modes: Sequence[str], users: int) -> dict[str, Any]:
-    """A run of all systems in some modes, so many users on each target."""
+def scenario(profile: str, systems: Sequence[str], modes: Sequence[str], users: int) -> dict[str, Any]:
+    """A run of some systems in some modes, so many users on each target."""
     targets = {
         f"{system}.{mode}": {
             "dialect": system,
-            **where,
+            **SYSTEMS[system],
             "query": {"streaming": mode},
             "auth": {"bearer": "alice-token"},
         }
-        for system, where in SYSTEMS.items()
+        for system in systems
         for mode in modes
     }
     return {
@@ -91,13 +102,10 @@ def run(document: dict[str, Any]) -> dict[str, Any]:
         return {"targets": {}, "generator": {"valid": False, "reasons": ["the run did not come about"]}}
 
 
-def judge(mode: str, target: dict[str, Any], *, valid: bool) -> str:
-    """Whether the verdict on a target is right, wrong, open or blind; `invalid` of an invalid run."""
-    found = target["authenticity"]
+def judge(mode: str, found: dict[str, Any]) -> str:
+    """Whether the verdict on a target is right, wrong, open or blind."""
     if found["verdict"] == EXPECTED[mode]:
         return "right"
-    if not valid:
-        return "invalid"
     if found["verdict"] == "unknown":
         return "open"
     if mode.startswith("hold-") and found["verdict"] == "forwarded" and "would not show" in found["evidence"]:
@@ -106,39 +114,74 @@ def judge(mode: str, target: dict[str, Any], *, valid: bool) -> str:
     return "wrong"
 
 
-def cells(profile: str, users: int) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
-    """By system and mode: what came of the cell, and the target's entry of the summary."""
-    batches: Sequence[Sequence[str]] = BATCHES if users == 1 else [[mode] for mode in EXPECTED]
-    out: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
-    for modes in batches:
-        summary = run(scenario(profile, modes, 1 if users == 1 else users // len(SYSTEMS)))
-        valid = bool(summary["generator"]["valid"])
-        if not valid:
-            print(f"  invalid: {'; '.join(summary['generator']['reasons'])}", file=sys.stderr)
+def cells(profile: str, systems: Sequence[str], modes: Sequence[str], users: int, *, hogs: int) -> Iterator[Cell]:
+    """What came of each system and mode."""
+    batches: Iterable[Sequence[str]] = BATCHES if users == 1 else [[mode] for mode in EXPECTED]
+    for batch in batches:
+        wanted = [mode for mode in batch if mode in modes]
+        if not wanted:
+            continue
+        summary = run(scenario(profile, systems, wanted, 1 if users == 1 else users // len(SYSTEMS)))
+        generator = summary["generator"]
+        if not generator["valid"]:
+            print(f"  invalid: {'; '.join(generator['reasons'])}", file=sys.stderr)
         for name, target in summary["targets"].items():
             system, mode = name.split(".")
-            out[system, mode] = judge(mode, target, valid=valid), target
-    return out
+            found = target["authenticity"]
+            yield {
+                "profile": profile,
+                "users": users,
+                "hogs": hogs,
+                "system": system,
+                "mode": mode,
+                "result": judge(mode, found),
+                "valid": bool(generator["valid"]),
+                "verdict": found["verdict"],
+                "evidence": found["evidence"],
+                "shares": found["shares"],
+                "held": found["held"],
+                "hold_ms": found["hold_ms"],
+                "streams": target["streams"]["completed"],
+                "date": time.strftime("%Y-%m-%d"),
+                "machine": f"{os.cpu_count()} cores, {platform.system()}",
+            }
 
 
-def table(profile: str, users: int, found: dict[tuple[str, str], tuple[str, dict[str, Any]]]) -> list[str]:
-    """A Markdown table, a row for each way to hand a reply on."""
-    lines = [
-        f"| `{profile}`, {users} user{'s' if users > 1 else ''} | {' | '.join(SYSTEMS)} | held | hold p50 |",
-        f"|---|{'---|' * (len(SYSTEMS) + 2)}",
-    ]
-    for mode in EXPECTED:
-        shown = [found[system, mode] for system in SYSTEMS if (system, mode) in found]
-        signs = [
-            f"{SIGNS[found[system, mode][0]]} {found[system, mode][1]['authenticity']['verdict']}"
-            if (system, mode) in found
-            else "–"
-            for system in SYSTEMS
-        ]
-        held = [target["authenticity"]["held"] for _, target in shown]
-        hold = [target["authenticity"]["hold_ms"] for _, target in shown]
-        lines.append(f"| {mode} | {' | '.join(signs)} | {_middle(held, '.0%')} | {_middle(hold, ',.0f', ' ms')} |")
+def table(found: Sequence[Cell]) -> list[str]:
+    """For each profile, number of users and hogs a Markdown table, a row for each way to hand a reply on."""
+    lines = []
+    for part in dict.fromkeys((cell["profile"], cell["users"], cell["hogs"]) for cell in found):
+        profile, users, hogs = part
+        these = [cell for cell in found if (cell["profile"], cell["users"], cell["hogs"]) == part]
+        title = f"`{profile}`, {users} user{'s' if users > 1 else ''}{f', {hogs} busy loops' if hogs else ''}"
+        lines += ["", f"| {title} | {' | '.join(SYSTEMS)} | held | hold p50 |", f"|---|{'---|' * (len(SYSTEMS) + 2)}"]
+        for mode in EXPECTED:
+            row = {cell["system"]: cell for cell in these if cell["mode"] == mode}
+            held, hold = ([cell[name] for cell in row.values()] for name in ("held", "hold_ms"))
+            signs = " | ".join(_sign(row.get(system)) for system in SYSTEMS)
+            if row:
+                lines.append(f"| {mode} | {signs} | {_middle(held, '.0%')} | {_middle(hold, ',.0f', ' ms')} |")
     return lines
+
+
+def totals(found: Sequence[Cell]) -> list[str]:
+    """A row for each way to hand a reply on: how many cells were right, and what the others were."""
+    lines = ["", "| mode | cells | streams | right | blind | open | wrong | in invalid runs |", f"|---|{'---|' * 7}"]
+    for mode in (*EXPECTED, None):
+        these = [cell for cell in found if mode in (cell["mode"], None)]
+        valid = Counter(cell["result"] for cell in these if cell["valid"])
+        counts = " | ".join(str(valid[result]) for result in ("right", "blind", "open", "wrong"))
+        invalid = Counter(cell["result"] for cell in these if not cell["valid"])
+        apart = ", ".join(f"{count} {result}" for result, count in invalid.most_common()) or "0"
+        streams = sum(cell["streams"] for cell in these)
+        lines.append(f"| {mode or 'all'} | {len(these)} | {streams:,} | {counts} | {apart} |")
+    return lines
+
+
+def _sign(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    return f"{SIGNS[cell['result']]} {cell['verdict']}{'' if cell['valid'] else ' (invalid)'}"
 
 
 def _middle(values: Sequence[float | None], form: str, unit: str = "") -> str:
@@ -151,33 +194,54 @@ def _spin() -> None:
         pass
 
 
+def read(results: Path) -> list[Cell]:
+    """The cells of all parts; of those that were measured several times, the last."""
+    by_place: dict[tuple[Any, ...], Cell] = {}
+    for line in results.read_text().splitlines() if results.exists() else ():
+        cell = json.loads(line)
+        by_place[tuple(cell[key] for key in ("profile", "users", "hogs", "system", "mode"))] = cell
+    return [by_place[place] for place in sorted(by_place, key=str)]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--profiles", default=",".join(TOKENS), help="comma-separated (default: %(default)s)")
-    parser.add_argument("--users", type=int, default=1, choices=(1, 50))
-    parser.add_argument("--hog", action="store_true", help="a busy loop on every core beside it")
+    add = parser.add_argument
+    add("--profile", action="append", choices=TOKENS, help="repeatable (default: all)")
+    add("--system", action="append", choices=SYSTEMS, help="repeatable (default: all)")
+    add("--mode", action="append", choices=EXPECTED, help="repeatable (default: all)")
+    add("--users", type=int, default=1, choices=(1, 50))
+    add("--hog", action="store_true", help="a busy loop on every core beside it")
+    add("--hogs", type=int, default=0, metavar="N", help="so many busy loops")
+    add("--results", type=Path, default=RESULTS, help="where cells are added (default: %(default)s)")
+    add("--table", action="store_true", help="run nothing, and print what all parts found")
     given = parser.parse_args()
-    hogs = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(os.cpu_count() or 1 if given.hog else 0)]
+    if given.table:
+        found = read(given.results)
+        print("\n".join([*table(found), *totals(found)]))
+        return any(cell["result"] == "wrong" for cell in found)
+    count = given.hogs or (os.cpu_count() or 1 if given.hog else 0)
+    hogs = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(count)]
     for hog in hogs:
         hog.start()
-    total: Counter[str] = Counter()
-    streams = 0
+    part: list[Cell] = []
     begin = time.monotonic()
+    systems, modes = given.system or list(SYSTEMS), given.mode or list(EXPECTED)
     try:
-        for profile in given.profiles.split(","):
-            found = cells(profile, given.users)
-            print("\n".join(table(profile, given.users, found)), flush=True)
-            for (system, mode), (result, target) in found.items():
-                total[result] += 1
-                streams += target["streams"]["completed"]
-                if result in ("wrong", "open"):
-                    print(f"  {result}: {system}.{mode}: {target['authenticity']['evidence']}", file=sys.stderr)
+        for profile in given.profile or TOKENS:
+            for cell in cells(profile, systems, modes, given.users, hogs=count):
+                part.append(cell)
+                with given.results.open("a") as file:
+                    file.write(json.dumps(cell) + "\n")
+                if cell["result"] in ("wrong", "open"):
+                    print(f"  {cell['result']}: {cell['system']}.{cell['mode']}: {cell['evidence']}", file=sys.stderr)
     finally:
         for hog in hogs:
             hog.kill()
-    counts = ", ".join(f"{count} {name}" for name, count in total.most_common())
-    print(f"\n{total.total()} cells, {streams:,} streams in {time.monotonic() - begin:.0f} s: {counts}")
-    return 1 if total["wrong"] else 0
+    counts = ", ".join(f"{count} {name}" for name, count in Counter(cell["result"] for cell in part).most_common())
+    print("\n".join(table(part)))
+    streams = sum(cell["streams"] for cell in part)
+    print(f"\n{len(part)} cells, {streams:,} streams in {time.monotonic() - begin:.0f} s: {counts}")
+    return any(cell["result"] == "wrong" for cell in part)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from streambench.findings import Axis, Finding, Severity
 from streambench.rules import Rule, declare
@@ -104,6 +104,7 @@ def compare(texts: Sequence[Sent], got: str, *, complete: bool) -> Comparison:
     split = [_Words.of(sent.text) for sent in texts]
     if max(len(words.plain), *(len(one.plain) for one in split)) > MAX_DIFF_WORDS:
         return _compare_beginnings(texts, got)
+    words = words.parted([[word for word in one.plain if word] for one in split])
     return _Matching(texts, split, got, words).compare(complete=complete)
 
 
@@ -119,7 +120,10 @@ class _Words:
 
     @classmethod
     def of(cls, text: str) -> _Words:
-        whole = _WORD.findall(text)
+        return cls.of_whole(_WORD.findall(text))
+
+    @classmethod
+    def of_whole(cls, whole: list[str]) -> _Words:
         starts = [0]
         for word in whole:
             starts.append(starts[-1] + len(word))
@@ -128,6 +132,27 @@ class _Words:
 
     def text(self, words: Iterable[int]) -> str:
         return "".join(self.whole[word] for word in words)
+
+    def parted(self, texts: Sequence[Sequence[str]]) -> _Words:
+        """The same, but words that are one only because a text was joined to something with no space between, another
+        text or the service's own words, are parted where the text begins or ends.
+        """
+        known = {word for text in texts for word in text}
+        whole: list[str] = []
+        for j, word in enumerate(self.plain):
+            edges: set[int] = set()
+            if word not in known:
+                # The word beside it may be joined as well, on its other side.
+                before, after = "".join(self.plain[max(0, j - 1) : j]), "".join(self.plain[j + 1 : j + 2])
+                for text in texts:
+                    if text and word.startswith(text[-1]) and before.endswith("".join(text[-2:-1])):
+                        edges.add(len(text[-1]))
+                    if text and word.endswith(text[0]) and after.startswith("".join(text[1:2])):
+                        edges.add(len(word) - len(text[0]))
+            space = len(self.whole[j]) - len(word)
+            places = [0, *(space + edge for edge in sorted(edges)), len(self.whole[j])]
+            whole += [self.whole[j][begin:end] for begin, end in pairwise(places)]
+        return self if len(whole) == len(self.whole) else _Words.of_whole(whole)
 
 
 @dataclass(slots=True)

@@ -336,6 +336,24 @@ def test_a_reply_of_three_generations_with_the_services_own_words(make_record: R
     assert [size for _, size, _ in found.writes()] == [len(word) + 1 for text in texts for word in text.split()]
 
 
+def test_texts_that_are_joined_with_no_space_between_are_whole(make_record: Record, make_exchange: Exchange) -> None:
+    """The last word of one and the first of the next look like one word; so does a preface glued to the first."""
+    texts = (["One ", "two ", "three."], ["Four ", "five."], ["Six ", "seven."])
+    writes = [[(100.0 * n + 20 * i, word) for i, word in enumerate(text)] for n, text in enumerate(texts)]
+    chunks = [(at + 1, word) for text in writes for at, word in text]
+    found = align(make_record(chunks, upstream=[make_exchange(text) for text in writes]))
+    assert found is not None
+    assert found.findings == ()
+    assert [lag / MS for lag in found.lag_ns] == [1] * len(chunks)
+
+    glued = [(0.5, "**Answer:**"), *chunks, (300.0, "[1]")]
+    found = align(make_record(glued, upstream=[make_exchange(text) for text in writes]))
+    assert found is not None
+    assert [finding.rule for finding in found.findings] == ["content.added"] * 2
+    assert [finding.got for finding in found.findings] == ["'**Answer:**'", "'[1]'"]
+    assert [lag / MS for lag in found.lag_ns] == [1] * len(chunks)
+
+
 def test_a_retry_goes_on_after_what_came(make_record: Record, make_exchange: Exchange) -> None:
     cut = make_exchange([(0, "Uno "), (20, "due ")], text="Uno due tre", ended="fault", faults=["cut-rst"])
     whole = make_exchange([(100, "One "), (120, "two "), (140, "three")], attempt=2)
