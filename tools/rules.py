@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streambench.analysis.rule_index import known_rules
 from streambench.findings import Axis, Severity
-from streambench.report.rule_index import known_rules
 from streambench.rules import Rule
 from tools.imports import ROOT
 

@@ -73,10 +73,17 @@ class Rule:
 
     def covers(self, rule_id: str) -> bool:
         """Whether `rule_id` is this rule, or a member of this family."""
-        before, _, after = _PLACE.sub("\0", self.id, count=1).partition("\0")
-        if not self.is_family:
-            return rule_id == self.id
-        return rule_id.startswith(before) and rule_id.endswith(after) and len(rule_id) > len(before) + len(after)
+        return covers(self.id, rule_id)
+
+
+def covers(rule_id: str, found_id: str) -> bool:
+    """Whether `found_id` is the rule `rule_id`, or a member of the family that `rule_id` names."""
+    return re.fullmatch(id_pattern(rule_id), found_id, re.DOTALL) is not None
+
+
+def id_pattern(rule_id: str) -> str:
+    """A regular expression of the rule's id, of a family those of its members."""
+    return ".+".join(map(re.escape, _PLACE.split(rule_id, maxsplit=1)))
 
 
 def declare(rule: Rule) -> Rule:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from streambench.analysis.rule_index import known_rules
 from streambench.findings import Axis, Finding, Severity
-from streambench.report.rule_index import known_rules
 from streambench.rules import Rule, declare, rule_of
 from tools.imports import module_files
 from tools.rules import PAGE, page

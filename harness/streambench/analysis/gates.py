@@ -23,8 +23,10 @@ from streambench.analysis.quantiles import (
     streams_needed,
     wilson,
 )
+from streambench.analysis.rule_index import check_rule, rule_names
 from streambench.errors import ExitCode, nearest
 from streambench.findings import Axis
+from streambench.rules import covers
 from streambench.units import NS_PER_MS, parse_duration_ns, parse_rate_per_s, parse_ratio
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -37,6 +39,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 ORDERINGS = ("<", "<=", ">", ">=")
 STREAM_COUNTS = ("started", "completed", "failed", "dropped", "censored")
+FINDINGS = "findings."  # and the name of a rule
 VIOLATIONS = ("violations", *(f"violations.{axis}" for axis in Axis if axis is not Axis.INTEROP))
 # What a whole target has one value of.
 TARGET_VALUES: dict[str, str] = {
@@ -51,7 +54,7 @@ STATISTICS = ("mean", "min", "max")
 ALIASES = {"ttft": "ttfc", "itl": "gap", "tpot": "gap", "inter_token_latency": "gap", "latency": "e2e"}
 
 _GATE = re.compile(
-    r"\s*(?:(?P<target>[^:<>=!]+?)\s*:\s*)?(?P<metric>[A-Za-z_0-9.]+)\s*(?P<op><=|>=|==|!=|<|>)\s*"
+    r"\s*(?:(?P<target>[^:<>=!]+?)\s*:\s*)?(?P<metric>[A-Za-z_0-9.-]+)\s*(?P<op><=|>=|==|!=|<|>)\s*"
     r"(?P<limit>[^,]+?)\s*(?:,?\s*confidence:?\s+(?P<confidence>\d+(?:\.\d+)?)\s*%)?\s*"
 )
 _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
@@ -90,7 +93,7 @@ class Gate:
     @property
     def exit_code(self) -> ExitCode:
         """What a miss means: the protocol was broken, or the figures are not good enough."""
-        if self.metric in VIOLATIONS or self.metric == "authenticity":
+        if self.metric in VIOLATIONS or self.metric == "authenticity" or self.metric.startswith(FINDINGS):
             return ExitCode.CONFORMANCE
         return ExitCode.PERFORMANCE
 
@@ -126,8 +129,12 @@ def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
         confidence = float(match["confidence"]) / 100
         if not 0.5 <= confidence < 1:
             raise GateError("a confidence lies between 50% and 100%", match.start("confidence"), match["confidence"])
-    gate = _of_target_value(text, target, metric_text, op) if metric_text in TARGET_VALUES else None
-    if gate is None:
+    if metric_text in TARGET_VALUES:
+        gate = _of_target_value(text, target, metric_text, op, TARGET_VALUES[metric_text])
+    elif metric_text.startswith(FINDINGS):
+        _check_rule(metric_text.removeprefix(FINDINGS), match.start("metric") + len(FINDINGS))
+        gate = _of_target_value(text, target, metric_text, op, "count")
+    else:
         gate = _of_distribution(text, target, metric_text, op, match.start("metric"))
     two_sided = gate.metric == "authenticity" or (gate.metric in METRICS and METRICS[gate.metric].two_sided)
     if two_sided and not any(sides):
@@ -163,8 +170,14 @@ def read_gates(texts: Sequence[str], targets: Mapping[str, bool]) -> list[Gate]:
     return gates
 
 
-def _of_target_value(text: str, target: str | None, metric: str, op: str) -> Gate:
-    return Gate(text.strip(), target, metric, None, op, 0.0, TARGET_VALUES[metric])
+def _of_target_value(text: str, target: str | None, metric: str, op: str, unit: str) -> Gate:
+    return Gate(text.strip(), target, metric, None, op, 0.0, unit)
+
+
+def _check_rule(rule_id: str, at: int) -> None:
+    wrong = check_rule(rule_id)
+    if wrong is not None:
+        raise GateError(wrong, at, rule_id, nearest(rule_id, rule_names()))
 
 
 def _of_distribution(text: str, target: str | None, metric_text: str, op: str, at: int) -> Gate:
@@ -279,6 +292,7 @@ class Observations:
 
     counts: Mapping[str, int]
     violations: Mapping[str, int]  # by axis
+    findings: Mapping[str, int]  # by rule, those that break nothing too
     distributions: Mapping[str, Distribution]
     authenticity: Authenticity
     two_sided: bool
@@ -305,6 +319,12 @@ def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
         axis = gate.metric.partition(".")[2]
         count = seen.violations.get(axis, 0) if axis else sum(seen.violations.values())
         return _decided(gate, target, float(count), finished, None)
+    if gate.metric.startswith(FINDINGS):
+        if finished + seen.counts["censored"] == 0:
+            return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
+        wanted = gate.metric.removeprefix(FINDINGS)
+        found = sum(count for rule_id, count in seen.findings.items() if covers(wanted, rule_id))
+        return _decided(gate, target, float(found), finished, None)
     if gate.metric.startswith("streams."):
         return _decided(gate, target, float(seen.counts[gate.metric.partition(".")[2]]), seen.counts["started"], None)
     metric = METRICS[gate.metric]

@@ -8,7 +8,7 @@ Nothing here is measured; all of it is recomputed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.quantiles import Distribution
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.tally import RuleCount, Tally
+from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.endings import ErrorClass
 from streambench.errors import ExitCode
 from streambench.findings import Severity
@@ -65,7 +66,27 @@ class TargetSummary:
     @property
     def violations(self) -> int:
         """How often a rule was broken, in all streams together."""
-        return sum(rule.count for rule in self.rules if rule.severity is Severity.VIOLATION)
+        return sum(rule.count for rule in self.broken)
+
+    @property
+    def broken(self) -> list[RuleCount]:
+        """The rules that were broken, the most frequent first, without those that may be."""
+        return [rule for rule in self.rules if rule.is_violation]
+
+    @property
+    def accepted(self) -> list[RuleCount]:
+        """The rules that were broken as the scenario accepts it."""
+        return [rule for rule in self.rules if rule.is_accepted]
+
+    @property
+    def ignored(self) -> list[RuleCount]:
+        """What was found, and the scenario ignores."""
+        return [rule for rule in self.rules if rule.is_ignored]
+
+    @property
+    def notes(self) -> list[RuleCount]:
+        """What was found, and breaks no rule."""
+        return [rule for rule in self.rules if rule.severity is not Severity.VIOLATION and not rule.is_ignored]
 
     @property
     def unreachable(self) -> bool:
@@ -79,7 +100,6 @@ class TargetSummary:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `summary.json`."""
-        broken = [rule for rule in self.rules if rule.severity is Severity.VIOLATION]
         return {
             "dialect": self.dialect,
             "transport": self.transport,
@@ -94,26 +114,38 @@ class TargetSummary:
             "violations": {
                 "count": self.violations,
                 "streams": self.broken_streams,
-                "axes": dict(_by_axis(broken)),
-                "rules": [
-                    {
-                        "rule": rule.rule,
-                        "axis": rule.axis,
-                        "count": rule.count,
-                        "streams": rule.streams,
-                        "example_stream": rule.example_stream,
-                        "message": rule.example.message,
-                    }
-                    for rule in broken
-                ],
+                "axes": dict(_by_axis(self.broken)),
+                "rules": [_rule_json(rule) for rule in self.broken],
+                **_if_any("accepted", [_rule_json(rule) for rule in self.accepted]),
+                **_if_any("ignored", [_rule_json(rule) for rule in self.ignored]),
             },
             "authenticity": self.authenticity.to_json(),
         }
 
 
+def _rule_json(rule: RuleCount) -> dict[str, Any]:
+    out = {
+        "rule": rule.rule,
+        "axis": rule.axis,
+        "count": rule.count,
+        "streams": rule.streams,
+        "example_stream": rule.example_stream,
+        "message": rule.example.message,
+    }
+    return out if rule.waiver is None else {**out, "reason": rule.waiver.reason}
+
+
+def _if_any(name: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A key that is there only where there is something to say."""
+    return {name: items} if items else {}
+
+
 @dataclass(slots=True)
 class Summary:
-    """What is said of a run. `last_end_ns` is when its last stream ended."""
+    """What is said of a run. `last_end_ns` is when its last stream ended.
+
+    `removable` are the waivers of the scenario about which nothing was found any more.
+    """
 
     run: Run
     targets: dict[str, TargetSummary]
@@ -121,6 +153,7 @@ class Summary:
     generator: dict[str, Any]
     settings: Settings
     last_end_ns: int | None = None
+    removable: tuple[Waiver, ...] = ()
 
     @property
     def header(self) -> dict[str, Any]:
@@ -189,6 +222,7 @@ class Summary:
             "environment": self.header["environment"],
             "targets": {name: target.to_json() for name, target in self.targets.items()},
             "gates": [gate.to_json() for gate in self.gates],
+            **_if_any("removable", [{"key": waiver.key, **waiver.to_json()} for waiver in self.removable]),
             "generator": self.generator,
         }
 
@@ -203,7 +237,8 @@ def summarize(run: Run) -> Summary:
         stall_after_ns=round(header["settings"]["stall_after_ms"] * NS_PER_MS),
         reading_wpm=header["settings"]["reading_wpm"],
     )
-    tallies = {name: Tally() for name in header["targets"]}
+    waivers = read_waivers(header.get("accept", ()), header.get("ignore", ()))
+    tallies = {name: Tally(name, waivers) for name in header["targets"]}
     whole = _Whole()
     for place, record in enumerate(run.records):
         whole.add(record)
@@ -218,7 +253,15 @@ def summarize(run: Run) -> Summary:
         for name, target in targets.items()
         if gate.target in (None, name) and (result := evaluate(gate, name, _observations(target))) is not None
     ]
-    return Summary(run, targets, results, _generator(run, whole), settings, whole.last_end_ns)
+    removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
+    return Summary(run, targets, results, _generator(run, whole), settings, whole.last_end_ns, removable)
+
+
+def _is_removable(waiver: Waiver, targets: Mapping[str, TargetSummary]) -> bool:
+    """Streams were completed by all targets that it is about, and nothing was found of it."""
+    concerned = [target for target in targets.values() if waiver.target in (None, target.name)]
+    found = any(waiver.concerns(target.name, rule.rule) for target in concerned for rule in target.rules)
+    return not found and all(target.counts["completed"] for target in concerned)
 
 
 @dataclass(slots=True)
@@ -292,8 +335,13 @@ def _by_axis(rules: Sequence[RuleCount]) -> Counter[str]:
 
 
 def _observations(target: TargetSummary) -> Observations:
-    broken = [rule for rule in target.rules if rule.severity is Severity.VIOLATION]
-    return Observations(target.counts, _by_axis(broken), target.distributions, target.authenticity, target.two_sided)
+    found: Counter[str] = Counter()
+    for rule in target.rules:
+        if rule.waiver is None:
+            found[rule.rule] += rule.count
+    return Observations(
+        target.counts, _by_axis(target.broken), found, target.distributions, target.authenticity, target.two_sided
+    )
 
 
 def _generator(run: Run, whole: _Whole) -> dict[str, Any]:

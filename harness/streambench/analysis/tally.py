@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.stream import AnalysedStream
+from streambench.analysis.waivers import Waiver, waiver_of
 from streambench.findings import Finding, Severity
 from streambench.record.model import Outcome
 
@@ -15,7 +17,7 @@ _Moment = tuple[int, int, int]
 
 @dataclass(slots=True)
 class RuleCount:
-    """How often a rule was broken, and where to look."""
+    """How often a rule was broken, and where to look. `waiver`: why that fails nothing."""
 
     rule: str
     axis: str
@@ -24,6 +26,22 @@ class RuleCount:
     streams: int
     example_stream: str
     example: Finding
+    waiver: Waiver | None = None
+
+    @property
+    def is_violation(self) -> bool:
+        """Whether it counts as a broken rule."""
+        return self.severity is Severity.VIOLATION and self.waiver is None
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the scenario does not want to hear of it."""
+        return self.waiver is not None and self.waiver.ignored
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it is a broken rule that the scenario tolerates."""
+        return self.severity is Severity.VIOLATION and self.waiver is not None and not self.waiver.ignored
 
 
 @dataclass(slots=True)
@@ -35,8 +53,13 @@ class _Error:
 
 @dataclass(slots=True)
 class Tally:
-    """What is kept of the judged streams of a target: their columns, and what went wrong. `add` each of them once."""
+    """What is kept of the judged streams of a target: their columns, and what went wrong. `add` each of them once.
 
+    `waivers` are the rules of the run that may be broken.
+    """
+
+    target: str = ""
+    waivers: Sequence[Waiver] = ()
     columns: StreamColumns = field(default_factory=StreamColumns)
     broken_streams: int = 0
     resent: int = 0  # requests that were sent a second time
@@ -65,12 +88,17 @@ class Tally:
         return {name: error.example for name, error in found}
 
     def rules(self) -> list[RuleCount]:
-        """What was found, violations first, then by how often it came."""
+        """What was found, violations first, then by how often it came; what is ignored comes last."""
         return [
             rule
             for key, rule in sorted(
                 self._rules.items(),
-                key=lambda item: (item[1].severity is not Severity.VIOLATION, -item[1].count, self._first[item[0]]),
+                key=lambda item: (
+                    item[1].is_ignored,
+                    item[1].severity is not Severity.VIOLATION,
+                    -item[1].count,
+                    self._first[item[0]],
+                ),
             )
         ]
 
@@ -90,7 +118,8 @@ class Tally:
             moment = (stream.record.intended_ns, place, number)
             rule = self._rules.get(key)
             if rule is None:
-                rule = RuleCount(finding.rule, finding.axis, finding.severity, 0, 0, stream.record.id, finding)
+                waiver = waiver_of(self.waivers, self.target, finding.rule)
+                rule = RuleCount(finding.rule, finding.axis, finding.severity, 0, 0, stream.record.id, finding, waiver)
                 self._rules[key], self._first[key] = rule, moment
             elif moment < self._first[key]:
                 rule.axis, rule.example_stream, rule.example = finding.axis, stream.record.id, finding
@@ -98,4 +127,4 @@ class Tally:
             rule.count += 1
             rule.streams += key not in seen
             seen.add(key)
-        self.broken_streams += any(severity == Severity.VIOLATION for _, severity in seen)
+        self.broken_streams += any(self._rules[key].is_violation for key in seen)

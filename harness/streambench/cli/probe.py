@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from streambench.printable import printable_lines
 
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
+    from streambench.analysis.waivers import Waiver
     from streambench.load.probe import Probed
     from streambench.load.scenario import Scenario
     from streambench.record.model import StreamRecord
@@ -73,18 +74,22 @@ def command(
     """
     scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, overrides, timeout)
     streams, interrupted = asyncio.run(_probe(scenario, count, wait_ns=wait, save=save, as_json=as_json))
-    return ExitCode.INTERRUPTED if interrupted else exit_code(streams)
+    return ExitCode.INTERRUPTED if interrupted else exit_code(streams, scenario.waivers)
 
 
-def exit_code(streams: list[AnalysedStream]) -> ExitCode:
-    """5 where nothing could be connected to, 3 for a broken protocol, 1 for a failed stream."""
+def exit_code(streams: list[AnalysedStream], waivers: Sequence[Waiver] = ()) -> ExitCode:
+    """5 where nothing could be connected to, 3 for a broken protocol, 1 for a failed stream.
+
+    `waivers` are the rules that may be broken.
+    """
     from streambench.analysis.summary import UNREACHABLE_ERRORS
+    from streambench.analysis.waivers import waiver_of
 
     codes = [ExitCode.PASSED]
     if all(stream.record.error in UNREACHABLE_ERRORS for stream in streams):
         codes.append(ExitCode.UNREACHABLE)
     for stream in streams:
-        if stream.violations:
+        if any(waiver_of(waivers, stream.record.target, broken.rule) is None for broken in stream.violations):
             codes.append(ExitCode.CONFORMANCE)
         elif stream.record.error is not None:
             codes.append(ExitCode.PERFORMANCE)

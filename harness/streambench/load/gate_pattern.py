@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from streambench.analysis.gates import ALIASES, GATE_VERDICTS, OPERATORS, ORDERINGS, STATISTICS, TARGET_VALUES
+from streambench.analysis.gates import ALIASES, FINDINGS, GATE_VERDICTS, OPERATORS, ORDERINGS, STATISTICS, TARGET_VALUES
 from streambench.analysis.metrics import METRICS
+from streambench.analysis.rule_index import rule_pattern
 from streambench.load.kinds import DURATION_PATTERN
 
 _TARGET = r"\s*([^:<>=!]+\s*:\s*)?"
@@ -29,6 +30,7 @@ def gate_pattern() -> str:
     for unit in sorted({*TARGET_VALUES.values()} - {""}):
         names = _any_of(name for name, its_unit in TARGET_VALUES.items() if its_unit == unit)
         forms.append(rf"{names}\s*{_any_of(OPERATORS)}\s*{_LIMITS.get(unit, _SIGNED)}")
+    forms.append(rf"{re.escape(FINDINGS)}{rule_pattern()}\s*{_any_of(OPERATORS)}\s*{_SIGNED}")
     for unit in sorted({metric.unit for metric in METRICS.values()}):
         named = {**METRICS, **{alias: METRICS[name] for alias, name in ALIASES.items()}}
         names = _any_of(name for name, metric in named.items() if metric.unit == unit)

@@ -40,6 +40,7 @@ from streambench.load.scenario import (
 )
 from streambench.load.targets import SUFFIXES, Target, TargetReader
 from streambench.load.values import Values
+from streambench.load.waivers import ACCEPT, IGNORE, read_waivers
 from streambench.located import Located, read_document, read_yaml
 from streambench.transport.target import Timeouts
 from streambench.wire.limits import WireLimits
@@ -179,6 +180,7 @@ class _Loader:
             load=given[LOAD],
             timeouts=timeouts,
             gates=(*self._gates(sides), *(_option_gate(text, sides) for text in more_gates)),
+            waivers=read_waivers(given[ACCEPT], given[IGNORE], self._values, sides),
             conform=read_conform(given.get(CONFORM), self._path.parent),
             seed=given[SEED],
             stall_after_ns=given[STALL_AFTER],

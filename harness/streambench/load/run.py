@@ -126,6 +126,8 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
             for target in scenario.targets
         },
         "gates": [gate.expr for gate in scenario.gates],
+        "accept": [waiver.to_json() for waiver in scenario.waivers if not waiver.ignored],
+        "ignore": [waiver.to_json() for waiver in scenario.waivers if waiver.ignored],
         "settings": {
             "stall_after_ms": scenario.stall_after_ns / NS_PER_MS,
             "reading_wpm": scenario.reading_wpm,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.analysis.gates import Gate
+from streambench.analysis.waivers import Waiver
 from streambench.load.bounds import SECTION as LIMITS_SECTION
 from streambench.load.conform import ConformOptions
 from streambench.load.fields import Field, Given, Nested, Section
@@ -21,6 +22,7 @@ from streambench.load.secrets import Secrets
 from streambench.load.serve import MAX_SEED, Serve, ServeKind
 from streambench.load.targets import Target
 from streambench.load.values import Values
+from streambench.load.waivers import ACCEPT, IGNORE
 from streambench.located import Located
 from streambench.transport.target import Timeouts
 from streambench.units import NS_PER_MS
@@ -68,6 +70,22 @@ class Name:
         return f"`{value}`"
 
 
+class GateList:
+    """Gates as texts. They are read with the targets, by the loader."""
+
+    def read(self, node: Located, values: Values, what: str) -> Any:
+        """The texts without places."""
+        return node.plain()
+
+    def schema(self) -> Schema:
+        """A list of texts that could be gates."""
+        return {"type": ["array", "null"], "items": {"type": "string", "pattern": gate_pattern()}}
+
+    def show(self, value: Any) -> str:
+        """Never shown: there are none by default."""
+        return ""
+
+
 VERSION = Field("version", Plain({"const": VERSION_NUMBER}), "version of this format", VERSION_NUMBER)
 NAME: Field[str | None] = Field(
     "name", Name(), "up to 100 letters, digits, `.`, `_`, `-`; the folder of its runs", None, shown="the file's name"
@@ -108,7 +126,7 @@ LIMITS: Field[Given | None] = Field(
 )
 GATES: Field[Any] = Field(
     "gates",
-    Plain({"type": ["array", "null"], "items": {"type": "string", "pattern": gate_pattern()}}),
+    GateList(),
     "[what must hold](gates.md), a list of texts",
     None,
 )
@@ -150,6 +168,8 @@ SECTION = Section(
     TIMEOUTS,
     LIMITS,
     GATES,
+    ACCEPT,
+    IGNORE,
     CONFORM,
     SEED,
     STALL_AFTER,
@@ -178,6 +198,7 @@ class Scenario:
     load: Load = field(default_factory=Load)
     timeouts: Timeouts = field(default_factory=Timeouts)
     gates: tuple[Gate, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
     conform: ConformOptions = field(default_factory=ConformOptions)
     seed: int = SEED.default
     stall_after_ns: int = STALL_AFTER.default

@@ -11,7 +11,14 @@ from enum import StrEnum
 
 from streambench.analysis.gates import GateResult, Result
 from streambench.analysis.summary import Summary
-from streambench.report.wording import broken_rules_in_words, failures_in_words, gate_sentence, gate_title
+from streambench.report.wording import (
+    accepted_rules_in_words,
+    broken_rules_in_words,
+    failures_in_words,
+    gate_sentence,
+    gate_title,
+    removable_in_words,
+)
 
 GENERATOR = "generator"
 
@@ -54,6 +61,20 @@ _OUTCOMES = {
 def gate_cases(summary: Summary) -> list[Case]:
     """A case a gate and target, in the order of the gates; each needed the whole run."""
     return [_gate_case(summary, gate) for gate in summary.gates]
+
+
+def waiver_cases(summary: Summary) -> list[Case]:
+    """A skipped case for each rule that was broken and may be, and for each that the scenario need not accept."""
+    cases = [
+        Case(target.name, f"accepted: {rule.rule}", CaseOutcome.SKIPPED, accepted)
+        for target in summary.targets.values()
+        for rule, accepted in zip(target.accepted, accepted_rules_in_words(target), strict=False)
+    ]
+    cases += [
+        Case(waiver.target or "scenario", f"{waiver.key}: {waiver.rule}", CaseOutcome.SKIPPED, sentence)
+        for waiver, sentence in zip(summary.removable, removable_in_words(summary), strict=True)
+    ]
+    return cases
 
 
 def generator_case(summary: Summary) -> Case:

@@ -14,7 +14,7 @@ from streambench.analysis.metrics import METRICS
 from streambench.analysis.remedies import remedy
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
-from streambench.findings import Axis, Severity
+from streambench.findings import Axis
 from streambench.record.transcript import FOLDER, file_name
 
 # Of each target, what is shown first.
@@ -136,6 +136,8 @@ def findings_in_words(summary: Summary) -> list[str]:
                 "closed without an answer."
             )
         out += broken_rules_in_words(target)
+        out += accepted_rules_in_words(target)
+    out += removable_in_words(summary)
     out += [
         f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."
         for gate in summary.gates
@@ -167,11 +169,30 @@ def failures_in_words(target: TargetSummary) -> list[str]:
 def broken_rules_in_words(target: TargetSummary) -> list[str]:
     """A sentence for each rule that a target broke, the most frequent first."""
     ending = _ending(target)
+    return [rule_sentence(target, rule, failed_by_it=rule is ending) for rule in target.broken]
+
+
+def accepted_rules_in_words(target: TargetSummary) -> list[str]:
+    """What a target broke and may break, and how much of what was found is ignored."""
+    out = [f"Accepted{_because(rule)}: {rule_sentence(target, rule)}" for rule in target.accepted]
+    if target.ignored:
+        names = ", ".join(dict.fromkeys(rule.rule for rule in target.ignored))
+        count = sum(rule.count for rule in target.ignored)
+        out.append(f"Of {target.name}, {plural(count, 'finding')} of ignored rules are not counted: {names}.")
+    return out
+
+
+def removable_in_words(summary: Summary) -> list[str]:
+    """The waivers that nothing needs any more."""
     return [
-        rule_sentence(target, rule, failed_by_it=rule is ending)
-        for rule in target.rules
-        if rule.severity is Severity.VIOLATION
+        f"`{waiver.key}: {waiver.rule}`{f' of {waiver.target}' if waiver.target else ''} can be removed: nothing of it "
+        "was found in this run."
+        for waiver in summary.removable
     ]
+
+
+def _because(rule: RuleCount) -> str:
+    return f" ({rule.waiver.reason})" if rule.waiver is not None and rule.waiver.reason else ""
 
 
 def _ending(target: TargetSummary) -> RuleCount | None:
@@ -181,7 +202,7 @@ def _ending(target: TargetSummary) -> RuleCount | None:
             rule
             for rule in target.rules
             if rule.axis == Axis.TERMINATION
-            and rule.severity is Severity.VIOLATION
+            and rule.is_violation
             and rule.streams == target.counts["failed"]
             and len(target.errors) == 1
         ),
@@ -276,7 +297,7 @@ def broken_stream(summary: Summary) -> Path | None:
     """The transcript of the first stream that shows a broken rule; None where there is none."""
     for target in summary.targets.values():
         for rule in target.rules:
-            if rule.severity is Severity.VIOLATION:
+            if rule.is_violation:
                 path = transcript_of(summary, rule.example_stream)
                 if path is not None:
                     return path

@@ -36,6 +36,7 @@ def seen(
     censored: int = 0,
     dropped: int = 0,
     violations: Mapping[str, int] | None = None,
+    findings: Mapping[str, int] | None = None,
     verdict: Verdict = Verdict.FORWARDED,
     two_sided: bool = True,
 ) -> Observations:
@@ -49,6 +50,7 @@ def seen(
     return Observations(
         {"started": started, "completed": completed, "failed": failed, "dropped": dropped, "censored": censored},
         violations or {},
+        findings or {},
         distributions,
         Authenticity(verdict, "the evidence", streams=completed),
         two_sided,
@@ -392,3 +394,14 @@ def test_metrics_are_known_by_the_names_that_others_give_them(typed: str, metric
 def test_a_ratio_beyond_one_is_refused(text: str, remedy: str) -> None:
     with pytest.raises(GateError, match=re.escape(remedy)):
         parse_gate(text, ONE_SIDED)
+
+
+def test_a_gate_can_name_a_rule() -> None:
+    found = {"content.added": 3, "schema.token": 1, "schema.done": 1}
+    assert decide("findings.content.added == 0", seen(findings=found)).result is Result.FAILED
+    assert decide("findings.content.added == 0", seen()).result is Result.PASSED
+    family = decide("findings.schema.EVENT <= 1", seen(findings=found))
+    assert (family.observed, family.result, family.gate.exit_code) == (2, Result.FAILED, ExitCode.CONFORMANCE)
+    with pytest.raises(GateError, match=r"no rule 'content\.aded'") as caught:
+        parse_gate("findings.content.aded == 0", {"t": True})
+    assert (caught.value.at, caught.value.suggestion) == (len("findings."), "content.added")

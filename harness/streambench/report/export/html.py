@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from streambench.analysis.claims import claims_of
 from streambench.analysis.metrics import METRICS
-from streambench.analysis.summary import Summary
-from streambench.findings import Severity
+from streambench.analysis.summary import Summary, TargetSummary
+from streambench.analysis.tally import RuleCount
 from streambench.report.plots import Plot, draw_plots
 from streambench.report.style import css_variables
 from streambench.report.wording import (
@@ -68,18 +68,10 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         interval=interval,
         plural=plural,
         metrics=_metric_rows(summary),
-        violations=[
-            (target.name, rule)
-            for target in summary.targets.values()
-            for rule in target.rules
-            if rule.severity is Severity.VIOLATION
-        ],
-        notes=[
-            (target.name, rule)
-            for target in summary.targets.values()
-            for rule in target.rules
-            if rule.severity is not Severity.VIOLATION
-        ],
+        violations=_rules(summary, lambda target: target.broken),
+        accepted=_rules(summary, lambda target: target.accepted),
+        ignored=_rules(summary, lambda target: target.ignored),
+        notes=_rules(summary, lambda target: target.notes),
         errors=[
             (target.name, error, count, target.error_examples.get(error, ""))
             for target in summary.targets.values()
@@ -93,6 +85,11 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         several=several,
         matrix=verdict_matrix(summary),
     )
+
+
+def _rules(summary: Summary, choose: Callable[[TargetSummary], Sequence[RuleCount]]) -> list[tuple[str, RuleCount]]:
+    """Some of the rules of every target, with its name."""
+    return [(target.name, rule) for target in summary.targets.values() for rule in choose(target)]
 
 
 def _metric_rows(summary: Summary) -> list[tuple[str, str, list[tuple[str, ...]]]]:

@@ -1,7 +1,8 @@
 """`streambench.sarif`: broken rules as SARIF 2.1.0 (OASIS), which code hosts show beside the code.
 
 A result is a rule that a target broke, however often, with its first example. Its place is the scenario file; the
-stream, the event and the byte are in its logical location and in its text.
+stream, the event and the byte are in its logical location and in its text. A rule that the scenario accepts is a
+suppressed result; an ignored one is none.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from streambench import __version__
+from streambench.analysis.rule_index import known_rules
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
 from streambench.findings import Severity
-from streambench.report.rule_index import known_rules
 from streambench.report.wording import rule_sentence
 from streambench.rules import Rule
 
@@ -35,7 +36,10 @@ def render_sarif(summary: Summary) -> dict[str, Any]:
     """The run as a SARIF log with every rule that it could have broken."""
     rules = known_rules()
     results = [
-        _result(summary, target, broken, rules) for target in summary.targets.values() for broken in target.rules
+        _result(summary, target, broken, rules)
+        for target in summary.targets.values()
+        for broken in target.rules
+        if not broken.is_ignored
     ]
     return {
         "$schema": SCHEMA,
@@ -85,6 +89,10 @@ def _result(summary: Summary, target: TargetSummary, broken: RuleCount, rules: S
         # What stays the same from run to run, so that a finding is not taken for a new one each time.
         "partialFingerprints": {"rule/v1": f"{target.name}/{broken.rule}"},
     }
+    if broken.is_accepted:
+        reason = broken.waiver.reason if broken.waiver is not None else None
+        suppression = {"kind": "external", "status": "accepted"}
+        result["suppressions"] = [suppression if reason is None else {**suppression, "justification": reason}]
     index = next((i for i, rule in enumerate(rules) if rule.covers(broken.rule)), None)
     if index is not None:
         family = rules[index]

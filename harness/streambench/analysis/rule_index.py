@@ -1,4 +1,4 @@
-"""All rules there are, for what lists them: reports in which every rule is explained, and the reference."""
+"""All rules there are: for what lists them, such as the reference, and for what a user names by their ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import streambench
 from streambench.dialects.invariants import ENTRY_POINTS
-from streambench.rules import Rule, declared_rules
+from streambench.rules import Rule, declared_rules, id_pattern
 
 # The packages in which something can find a rule broken; those that are not there are passed over.
 PACKAGES = ("wire", "grammar", "dialects", "record", "transport", "drivers", "analysis")
@@ -29,3 +29,20 @@ def known_rules() -> tuple[Rule, ...]:
     for plugged in entry_points(group=ENTRY_POINTS):
         plugged.load()
     return tuple(sorted(declared_rules(), key=lambda rule: rule.id))
+
+
+def check_rule(rule_id: str) -> str | None:
+    """None where there is such a rule, or a family with such a member; else what is wrong with the name."""
+    if any(rule.covers(rule_id) for rule in known_rules()):
+        return None
+    return f"there is no rule {rule_id!r}; `docs/reference/rules.md` lists them."
+
+
+def rule_pattern() -> str:
+    """The names that `check_rule` knows, as a regular expression without anchors."""
+    return f"({'|'.join(id_pattern(rule.id) for rule in known_rules())})"
+
+
+def rule_names() -> list[str]:
+    """The ids of all rules and families."""
+    return [rule.id for rule in known_rules()]
