@@ -48,12 +48,14 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="answer requests for this name too (repeatable; default: loopback names, or any when bound elsewhere)",
+        help="accept this name as Host too (repeatable; default: loopback names, or any when bound elsewhere)",
     )
     out.add_argument(
         "--port", type=int, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
     )
-    out.add_argument("--json", action="store_true", help="print the URLs as one JSON line; end with the parent")
+    out.add_argument(
+        "--json", action="store_true", help="print the URLs as one line of JSON, and exit when the parent process does"
+    )
     out.add_argument(
         "--profile",
         default=DEFAULT_PROFILE,
@@ -62,36 +64,36 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--seed", type=int, default=0, help="seed of texts and latencies (default: %(default)s)")
     out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="length of a reply (default: %(default)s)")
-    out.add_argument("--style", choices=STYLES, default="plain", help="of generated texts (default: %(default)s)")
-    out.add_argument("--api-key", help="let only this key in")
+    out.add_argument("--style", choices=STYLES, default="plain", help="style of generated texts (default: %(default)s)")
+    out.add_argument("--api-key", help="accept only this API key")
     out.add_argument(
         "--model",
         action="append",
         default=[],
         metavar="NAME",
-        help="one more model that is known, * for any (repeatable)",
+        help="accept this model name too; * accepts any (repeatable)",
     )
-    out.add_argument("--admin-token", help="admin routes ask for this token, and answer beyond loopback")
+    out.add_argument("--admin-token", help="require this token on admin routes, which then also answer beyond loopback")
     out.add_argument(
         "--max-memory",
         type=_count,
         default=MAX_BYTES_IN_FLIGHT >> 20,
         metavar="MIB",
-        help="for replies that are not over; clients that do not read make room (default: %(default)d)",
+        help="memory for unfinished replies; beyond it, clients that do not read are dropped (default: %(default)d)",
     )
     limits = out.add_argument_group("rate limits of each key")
-    limits.add_argument("--limit-requests", type=_count, metavar="N", help="so many requests in each window")
-    limits.add_argument("--limit-tokens", type=_count, metavar="N", help="so many tokens in each window")
+    limits.add_argument("--limit-requests", type=_count, metavar="N", help="requests allowed in each window")
+    limits.add_argument("--limit-tokens", type=_count, metavar="N", help="tokens allowed in each window")
     limits.add_argument(
         "--limit-window", type=float, default=60.0, metavar="S", help="the window in seconds (default: %(default)g)"
     )
     traces = out.add_argument_group("traces")
     traces.add_argument("--traces", type=Path, metavar="DIR", help="recorded streams, for the profile `trace`")
     traces.add_argument(
-        "--record", metavar="URL", help="pass everything on to this service and record its replies in --traces"
+        "--record", metavar="URL", help="forward every request to this service and record its replies in --traces"
     )
     chat = out.add_argument_group("reference chat server")
-    chat.add_argument("--no-chat", action="store_true", help="only the upstream")
+    chat.add_argument("--no-chat", action="store_true", help="start the upstream only")
     chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
     add_options(chat)
     return out

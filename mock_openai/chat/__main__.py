@@ -44,14 +44,16 @@ def parser() -> argparse.ArgumentParser:
         help="port, 0 for a free one (default: PORT, or 4000)",
     )
     out.add_argument(
-        "--json", action="store_true", help="print the URL as one JSON line when ready; end with the parent"
+        "--json",
+        action="store_true",
+        help="print the URL as one line of JSON when ready, and exit when the parent process does",
     )
     out.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="answer requests for this name too (repeatable; default: loopback names, or any when bound elsewhere)",
+        help="accept this name as Host too (repeatable; default: loopback names, or any when bound elsewhere)",
     )
     add_options(out)
     return out

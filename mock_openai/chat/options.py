@@ -29,32 +29,52 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         action="append",
         default=[],
         metavar="NAME:LEVEL",
-        help=f"what a user may read of stored documents: {', '.join(CLEARANCES)} (repeatable)",
+        help=f"which stored documents a user may read: {', '.join(CLEARANCES)} (repeatable)",
     )
-    add("--rate-limit", metavar="N/UNIT", help="requests of one user, such as 5/s (default: no limit)")
-    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="pages that may use it (repeatable)")
-    add("--open", action="store_true", help="as in development: every page may use it, nobody signs in; loopback only")
+    add("--rate-limit", metavar="N/UNIT", help="requests allowed per user, such as 5/s (default: no limit)")
+    add(
+        "--cors-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin whose pages may call the server (repeatable)",
+    )
+    add("--open", action="store_true", help="development mode: any origin, no sign-in; loopback only")
     caps = Caps()
     add(
-        "--max-duration", type=_positive, default=caps.duration_s, metavar="S", help="of a reply (default: %(default)g)"
+        "--max-duration",
+        type=_positive,
+        default=caps.duration_s,
+        metavar="S",
+        help="longest duration of a reply (default: %(default)g)",
     )
-    add("--max-chunks", type=_count, default=caps.chunks, metavar="N", help="of a reply (default: %(default)d)")
     add(
-        "--max-idle", type=_positive, default=caps.idle_s, metavar="S", help="silence of a model (default: %(default)g)"
+        "--max-chunks",
+        type=_count,
+        default=caps.chunks,
+        metavar="N",
+        help="most chunks of a reply (default: %(default)d)",
+    )
+    add(
+        "--max-idle",
+        type=_positive,
+        default=caps.idle_s,
+        metavar="S",
+        help="longest silence of a model within a reply (default: %(default)g)",
     )
     add(
         "--first-text",
         type=_positive,
         default=caps.first_text_s,
         metavar="S",
-        help="silence before its first text, after which the next model is asked (default: %(default)g)",
+        help="how long to wait for a model's first text before asking the next model (default: %(default)g)",
     )
     add(
         "--resume",
         type=_not_negative,
         default=0.0,
         metavar="S",
-        help="go on for so long without a client that may come back (default: stop at once)",
+        help="how long a reply goes on after its client has left, so that it can reconnect (default: stop at once)",
     )
     add(
         "--defect",
@@ -62,13 +82,13 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         default=[],
         choices=DEFECTS,
         metavar="NAME",
-        help=f"be wrong in one way, to test a tester (repeatable): {', '.join(DEFECTS)}",
+        help=f"misbehave in this one way, to test a tester (repeatable): {', '.join(DEFECTS)}",
     )
     add(
         "--debug",
         default=os.environ.get("DEBUG", ""),
         metavar="TOPICS",
-        help="tell on standard error what happens: chat:streaming (default: DEBUG)",
+        help="log these topics to standard error: chat:streaming (default: DEBUG)",
     )
 
 

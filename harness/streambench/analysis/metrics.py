@@ -48,9 +48,13 @@ _ALL = (
     Metric("gap_max", "ms", "the worst gap of a stream"),
     Metric("stalls", "count", "gaps of a stream longer than `stall_after`"),
     Metric("stalled_ms", "ms", "the sum of a stream's gaps longer than `stall_after`"),
-    Metric("cadence", "per s", "chunks a second between the first and the last content", lower_is_better=False),
-    Metric("chars_per_s", "per s", "characters a second between the first and the last content", lower_is_better=False),
-    Metric("tokens_per_s", "per s", "tokens a second, where the protocol reports their number", lower_is_better=False),
+    Metric("cadence", "per s", "chunks per second between the first and the last content", lower_is_better=False),
+    Metric(
+        "chars_per_s", "per s", "characters per second between the first and the last content", lower_is_better=False
+    ),
+    Metric(
+        "tokens_per_s", "per s", "tokens per second, where the protocol reports their number", lower_is_better=False
+    ),
     Metric("jitter", "ms", "median absolute deviation of a stream's gaps"),
     Metric("burstiness", "factor", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 1 bursty", lower_is_better=None),
     Metric("events_per_read", "factor", "events that one read of the socket brought", lower_is_better=None),

@@ -23,7 +23,7 @@ from streambench.wire.framings import FRAMINGS
 
 if TYPE_CHECKING:
     from streambench.cli.har import HarStream
-    from streambench.dialects import Dialect, Event
+    from streambench.dialects import Dialect, DialectStream, Event
     from streambench.dialects.dialect import EventRule
     from streambench.wire.message import WireMessage
 
@@ -244,6 +244,7 @@ class _Check:
         self._show_events = show_events
         self._bytes = 0
         self._failed = False
+        self._blank = True  # this reply has had no text that can be read
         self._begun = False  # this reply has had an event of its own
         self._prompt_ms: float | None = None
         self._content_ms: float | None = None  # when the last content came
@@ -301,6 +302,7 @@ class _Check:
         if _is_event(event):
             self._begun = self._begun or event.name not in self._dialect.anywhere
             self.result.characters += len(event.content)
+            self._blank = self._blank and not event.content.strip()
             self.result.names[event.name] += 1
             self.result.add(event.findings)
             if not self.result.characters:
@@ -345,6 +347,16 @@ class _Check:
         if self._stream is not None and (self._begun or self.result.replies == 0):
             self.result.replies += 1
             self.result.add(self._stream.finish(ending, at_offset=self._bytes))
+            self._check_text(self._stream)
+        self._blank = True
+
+    def _check_text(self, stream: DialectStream) -> None:
+        """A complete reply has text, unless the paths are known to be right: a reply of tool calls has none."""
+        from streambench.record.recorder import empty_reply
+
+        assert self._dialect is not None
+        if self._blank and self.result.missing and stream.complete and not stream.interrupted:
+            self.result.add([empty_reply(self._dialect)])
 
     def _fail(self, error: Any) -> None:
         self._failed = True

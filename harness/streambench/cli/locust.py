@@ -45,38 +45,38 @@ class RunTime(click.ParamType[int]):
 @click.option(
     "--users", "-u", type=click.IntRange(1, 100_000), help="Users of all targets together.  [default: the scenario's]"
 )
-@click.option("--spawn-rate", "-r", type=click.FloatRange(0, min_open=True), help="Users that come each second.")
+@click.option("--spawn-rate", "-r", type=click.FloatRange(0, min_open=True), help="Users that start per second.")
 @click.option("--run-time", "-t", type=RunTime(), help="Stop after this time, such as 90s, 5m or 1h30m.")
-@click.option("--headless", is_flag=True, help="No web UI: run once, then exit as `run` does.")
+@click.option("--headless", is_flag=True, help="No web UI: run once, then exit with the code that `run` would.")
 @click.option(
     "--workers", metavar="N|auto", default="auto", show_default=True, help="Measuring processes on this machine."
 )
 @click.option("--master", "is_master", is_flag=True, help="Only the master; workers join from elsewhere.")
 @click.option("--worker", "is_worker", is_flag=True, help="Only workers, for a master elsewhere.")
-@click.option("--master-host", default="127.0.0.1", show_default=True, help="Of a worker: where its master is.")
+@click.option("--master-host", default="127.0.0.1", show_default=True, help="For a worker: the master's address.")
 @click.option(
     "--master-port",
     type=click.IntRange(1, 65535),
     default=5557,
     show_default=True,
-    help="Of a worker: the master's port.",
+    help="For a worker: the master's port.",
 )
 @click.option(
-    "--master-bind-host", default="127.0.0.1", show_default=True, help="Of the master: where workers may come from."
+    "--master-bind-host", default="127.0.0.1", show_default=True, help="For the master: the address it listens on."
 )
 @click.option(
     "--master-bind-port",
     type=click.IntRange(0, 65535),
     help="Of the master: its port; 0 picks one.  [default: 5557 with --master, else 0]",
 )
-@click.option("--expect-workers", type=click.IntRange(1), help="With --headless: wait for so many workers.")
+@click.option("--expect-workers", type=click.IntRange(1), help="With --headless: the number of workers to wait for.")
 @click.option(
     "--stop-timeout",
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="What is open at a stop may take so long to finish.",
+    help="How long streams that are open at a stop may take to finish.",
 )
 @click.option("--web-host", default="127.0.0.1", show_default=True, help="Where the web UI listens.")
 @click.option(

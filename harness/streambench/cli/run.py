@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--gate", "gates", type=GATE, multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'."
 )
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as load.users=50.")
-@click.option("--seed", type=int, help="Seed of arrivals, texts and latencies.")
+@click.option("--seed", type=int, help="Seed for arrivals, texts and latencies.")
 @click.option(
     "--wait",
     type=DURATION,

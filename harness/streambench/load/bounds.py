@@ -17,18 +17,18 @@ DECOMPRESSED_BYTES = Field(
 )
 RATIO = Field("ratio", Integer(1, MAX), "times its compressed size, over 4 MiB", _DEFAULT.max_ratio)
 EVENTS = Field("events", Integer(1, 10_000_000), "of one stream", _DEFAULT.max_events)
-EVENTS_PER_S = Field("events_per_s", Integer(1, MAX), "events a second", _DEFAULT.max_events_per_s)
-LINES_PER_S = Field("lines_per_s", Integer(1, MAX), "lines a second, empty ones too", _DEFAULT.max_lines_per_s)
+EVENTS_PER_S = Field("events_per_s", Integer(1, MAX), "events per second", _DEFAULT.max_events_per_s)
+LINES_PER_S = Field("lines_per_s", Integer(1, MAX), "lines per second, including empty ones", _DEFAULT.max_lines_per_s)
 FRAMES_PER_S = Field(
-    "frames_per_s", Integer(1, MAX), "chunks, DATA frames or WebSocket frames a second", _DEFAULT.max_frames_per_s
+    "frames_per_s", Integer(1, MAX), "chunks, DATA frames or WebSocket frames per second", _DEFAULT.max_frames_per_s
 )
 CONTROL_PER_S = Field(
     "control_per_s",
     Integer(1, MAX),
-    "frames and messages a second that bring nothing",
+    "frames and messages without data per second",
     _DEFAULT.max_control_per_s,
 )
-POLLS_PER_S = Field("polls_per_s", Integer(1, MAX), "answers to polls a second", _DEFAULT.max_polls_per_s)
+POLLS_PER_S = Field("polls_per_s", Integer(1, MAX), "answers to polls per second", _DEFAULT.max_polls_per_s)
 SECTION = Section(
     "'limits'",
     EVENT_BYTES,

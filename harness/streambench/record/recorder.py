@@ -44,6 +44,12 @@ _SILENCES = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE}
 _TIMEOUTS = {*_SILENCES, ErrorClass.TIMEOUT_TOTAL}
 
 
+def empty_reply(dialect: Dialect) -> Finding:
+    """The finding of a reply that is complete and blank; for information where its dialect says that it may be."""
+    message = "The reply is complete, and has no text."
+    return EMPTY.found(message, severity=Severity.INFO) if dialect.may_be_empty else EMPTY.found(message)
+
+
 class Recorder:
     """The one who writes a `StreamRecord`, from the connection's first moment to the end of the stream.
 
@@ -224,11 +230,10 @@ class Recorder:
 
     def _note_empty(self) -> None:
         """The reply is complete, and there is nothing to read."""
-        message = "The reply is complete, and has no text."
-        if self._dialect.may_be_empty:
-            self.findings([EMPTY.found(message, severity=Severity.INFO)])
+        finding = empty_reply(self._dialect)
+        self.findings([finding])
+        if finding.severity is Severity.INFO:
             return
-        self.findings([EMPTY.found(message)])
         self.fail(
             ErrorClass.EMPTY,
             "the reply is complete, and has no text; where that is right, give it a dialect with `empty: info`",

@@ -90,7 +90,7 @@ def test_a_path_that_finds_no_text_is_pointed_out(tmp_path: Path, capsys: pytest
     capture = str(CAPTURES / "conversation-stream/valid.sse")
     text = load_dialect("conversation-stream").source_path.read_text("utf-8")
     dialect.write_text(text.replace("content: content", "content: contnt"), "utf-8")
-    assert run_command(["check", capture, "-d", str(dialect)]) == 0
+    assert run_command(["check", capture, "-d", str(dialect)]) == 3
     assert "No text: `chunk` has nothing at 'contnt'. Did you mean 'content'?" in capsys.readouterr().out
     dialect.write_text(text.replace("content: content", "content: data.words"), "utf-8")
     run_command(["check", capture, "-d", str(dialect)])

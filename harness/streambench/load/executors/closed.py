@@ -14,7 +14,12 @@ from streambench.units import NS_PER_S
 
 MAX_USERS = 10_000
 
-USERS = Field("users", Integer(1, MAX_USERS), "so many users who each wait for their reply, 1 to 10,000", 1)
+USERS = Field(
+    "users",
+    Integer(1, MAX_USERS),
+    "number of users, each of whom waits for a reply before the next prompt, 1 to 10,000",
+    1,
+)
 SECTION = Section("a phase", USERS, THINK, DURATION, STREAMS, rules=ENDS)
 
 

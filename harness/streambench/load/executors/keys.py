@@ -14,13 +14,16 @@ from streambench.load.phase import Phase
 MAX_ACTIVE = 100_000
 MOST_EXPECTED = 1_000  # of streams at once in the open model, where `max_active` is only a last bound
 
-DURATION: Field[int] = Field("duration", Duration(), "the phase ends after it", 0, shown="")
+DURATION: Field[int] = Field("duration", Duration(), "how long the phase lasts", 0, shown="")
 STREAMS: Field[int | None] = Field(
-    "streams", Integer(1, 10**9), "the phase ends after so many streams (of all users together)", None
+    "streams", Integer(1, 10**9), "how many streams, of all users together, the phase runs", None
 )
 THINK = Field("think", Duration(), "a user's pause between two streams", 0)
 ACTIVE = Field(
-    "max_active", Integer(1, MAX_ACTIVE), "an arrival that finds so many streams open is dropped, 1 to 100,000", 10_000
+    "max_active",
+    Integer(1, MAX_ACTIVE),
+    "the most streams open at a time, 1 to 100,000; an arrival beyond that is dropped",
+    10_000,
 )
 # A phase without an end of its own needs one.
 ENDS: dict[str, Any] = {"anyOf": [{"required": [DURATION.name]}, {"required": [STREAMS.name]}]}

@@ -46,7 +46,7 @@ USERS: Field[tuple[int, ...]] = Field(
 )
 HOLD: Field[int] = Field("hold", Duration(some=True), "how long each step lasts", 0, required=True)
 STEPS: Field[Given | None] = Field(
-    "steps", Nested(Section("'steps'", USERS, HOLD)), "so many users for a while, then so many others", None
+    "steps", Nested(Section("'steps'", USERS, HOLD)), "the number of users, changed step by step", None
 )
 SECTION = Section("a phase", STEPS, THINK)
 
