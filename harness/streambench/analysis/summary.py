@@ -30,8 +30,8 @@ from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.endings import ErrorClass
 from streambench.errors import ExitCode
 from streambench.findings import Severity
-from streambench.record.journal import Run
 from streambench.record.model import Outcome, StreamRecord
+from streambench.record.run_file import Run
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SCHEMA = "streambench.summary/1"
@@ -163,11 +163,25 @@ class Summary:
     @property
     def interrupted(self) -> bool:
         """The run did not come to its own end: it was stopped, or killed."""
-        return self.run.end is None or self.run.end["reason"] in ("interrupted", "terminated")
+        return self.killed or (self.run.end is not None and self.run.end["reason"] in ("interrupted", "terminated"))
+
+    @property
+    def killed(self) -> bool:
+        """The run was ended by something that left it no time to say so."""
+        return self.run.end is None
+
+    @property
+    def open_at_kill(self) -> int | None:
+        """Of a killed run, how many streams were open; None where that was not told."""
+        return None if self.run.begun is None else max(0, self.run.begun - len(self.run.records))
 
     @property
     def exit_code(self) -> ExitCode:
-        """The run's exit code: not reached, then not valid, then what failed, then what could not be decided."""
+        """The run's exit code: damaged, interrupted, not reached, not valid, what failed, what is undecided."""
+        if self.run.damage:
+            return ExitCode.INVALID
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
         if any(target.unreachable for target in self.targets.values()):
             return ExitCode.UNREACHABLE
         if not self.generator["valid"] or self.lost_workers:
@@ -189,6 +203,8 @@ class Summary:
                 return "passed"
             case ExitCode.INVALID:
                 return "invalid" if not self.generator["valid"] else "inconclusive"
+            case ExitCode.INTERRUPTED:
+                return "failed" if any(gate.result is Result.FAILED for gate in self.gates) else "inconclusive"
             case _:
                 return "failed"
 
@@ -345,13 +361,14 @@ def _observations(target: TargetSummary) -> Observations:
 
 
 def _generator(run: Run, whole: _Whole) -> dict[str, Any]:
-    """The generator's own verdict on itself; of a killed run, what its last line said."""
+    """The generator's own verdict on itself; of a killed run, what its last line said. Damaged records have none."""
     if run.end is not None:
-        return dict(run.end["generator"])
+        told = run.end["generator"]
+        return {**told, "valid": told["valid"] and not run.damage, "reasons": [*told["reasons"], *run.damage]}
     last = run.generator[-1] if run.generator else {}
     return {
-        "valid": True,
-        "reasons": ["the run was killed: the generator's own verdict is missing"],
+        "valid": not run.damage,
+        "reasons": [*run.damage, "the run was killed: the generator's own verdict is missing"],
         "requested_rate": None,
         "achieved_rate": None,
         "start_delay_p99_ms": None,

@@ -9,7 +9,7 @@ import click
 
 from streambench.analysis.summary import Summary, summarize
 from streambench.cli.output import json_text
-from streambench.record.journal import read_run
+from streambench.record.run_file import read_run
 
 
 def finish_run(

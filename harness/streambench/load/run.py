@@ -85,7 +85,7 @@ async def _run_recorded(
             await asyncio.sleep(0)
 
     waits = CpuWait(testbed.pids)
-    watch = asyncio.create_task(Watch(facts, writer.generator).run())
+    watch = asyncio.create_task(Watch(facts, writer.generator, writer.begun).run())
     finished = False
     try:
         engine = Engine(scenario, testbed.plans, write, progress, facts, testbed.token, listen=keeper.listen)
@@ -99,6 +99,7 @@ async def _run_recorded(
             {
                 "at_ns": _clock.now_ns(),
                 "reason": "finished" if finished else "interrupted",
+                "streams": facts.begun,
                 "generator": judge_generator(facts),
             }
         )

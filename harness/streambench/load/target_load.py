@@ -133,6 +133,7 @@ class TargetLoad:
     def _begin(self, iteration: Iteration) -> tuple[StreamRecord, Recorder, str]:
         number = self._streams
         self._streams += 1
+        self.facts.begun += 1
         record, recorder, prompt = begin_stream(
             self.target, self._prompts, self._plans, number, iteration.intended_ns, self.clock.now_ns()
         )

@@ -34,6 +34,7 @@ _clock = MonotonicClock()
 class GeneratorFacts:
     """What the generator has seen of itself. Rates per second, `cpu` in cores; None where nothing can be said."""
 
+    begun: int = 0  # streams, those included that were due and never started: each gets a record
     elapsed_ns: int = 0
     requested: int = 0  # intended starts of the open phases
     achieved: int = 0
@@ -50,11 +51,21 @@ class GeneratorFacts:
 
 
 class Watch:
-    """Samples how late the event loop is, and the CPU, while the load runs."""
+    """Samples how late the event loop is, and the CPU, while the load runs.
 
-    def __init__(self, facts: GeneratorFacts, line: Callable[[dict[str, Any]], None]) -> None:
+    `line` takes what it has seen, about once a second; `begun` how many streams have begun, soon after it has changed.
+    """
+
+    def __init__(
+        self,
+        facts: GeneratorFacts,
+        line: Callable[[dict[str, Any]], None],
+        begun: Callable[[dict[str, Any]], None],
+    ) -> None:
         self.facts = facts
         self._line = line
+        self._begun = begun
+        self._told = 0
         self._gc_started_ns = 0
 
     async def run(self) -> None:
@@ -74,6 +85,7 @@ class Watch:
                 await asyncio.sleep(SAMPLE_S)
                 now_ns = _clock.now_ns()
                 lags_ns.append(max(0, now_ns - asleep_ns - round(SAMPLE_S * NS_PER_S)))
+                self._tell_begun(now_ns)
                 if now_ns - line_ns < LINE_NS:
                     continue
                 cpu_ns = time.process_time_ns()
@@ -96,6 +108,11 @@ class Watch:
             gc.callbacks.remove(self._gc)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
+
+    def _tell_begun(self, now_ns: int) -> None:
+        if self.facts.begun != self._told:
+            self._told = self.facts.begun
+            self._begun({"at_ns": now_ns, "streams": self._told})
 
     def _gc(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":

@@ -47,7 +47,7 @@ class Part:
         self._lines: list[tuple[bytes, int]] = []  # and how many streams each is
         self._judged = dict.fromkeys(self._methods, 0)
         self._sample: dict[str, Any] = {}
-        self._watch = asyncio.create_task(Watch(self.facts, self._sampled).run())
+        self._watch = asyncio.create_task(Watch(self.facts, self._sampled, self._begun).run())
 
     async def end(self, timeout_s: float) -> None:
         """End the users; what they have open has so long to finish."""
@@ -85,8 +85,14 @@ class Part:
 
     def _sampled(self, sample: dict[str, Any]) -> None:
         self._sample = sample
-        at_ns = sample["at_ns"] + self._relation.offset_ns
-        line = {"kind": "generator", **sample, "at_ns": at_ns, "worker": self._worker}
+        self._note("generator", sample)
+
+    def _begun(self, begun: dict[str, Any]) -> None:
+        self._note("begun", begun)
+
+    def _note(self, kind: str, facts: dict[str, Any]) -> None:
+        at_ns = facts["at_ns"] + self._relation.offset_ns
+        line = {"kind": kind, **facts, "at_ns": at_ns, "worker": self._worker}
         self._lines.append((encode_line(line, str), 0))
 
     async def _write(self, record: StreamRecord) -> None:

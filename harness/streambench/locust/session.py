@@ -29,7 +29,7 @@ from streambench.load.testbed import preflight, start_servers
 from streambench.load.validity import CpuWait
 from streambench.locust.live import LiveRun, Tail
 from streambench.locust.population import points_of
-from streambench.locust.verdict import judge_workers
+from streambench.locust.verdict import begun_by, judge_workers
 from streambench.locust.worker import WorkerSettings
 from streambench.record.journal import RecordWriter
 from streambench.report.wording import headline
@@ -277,7 +277,9 @@ class LocustSession:
             if worker["lost"]:
                 self._output.note(f"the worker {worker['name']} was lost: the run is inconclusive")
         generator = judge_workers(workers, run.waits.shares())
-        run.writer.end({"at_ns": _clock.now_ns(), "reason": reason, "generator": generator})
+        begun = begun_by(workers)
+        told = {} if begun is None else {"streams": begun}
+        run.writer.end({"at_ns": _clock.now_ns(), "reason": reason, **told, "generator": generator})
         await self._beside(run.read)
         self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
         run.close()

@@ -31,10 +31,18 @@ def judge_workers(workers: Sequence[Mapping[str, Any]], server_wait: Mapping[str
     return {**judge_generator(whole), "valid": not reasons, "reasons": reasons, "workers": parts, "lost": lost}
 
 
+def begun_by(workers: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many streams several workers began; None where one of them was lost and did not say."""
+    if any(worker["lost"] or not worker["generator"] for worker in workers):
+        return None
+    return sum(int(worker["generator"]["begun"]) for worker in workers)
+
+
 def merged(facts: Sequence[GeneratorFacts]) -> GeneratorFacts:
     """The facts of several generators that ran side by side: counts add up, and `cpu` is that of the busiest."""
     out = GeneratorFacts()
     for one in facts:
+        out.begun += one.begun
         out.elapsed_ns = max(out.elapsed_ns, one.elapsed_ns)
         out.open_ns = max(out.open_ns, one.open_ns)
         out.requested += one.requested

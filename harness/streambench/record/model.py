@@ -15,6 +15,7 @@ from typing import Any
 
 from streambench.endings import Ending
 from streambench.findings import Finding, Severity
+from streambench.record.lines import Shape
 
 
 class Outcome(StrEnum):
@@ -87,12 +88,20 @@ class EventColumns:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], start_ns: int) -> EventColumns:
-        """Read back what `to_json` wrote. Raises ValueError, KeyError or TypeError where it is something else."""
-        columns = cls([at + start_ns for at in data["at"]], (), data["chars"], data["read"])
-        columns._index = {name: i for i, name in enumerate(data["names"])}
-        columns._name = array("L", data["name"])
-        if columns._name and max(columns._name) >= len(columns._index):
+        """Read back what `to_json` wrote. Raises ValueError, TypeError or OverflowError where it is something else."""
+        _EVENTS.check(data)
+        words, name = data["names"], data["name"]
+        "".join(words)  # says so where one is no text
+        columns = cls.__new__(cls)
+        columns.at_ns = array("q", [at + start_ns for at in data["at"]])
+        columns.chars = array("q", data["chars"])
+        columns.read = array("q", data["read"])
+        columns._index = {word: i for i, word in enumerate(words)}
+        columns._name = array("L", name)
+        if name and max(name) >= len(words):
             raise ValueError("an event has a name that is not in the list")
+        if not len(name) == len(columns.at_ns) == len(columns.chars) == len(columns.read):
+            raise ValueError("the columns of the events are not equally long")
         return columns
 
 
@@ -169,12 +178,18 @@ class UpstreamExchange:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], start_ns: int) -> UpstreamExchange:
-        """Read back what `to_json` wrote."""
+        """Read back what `to_json` wrote. Raises ValueError or TypeError where it is something else."""
+        _EXCHANGE.check(data)
+        wrote = data.get("wrote")
+        if wrote is not None:
+            _WROTE.check(wrote)
+        lengths = {len(_all(int, data[name])) for name in ("scheduled", "written", "offset")}
+        if len(lengths) > 1 or (wrote is not None and len(_all(int, wrote["offset"])) not in lengths):
+            raise ValueError("the columns of an upstream's writes are not equally long")
 
         def absolute(at: int | None) -> int | None:
             return None if at is None else at + start_ns
 
-        wrote = data.get("wrote")
         return cls(
             attempt=data["attempt"],
             arrived_ns=data["arrived"] + start_ns,
@@ -190,7 +205,7 @@ class UpstreamExchange:
             written_after_cancel=data["written_after_cancel"],
             finish=data["finish"],
             profile=data["profile"],
-            faults=list(data["faults"]),
+            faults=list(_all(str, data["faults"])),
             clock_error_ns=data["clock_error"],
             stream=data.get("stream", True),  # older files do not say
             wrote=None if wrote is None else wrote["text"],
@@ -300,47 +315,101 @@ class StreamRecord:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> StreamRecord:
-        """Read back what `to_json` wrote."""
+        """Read back what `to_json` wrote.
+
+        Raises ValueError, TypeError or OverflowError, which say what is wrong, where it is something else.
+        """
+        _STREAM.check(data)
         start_ns = data["start_ns"]
+        if (start_ns | data["intended_ns"]) >> 63:
+            raise ValueError("a moment is out of all bounds")
 
         def absolute(at: int | None) -> int | None:
             return None if at is None else at + start_ns
 
-        ending = data["ending"]
+        ending, findings, upstream = data["ending"], data["findings"], data["upstream"]
+        # By place, in the order of the fields: that so many names need not be matched is a tenth of the time.
         return cls(
-            id=data["id"],
-            target=data["target"],
-            dialect=data["dialect"],
-            intended_ns=data["intended_ns"],
-            start_ns=start_ns,
-            phase=data["phase"],
-            user=data["user"],
-            iteration=data["iteration"],
-            warmup=data["warmup"],
-            mark=data["mark"],
-            worker=data.get("worker"),
-            connected_ns=absolute(data["connected"]),
-            reused_connection=data["reused_connection"],
-            resent=data.get("resent", 0),  # older files do not say
-            connect_ahead_ns=data.get("connect_ahead"),
-            sent_ns=absolute(data["sent"]),
-            headers_ns=absolute(data["headers"]),
-            status=data["status"],
-            end_ns=absolute(data["end"]),
-            outcome=Outcome(data["outcome"]),
-            error=data["error"],
-            error_message=data["error_message"],
-            ending=None if ending is None else Ending(ending),
-            close_code=data["close_code"],
-            terminal_event=data["terminal_event"],
-            events=EventColumns.from_json(data["events"], start_ns),
-            findings=[Finding.from_json(item) for item in data["findings"]],
-            findings_dropped=data["findings_dropped"],
-            text=data["text"],
-            tokens=data["tokens"],
-            stamps=data["stamps"],
-            reads=data["reads"],
-            coalesced_reads=data["coalesced_reads"],
-            wire_bytes=data["wire_bytes"],
-            upstream=[UpstreamExchange.from_json(item, start_ns) for item in data["upstream"]],
+            data["id"],
+            data["target"],
+            data["dialect"],
+            data["intended_ns"],
+            start_ns,
+            data["phase"],
+            data["user"],
+            data["iteration"],
+            data["warmup"],
+            data["mark"],
+            data.get("worker"),
+            absolute(data["connected"]),
+            data["reused_connection"],
+            data.get("resent", 0),  # older files do not say
+            data.get("connect_ahead"),
+            absolute(data["sent"]),
+            absolute(data["headers"]),
+            data["status"],
+            absolute(data["end"]),
+            _OUTCOMES[data["outcome"]],
+            data["error"],
+            data["error_message"],
+            None if ending is None else _ENDINGS[ending],
+            data["close_code"],
+            data["terminal_event"],
+            EventColumns.from_json(data["events"], start_ns),
+            list(map(_finding, findings)) if findings else [],
+            data["findings_dropped"],
+            data["text"],
+            data["tokens"],
+            data["stamps"],
+            data["reads"],
+            data["coalesced_reads"],
+            data["wire_bytes"],
+            [UpstreamExchange.from_json(item, start_ns) for item in upstream] if upstream else [],
         )
+
+
+def _all(kind: type, values: list[Any]) -> list[Any]:
+    """The values, if all are of one type."""
+    if values and set(map(type, values)) != {kind}:
+        raise ValueError("a list holds something else than it should")
+    return values
+
+
+def _finding(data: Any) -> Finding:
+    _FINDING.check(data)
+    _all(str, data.get("expected", []))
+    return Finding.from_json(data)
+
+
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+_ENDINGS = {str(ending): ending for ending in Ending}
+_INT, _TEXT, _FLAG, _LIST, _MOMENT, _WORD = (int,), (str,), (bool,), (list,), (int, type(None)), (str, type(None))
+_STREAM = Shape(
+    {
+        **dict.fromkeys(("kind", "id", "target", "dialect", "outcome", "stamps"), _TEXT),
+        **dict.fromkeys(("phase", "iteration", "intended_ns", "start_ns"), _INT),
+        **dict.fromkeys(("reads", "coalesced_reads", "wire_bytes", "findings_dropped"), _INT),
+        **dict.fromkeys(("warmup", "reused_connection", "terminal_event"), _FLAG),
+        **dict.fromkeys(("user", "connected", "sent", "headers", "status", "end", "close_code", "tokens"), _MOMENT),
+        **dict.fromkeys(("mark", "error", "error_message", "ending", "text"), _WORD),
+        **dict.fromkeys(("findings", "upstream"), _LIST),
+        "events": (dict,),
+    },
+    {"worker": _WORD, "connect_ahead": _MOMENT, "resent": _INT},  # older files lack them
+)
+_EVENTS = Shape(dict.fromkeys(("names", "name", "at", "chars", "read"), _LIST))
+_FINDING = Shape(
+    dict.fromkeys(("axis", "rule", "message"), _TEXT),
+    {"severity": _TEXT, "event_index": _INT, "offset": _INT, "got": _TEXT, "expected": _LIST},
+)
+_EXCHANGE = Shape(
+    {
+        **dict.fromkeys(("attempt", "status", "arrived", "written_after_cancel", "clock_error"), _INT),
+        **dict.fromkeys(("headers", "ended_at", "cancelled"), _MOMENT),
+        **dict.fromkeys(("ended", "text"), _TEXT),
+        **dict.fromkeys(("profile", "finish"), _WORD),
+        **dict.fromkeys(("faults", "scheduled", "written", "offset"), _LIST),
+    },
+    {"stream": _FLAG, "wrote": (dict, type(None))},  # older files lack them
+)
+_WROTE = Shape({"text": _TEXT, "offset": _LIST})

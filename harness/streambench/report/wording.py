@@ -148,10 +148,17 @@ def findings_in_words(summary: Summary) -> list[str]:
     if slow is not None:
         out.append(slow)
     if summary.interrupted:
-        out.append("The run was interrupted: it is judged by what had been measured until then.")
-    if summary.run.skipped_lines:
-        out.append(f"{plural(summary.run.skipped_lines, 'line')} of the records could not be read.")
+        out.append(f"The run was interrupted{_left_open(summary)}: it is judged by what had been measured until then.")
     return out
+
+
+def _left_open(summary: Summary) -> str:
+    """How many streams of a killed run have no record."""
+    if not summary.killed:
+        return ""
+    if summary.open_at_kill is None:
+        return ", with an unknown number of streams open"
+    return f" while {plural(summary.open_at_kill, 'stream')} {'was' if summary.open_at_kill == 1 else 'were'} open"
 
 
 def failures_in_words(target: TargetSummary) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streambench.record.journal import RunData
 from streambench.record.model import EventColumns, Outcome, StreamRecord, UpstreamExchange
+from streambench.record.run_file import RunData
 
 MS = 1_000_000
 

@@ -10,8 +10,8 @@ import pytest
 
 from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary, summarize
-from streambench.record.journal import RunData
 from streambench.record.model import StreamRecord, UpstreamExchange
+from streambench.record.run_file import RunData
 from streambench.report.folder import write_reports
 from streambench.report.terminal import describe_run
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from streambench.analysis.summary import Summary, summarize
-from streambench.record.journal import RunData, RunFile, read_run
+from streambench.record.run_file import RunData, RunFile, read_run
 
 RUNS = Path(__file__).parent / "runs"
 
@@ -38,7 +38,7 @@ def test_the_figures_are_what_they_were(run: tuple[RunFile, dict[str, Any]]) -> 
 
 def test_a_run_in_memory_says_the_same_as_its_file(run: tuple[RunFile, dict[str, Any]]) -> None:
     file, expected = run
-    in_memory = RunData(file.header, list(file.records), file.generator, file.end, file.skipped_lines)
+    in_memory = RunData(file.header, list(file.records), file.generator, file.end, file.skipped)
     assert as_json(summarize(in_memory)) == expected
 
 

@@ -11,8 +11,8 @@ from streambench.analysis.gates import Result
 from streambench.analysis.summary import summarize
 from streambench.errors import ExitCode
 from streambench.findings import Axis, Finding, Severity
-from streambench.record.journal import RunData
 from streambench.record.model import Outcome, StreamRecord, UpstreamExchange
+from streambench.record.run_file import RunData
 
 MS = 1_000_000
 MakeRecord = Callable[..., StreamRecord]
@@ -178,7 +178,8 @@ def test_text_that_was_lost_on_the_way_is_a_violation(
 def test_a_killed_run_is_judged_by_what_it_wrote(good: Good, make_run: MakeRun) -> None:
     summary = summarize(make_run(good(), end=False))
     assert summary.interrupted
-    assert summary.exit_code is ExitCode.PASSED
+    assert summary.exit_code is ExitCode.INTERRUPTED
+    assert summary.verdict == "inconclusive"
     assert summary.duration_s == pytest.approx((100 * 19 + 60) / 1000)
     assert summary.to_json()["generator"]["reasons"]
 

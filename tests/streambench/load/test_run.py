@@ -17,7 +17,8 @@ from streambench.load.loading import load_scenario
 from streambench.load.run import environment, header_of, raise_descriptor_limit
 from streambench.load.scenario import Scenario
 from streambench.load.testbed import open_testbed, plans_of, preflight
-from streambench.record.journal import RecordWriter, read_run
+from streambench.record.journal import RecordWriter
+from streambench.record.run_file import read_run
 
 Load = Callable[[str], Scenario]
 L = "load: {users: 1, streams: 1}\n"

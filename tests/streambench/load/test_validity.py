@@ -75,7 +75,7 @@ def test_percentiles() -> None:
 async def test_the_watch_notices_lag_and_garbage_collections() -> None:
     watched = GeneratorFacts()
     lines: list[dict[str, Any]] = []
-    watch = asyncio.create_task(Watch(watched, lines.append).run())
+    watch = asyncio.create_task(Watch(watched, lines.append, lines.append).run())
     while not watched.gc_pause_ns:
         await asyncio.sleep(0)
         gc.collect()
@@ -89,16 +89,20 @@ async def test_the_watch_notices_lag_and_garbage_collections() -> None:
 def test_the_watch_writes_a_line_a_second(virtual_time: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = GeneratorFacts()
     lines: list[dict[str, Any]] = []
+    begun: list[dict[str, Any]] = []
 
     async def run(loop: Any) -> None:
         monkeypatch.setattr("streambench.load.validity._clock", loop)
-        watch = asyncio.create_task(Watch(watched, lines.append).run())
-        await asyncio.sleep(3.5)
+        watch = asyncio.create_task(Watch(watched, lines.append, begun.append).run())
+        await asyncio.sleep(1.5)
+        watched.begun = 7
+        await asyncio.sleep(2)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
 
     virtual_time(run)
     assert len(lines) == 3
+    assert [line["streams"] for line in begun] == [7]
     assert {"at_ns", "loop_lag_p99_ms", "cpu", "gc_pause_ms"} <= set(lines[0])
     assert watched.elapsed_ns == pytest.approx(3.5 * S, rel=1e-6)
     assert percentile_ms(watched.lags_ns, 99) == 0

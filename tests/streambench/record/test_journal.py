@@ -10,8 +10,10 @@ import pytest
 
 from streambench.errors import ConfigurationError
 from streambench.findings import Axis, Finding
-from streambench.record.journal import SCHEMA, RecordWriter, read_run
+from streambench.record.journal import RecordWriter
+from streambench.record.lines import SCHEMA
 from streambench.record.model import Outcome, StreamRecord, UpstreamExchange
+from streambench.record.run_file import read_run
 
 SECRET = "s3cr3t-value"
 
@@ -32,13 +34,29 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "records.jsonl"
 
 
+def header(**fields: object) -> dict[str, object]:
+    return {
+        "scenario": {"name": "x", "path": "x.yaml", "hash": "0"},
+        "started": "2026-01-01T00:00:00+00:00",
+        "start_ns": 0,
+        "targets": {"t": {"dialect": "d", "transport": "sse", "url": "http://x/", "two_sided": False}},
+        "gates": [],
+        "settings": {"stall_after_ms": 500.0, "reading_wpm": 250.0},
+        "environment": {},
+        **fields,
+    }
+
+
+GENERATOR = {"valid": True, "reasons": []}
+
+
 def write_run(path: Path, records: int = 3) -> None:
     writer = RecordWriter(path)
-    writer.header({"scenario": {"name": "x"}})
+    writer.header(header())
     for number in range(records):
         writer.stream(record(number, text="Grüße\u2028\n😀"))
         writer.generator({"at_ns": number, "cpu": 0.5})
-    writer.end({"at_ns": 99, "reason": "finished"})
+    writer.end({"at_ns": 99, "reason": "finished", "streams": records, "generator": GENERATOR})
     writer.close()
 
 
@@ -46,13 +64,13 @@ def test_a_run_is_read_back(path: Path) -> None:
     write_run(path)
     run = read_run(path)
     assert run.header["schema"] == SCHEMA
-    assert run.header["scenario"] == {"name": "x"}
+    assert run.header["scenario"]["name"] == "x"
     assert [one.id for one in run.records] == ["t/0", "t/1", "t/2"]
     assert run.records[0].text == "Grüße\u2028\n😀"
     assert [line["cpu"] for line in run.generator] == [0.5] * 3
     assert run.end is not None
     assert run.end["reason"] == "finished"
-    assert run.skipped_lines == 0
+    assert not run.skipped
 
 
 def test_each_line_is_one_json_object_that_says_its_kind(path: Path) -> None:
@@ -76,13 +94,14 @@ def test_a_run_killed_anywhere_can_be_read(path: Path) -> None:
         path.write_bytes(data[:size])
         run = read_run(path)
         assert len(run.records) == sum(b'"kind":"stream"' in line for line in whole_lines(data[:size]))
-        assert run.skipped_lines <= 1
+        assert set(run.skipped) <= {"torn"}
+        assert not run.damage
     assert run.end is not None
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_written(path: Path) -> None:
     writer = RecordWriter(path)
-    writer.header({})
+    writer.header(header())
     writer.stream(record(1))
     # Not closed: a killed process would leave exactly this.
     assert len(read_run(path).records) == 1
@@ -92,7 +111,7 @@ def test_a_line_is_on_disk_as_soon_as_it_is_written(path: Path) -> None:
 
 def test_lines_of_several_processes_do_not_mix(path: Path) -> None:
     writer = RecordWriter(path)
-    writer.header({})
+    writer.header(header())
     children = []
     for child in range(2):
         pid = os.fork()
@@ -105,7 +124,7 @@ def test_lines_of_several_processes_do_not_mix(path: Path) -> None:
         os.waitpid(pid, 0)
     writer.close()
     run = read_run(path)
-    assert run.skipped_lines == 0
+    assert not run.skipped
     assert sorted(int(one.id[2:]) for one in run.records) == [*range(50), *range(100, 150)]
 
 
@@ -126,7 +145,7 @@ def test_damaged_lines_are_counted_and_the_rest_is_read(path: Path) -> None:
     path.write_bytes(b"".join(damaged))
     run = read_run(path)
     assert len(run.records) == 3
-    assert run.skipped_lines == 6
+    assert run.skipped == {"stream": 2, "unknown": 4}
 
 
 @pytest.mark.parametrize(
@@ -157,10 +176,11 @@ def test_no_secret_reaches_the_disk(path: Path) -> None:
     upstream = UpstreamExchange(1, 0, 200, f"it is {SECRET}", faults=[f"x-{SECRET}"])
     finding = Finding(Axis.CONTENT, "rule", f"saw {SECRET}", got=SECRET, expected=(SECRET,))
     writer = RecordWriter(path, redact)
-    writer.header({"targets": {"t": {"url": f"http://x/?key={SECRET}"}}, "deep": [{"er": [f"a{SECRET}"]}]})
+    target = {"dialect": "d", "transport": "sse", "url": f"http://x/?key={SECRET}", "two_sided": False}
+    writer.header(header(targets={"t": target}, deep=[{"er": [f"a{SECRET}"]}]))
     writer.stream(record(1, text=SECRET, error_message=f"no {SECRET}", findings=[finding], upstream=[upstream]))
     writer.generator({"note": SECRET})
-    writer.end({"reason": "finished", "generator": {"reasons": [SECRET]}})
+    writer.end({"at_ns": 9, "reason": "finished", "generator": {**GENERATOR, "reasons": [SECRET]}})
     writer.close()
     assert SECRET.encode() not in path.read_bytes()
     run = read_run(path)
@@ -178,19 +198,16 @@ def test_a_secret_that_is_also_one_of_our_words_breaks_nothing(path: Path) -> No
         return text
 
     writer = RecordWriter(path, hide)
-    writer.header(
-        {
-            "targets": {"paced": {"dialect": "content", "transport": "kernel", "url": "http://x/?streaming=paced"}},
-            "gates": ["paced: authenticity == paced"],
-        }
-    )
+    url = "http://x/?streaming=paced"
+    target = {"dialect": "content", "transport": "kernel", "url": url, "two_sided": False}
+    writer.header(header(targets={"paced": target}, gates=["paced: authenticity == paced"]))
     one = record(1, target="paced", id="paced/1", outcome=Outcome.COMPLETED, stamps="kernel", text="paced")
     one.events.append(1002, "content", 5, 0)
     one.findings.append(Finding(Axis.CONTENT, "content.lost", "lost"))
     writer.stream(one)
     writer.close()
     run = read_run(path)
-    assert run.skipped_lines == 0
+    assert not run.skipped
     assert run.header["targets"]["paced"]["url"] == "http://x/?streaming=${MODE}"
     assert run.header["gates"] == ["paced: authenticity == paced"]
     (found,) = run.records
@@ -201,7 +218,7 @@ def test_a_secret_that_is_also_one_of_our_words_breaks_nothing(path: Path) -> No
 
 def test_text_that_utf8_cannot_hold_is_kept_as_far_as_it_goes(path: Path) -> None:
     writer = RecordWriter(path)
-    writer.header({})
+    writer.header(header())
     writer.stream(record(1, text="a\ud800b"))
     writer.close()
     assert read_run(path).records[0].text == "a?b"

@@ -10,8 +10,8 @@ import pytest
 
 from streambench.analysis.summary import Summary, summarize
 from streambench.findings import Axis, Finding
-from streambench.record.journal import RunData
 from streambench.record.model import EventColumns, Outcome, StreamRecord, UpstreamExchange
+from streambench.record.run_file import RunData
 from streambench.report.plots import Plot, draw_plots
 
 MS = 1_000_000
