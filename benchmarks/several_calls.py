@@ -142,7 +142,7 @@ def scenario(ways: Sequence[str], streams: int, users: int) -> dict[str, Any]:
 def run(ways: Sequence[str], streams: int, users: int) -> tuple[dict[str, TargetSummary], dict[str, Any]]:
     """What is said of each way, findings that are only information included; and of the generator."""
     from streambench.analysis.summary import summarize
-    from streambench.record.journal import read_run
+    from streambench.record.run_file import read_run
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scenario.yaml"

@@ -10,8 +10,8 @@ import pytest
 from streambench.analysis.summary import Summary, summarize
 from streambench.errors import ExitCode
 from streambench.findings import Axis, Finding, Severity
-from streambench.record.journal import RunData
 from streambench.record.model import StreamRecord
+from streambench.record.run_file import RunData
 from streambench.report.export.sarif import render_sarif
 from streambench.report.terminal import describe_run
 
