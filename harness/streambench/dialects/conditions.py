@@ -18,6 +18,7 @@ from streambench.located import Located
 from streambench.paths import MISSING, ROOT, Getter, compile_path, parse_path
 
 TESTS = ("not", "in", "exists", "empty", "text", "starts")
+_OF_FORM = ("exists", "empty", "text")  # the tests that ask for no particular value
 
 Predicate = Callable[[Any], bool]
 
@@ -96,6 +97,15 @@ class Condition:
             case [first, second, third]:
                 return lambda data: first(data) and second(data) and third(data)
         return lambda data: all(holds(data) for holds in tests)
+
+    def alike(self, one: Any, other: Any) -> bool:
+        """Whether it holds for both of two messages or for neither, whatever else the other has where they differ.
+
+        They are the same but for strings, none of them empty, and numbers.
+        """
+        return all(
+            test.kind in _OF_FORM or (get := compile_path(path))(one) == get(other) for path, test in self.tests.items()
+        )
 
     def excludes(self, other: Condition) -> bool:
         """Whether no message can satisfy both; that is how two events are kept apart."""

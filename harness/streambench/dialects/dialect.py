@@ -52,7 +52,8 @@ class EventRule:
     `content` reads the text it carries, as its `mode` says, of the reply or of one of several texts that `by` tells
     apart. `error` reads the text of a failure, `tokens` the number of tokens that the protocol reports. `condition` is
     its `when` in words, `of` the event that it refines. `undispatched`: it comes as an SSE block without data, which
-    the specification does not dispatch and the protocol's own clients nevertheless take as an event.
+    the specification does not dispatch and the protocol's own clients nevertheless take as an event. `schema` is
+    `json_schema`, compiled.
     """
 
     name: str
@@ -68,21 +69,29 @@ class EventRule:
     tokens: Getter | None = None
     tokens_path: str | None = None
     schema: SchemaValidator | None = None
+    json_schema: Any = None
     terminal: bool = False
     interrupts: bool = False
     anywhere: bool = False
     undispatched: bool = False
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether it adds a text and does nothing else, so that it may be followed by many like it."""
+        adds_text = self.content is not None and self.mode is TextMode.DELTA
+        return adds_text and not (self.error or self.tokens or self.terminal or self.interrupts or self.anywhere)
 
 
 @dataclass(slots=True, frozen=True)
 class Dialect:
     """A loaded dialect file; one instance serves any number of streams.
 
-    `is_json`: the data of a message is JSON, and not plain text. `terminal` are the events after which a stream is
-    complete; empty where the protocol ends by closing, and `needs_terminal` says that no stream is complete without
-    one. `path` is the request's path below the target's URL, empty where the URL is the endpoint itself. `steps` are
-    HTTP requests that each prompt takes before its `request`, which on a socket may then be empty. `variables` are
-    those that the templates need, with their defaults; None where the target must give a value.
+    `is_json`: the data of a message is JSON, and not plain text. `alike(one, other)`: whether two decoded messages that
+    differ only in strings that are not empty, and in numbers, are surely the same event. `terminal` are the events
+    after which a stream is complete; empty where the protocol ends by closing, and `needs_terminal` says that no stream
+    is complete without one. `path` is the request's path below the target's URL, empty where the URL is the endpoint
+    itself. `steps` are HTTP requests that each prompt takes before its `request`, which on a socket may then be empty.
+    `variables` are those that the templates need, with their defaults; None where the target must give a value.
     """
 
     name: str
@@ -97,6 +106,7 @@ class Dialect:
     events: Mapping[str, EventRule]
     literals: Mapping[str, EventRule]
     classify: Classifier
+    alike: Callable[[Any, Any], bool]
     is_json: bool
     grammar: str
     automaton: Automaton

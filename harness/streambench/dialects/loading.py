@@ -167,6 +167,7 @@ class _Loader:
             events=rules,
             literals={rule.literal: rule for rule in rules.values() if rule.literal is not None},
             classify=self._classifier(rules, event_nodes, transport),
+            alike=naming.alike(self._name_path(), self._conditions.values()),
             is_json=self._choice("data", ("json", "text"), "json") == "json",
             grammar=main,
             automaton=automaton,
@@ -279,7 +280,7 @@ class _Loader:
             error_path=error[0],
             tokens=tokens[1],
             tokens_path=tokens[0],
-            schema=self._schema(keys.get("schema")),
+            **self._schema(keys.get("schema")),
             undispatched=self._undispatched(keys.get("undispatched")),
         )
 
@@ -301,20 +302,22 @@ class _Loader:
         except ValueError as error:
             raise node.error(str(error), text=text) from None
 
-    def _schema(self, node: Located | None) -> Any:
+    def _schema(self, node: Located | None) -> dict[str, Any]:
+        """The schema of an event, as it is written and compiled."""
         if node is None or node.value is None:
-            return None
+            return {}
         import jsonschema_rs
 
         schema = node.plain()
         if not isinstance(schema, (dict, bool)):
             raise node.error("'schema' must be a JSON Schema, so a mapping")
         try:
-            return jsonschema_rs.validator_for(_of_objects(schema), retriever=_refuse_reference)
+            validator = jsonschema_rs.validator_for(_of_objects(schema), retriever=_refuse_reference)
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             place = _find(node, getattr(error, "instance_path", []))
             reason = str(error).split("\n", 1)[0]
             raise place.error(f"not a valid JSON Schema: {reason}") from None
+        return {"schema": validator, "json_schema": schema}
 
     def _inherit(self, rules: dict[str, EventRule], nodes: Mapping[str, Located]) -> None:
         """A refinement has what the event it refines has, where it does not say otherwise."""
@@ -334,6 +337,7 @@ class _Loader:
                 tokens=rule.tokens if "tokens" in own else base.tokens,
                 tokens_path=rule.tokens_path if "tokens" in own else base.tokens_path,
                 schema=rule.schema if "schema" in own else base.schema,
+                json_schema=rule.json_schema if "schema" in own else base.json_schema,
             )
 
     # Naming
@@ -354,6 +358,11 @@ class _Loader:
         if text.partition(".")[0] in {known.partition(".")[0] for known in naming.WIRE_NAMES}:
             raise node.error(f"{text!r} is not known.", text=text, valid=naming.WIRE_NAMES)
         return naming.by_field(text, groups)
+
+    def _name_path(self) -> str | None:
+        """The path that events are named by, where it is one."""
+        name = self._text("name", "")
+        return name if name and name != naming.BY_KEY and name not in naming.WIRE_NAMES else None
 
     def _groups(self, rules: Mapping[str, EventRule], nodes: Mapping[str, Located]) -> dict[str, Candidates]:
         """Each event that refines nothing, with its refinements; refuses refinements that overlap."""

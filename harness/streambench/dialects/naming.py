@@ -8,11 +8,11 @@ never overlap (the loader sees to it), so their order does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streambench.dialects.conditions import Predicate
+from streambench.dialects.conditions import Condition, Predicate
 from streambench.dialects.dialect import Classifier, EventRule
 from streambench.paths import MISSING, compile_path
 from streambench.wire.message import WireMessage
@@ -80,6 +80,23 @@ def by_key(candidates: Mapping[str, Candidates]) -> Classifier:
         return _choose(candidates, found, data)
 
     return classify
+
+
+def alike(path: str | None, conditions: Iterable[Condition]) -> Callable[[Any, Any], bool]:
+    """A function of two decoded messages that differ only in strings that are not empty, and in numbers.
+
+    It says whether they are surely the same event: neither the name at `path`, where there is one, nor any condition
+    sees a difference.
+    """
+    get = compile_path(path) if path is not None else None
+    kept = tuple(conditions)
+
+    def are_alike(one: Any, other: Any) -> bool:
+        if get is not None and get(one) != get(other):
+            return False
+        return all(condition.alike(one, other) for condition in kept)
+
+    return are_alike
 
 
 def _by_prefix(candidates: Mapping[str, Candidates], name: str) -> Candidates | None:

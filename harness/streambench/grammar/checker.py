@@ -107,6 +107,22 @@ class GrammarRun:
                 return None
         return self._move_unsure(name)
 
+    def repeats(self, name: str, data: Any, changed: Any) -> bool:
+        """Whether the event that was taken last would change nothing, were it to come again with `changed` data."""
+        automaton, state = self._automaton, self._state
+        symbol = self._symbol(name)
+        stays = self._rows[state].get(symbol) == state and (state, symbol) not in self._tolerated
+        if not stays or self._suspects is not None or (self._before, self._last) != (state, symbol):
+            return False
+        index = automaton.slice_of.get(name)
+        if index is None:
+            return self._newest is None
+        key = automaton.slices[index].key(data)
+        if key != automaton.slices[index].key(changed) or key.__class__ not in (int, str) or self._newest is not None:
+            return False
+        run = self._runs[index].get(key)
+        return run is not None and run.repeats(name, data, changed)
+
     def could_be(self, name: str) -> bool:
         """Whether the event fits here, without taking it."""
         symbol = self._symbol(name)
@@ -404,6 +420,15 @@ class GrammarChecker:
             self._over = True
             return Deviation(AFTER_INTERRUPT if self.interrupted else AFTER_TERMINAL)
         return deviation
+
+    def repeats(self, name: str, data: Any, changed: Any) -> bool:
+        """Whether the event that was taken last would change nothing, were it to come again.
+
+        `changed` is its data with other values where these may differ then.
+        """
+        if self._over or self._perhaps is not None or name in self._interrupt_first:
+            return False
+        return self._run.repeats(name, data, changed)
 
     def _interrupted_by(self, run: GrammarRun) -> None:
         self.interrupted = True

@@ -141,7 +141,7 @@ class Recorder:
         """A decoded message of the wire, with the stamp of the read that completed it."""
         record = self.record
         stream = self._stream
-        event = stream.feed(message)
+        event = stream.take(message)
         if event.name == UNDISPATCHED:
             return
         chars = len(event.content)

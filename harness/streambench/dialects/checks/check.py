@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from streambench.findings import Finding
 from streambench.located import Located
@@ -41,6 +41,19 @@ class Check(Protocol):
 
     def end(self, *, complete: bool) -> Finding | None:
         """The stream has ended; `complete` with its terminal event, not by an error and not cut."""
+        ...
+
+
+@runtime_checkable
+class Steady(Protocol):
+    """A check that need not see each of the events that repeat one another, as the deltas of a reply do."""
+
+    def repeats(self, observed: Observed, changed: Any) -> bool:
+        """Whether the event that was taken last would find nothing and change nothing, were it to come again.
+
+        `changed` is its data as it may be then: the values that differ in it may be any others of their type, and a
+        text as well as a string that differs is not empty. The text that the event adds is one of them.
+        """
         ...
 
 

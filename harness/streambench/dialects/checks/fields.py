@@ -38,6 +38,10 @@ class Field:
         value = self._path(observed.data)
         return None if value is MISSING or value is None else self._value(value, observed)
 
+    def repeats(self, observed: Observed, changed: Any) -> bool:
+        """Whether the event lacks the field."""
+        return self._path(observed.data) in (MISSING, None) and self._path(changed) in (MISSING, None)
+
     def end(self, *, complete: bool) -> Finding | None:
         """What is wrong with the field in the stream as a whole."""
         return None
@@ -75,6 +79,12 @@ class Nondecreasing(Field):
     def __init__(self, names: frozenset[str] | None, path: Getter, label: str) -> None:
         super().__init__(names, path, label)
         self._last: Any = None
+
+    def repeats(self, observed: Observed, changed: Any) -> bool:
+        """Whether the field stays what it is now."""
+        value = self._path(observed.data)
+        is_same = value == self._path(changed) == self._last and in_order(value, value)
+        return is_same or super().repeats(observed, changed)
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
         last, self._last = self._last, value
@@ -117,6 +127,12 @@ class Constant(Field):
         if value == self._first or value is MISSING or value is None:
             return None
         return self._value(value, observed)
+
+    def repeats(self, observed: Observed, changed: Any) -> bool:
+        """Whether the field stays what it was from the first."""
+        return bool(self._path(changed) == self._path(observed.data) == self._first) or super().repeats(
+            observed, changed
+        )
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
         first = self._first

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any
 
 from streambench.dialects.checks.check import MAX_KEYS, CheckFactory, Observed, Parameters, show, value_key
-from streambench.dialects.conditions import read_condition
+from streambench.dialects.conditions import Condition, read_condition
 from streambench.findings import Axis, Finding
 from streambench.paths import Getter
 from streambench.rules import Rule, declare
@@ -89,16 +89,17 @@ class Promised:
 
     def __init__(
         self,
-        when: Callable[[Any], bool],
+        when: Condition,
         names: frozenset[str],
         label: str,
         other_names: frozenset[str],
-        otherwise: Callable[[Any], bool],
+        otherwise: Condition,
     ) -> None:
         self.names: frozenset[str] | None = None
-        self._when = when
+        self._condition = when
+        self._when = when.compile()
         self._keeping = names | other_names
-        self._otherwise = otherwise
+        self._otherwise = otherwise.compile()
         self._wanted = names
         self._label = label
         self._promise: tuple[int, int] | None = None
@@ -113,6 +114,13 @@ class Promised:
         if self._promise is None and self._when(observed.data):
             self._promise = (observed.index, observed.offset)
         return None
+
+    def repeats(self, observed: Observed, changed: Any) -> bool:
+        """Whether the event neither makes the promise nor keeps it, or this does not matter any more."""
+        if self._kept:
+            return True
+        is_settled = self._promise is not None or self._condition.alike(observed.data, changed)
+        return is_settled and observed.name not in self._keeping
 
     def end(self, *, complete: bool) -> Finding | None:
         """A promise must have been kept."""
@@ -131,11 +139,11 @@ def promised(parameters: Parameters) -> CheckFactory:
     when = parameters.located("when")
     if when is None:
         raise parameters.node.error("this check needs 'when', the condition that makes the promise")
-    holds = read_condition(when, "'when'").compile()
+    holds = read_condition(when, "'when'")
     names = parameters.event("event")
     label = parameters.text("event")
     other = parameters.part("or", ("event", "when"))
     other_names = other.event("event") if other is not None else frozenset()
     condition = other.located("when") if other is not None else None
-    keeps = read_condition(condition, "'when'").compile() if condition is not None else lambda data: True
+    keeps = read_condition(condition, "'when'") if condition is not None else Condition({})
     return lambda: Promised(holds, names, label, other_names, keeps)

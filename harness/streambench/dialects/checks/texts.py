@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from streambench.dialects.checks.check import (
     show,
     value_key,
 )
-from streambench.dialects.conditions import read_condition
+from streambench.dialects.conditions import Condition, read_condition
 from streambench.findings import Axis, Finding, Severity
 from streambench.paths import Getter
 from streambench.rules import Rule, declare
@@ -154,6 +154,7 @@ class JsonParses:
         self._spec = specification
         self._only = specification.names
         self._items = specification.items
+        self._unless = specification.unless.compile() if specification.unless is not None else None
         self.names = specification.names if specification.unless is None else None
         self._texts: dict[Hashable, list[str]] = {}
         self._where: tuple[int, int] = (0, 0)
@@ -163,14 +164,11 @@ class JsonParses:
     def event(self, observed: Observed) -> Finding | None:
         """Gather the pieces of each text."""
         spec = self._spec
-        if self._texts and spec.unless is not None and spec.unless(observed.data):
+        if self._texts and self._unless is not None and self._unless(observed.data):
             self._excused = True
         if self._only is not None and observed.name not in self._only:
             return None
-        items = [observed.data] if self._items is None else self._items(observed.data)
-        if items.__class__ is not list:
-            return None
-        for item in items:
+        for item in self._pieces(observed.data):
             piece = spec.text(item)
             if piece.__class__ is str and piece and self._chars <= MAX_TEXT_CHARS:
                 outer = value_key(spec.by, observed.data)
@@ -180,6 +178,21 @@ class JsonParses:
                     self._chars += len(piece)
                 self._where = (observed.index, observed.offset)
         return None
+
+    def repeats(self, observed: Observed, changed: Any) -> bool:
+        """Whether the event has no piece, and excuses nothing."""
+        unless = self._spec.unless
+        if unless is not None and not self._excused and not unless.alike(observed.data, changed):
+            return False
+        if self._only is not None and observed.name not in self._only:
+            return True
+        pieces = [self._spec.text(item) for data in (observed.data, changed) for item in self._pieces(data)]
+        return not any(piece.__class__ is str for piece in pieces)
+
+    def _pieces(self, data: Any) -> list[Any]:
+        """What may hold a piece."""
+        items = [data] if self._items is None else self._items(data)
+        return items if items.__class__ is list else []
 
     def end(self, *, complete: bool) -> Finding | None:
         """Each text must be JSON."""
@@ -206,7 +219,7 @@ class _JsonPieces:
     text: Getter
     by: tuple[Getter, ...]
     item_by: tuple[Getter, ...]
-    unless: Callable[[Any], bool] | None
+    unless: Condition | None
     label: str
 
 
@@ -219,7 +232,7 @@ def json_parses(parameters: Parameters) -> CheckFactory:
         text=parameters.path("text"),
         by=parameters.paths("by"),
         item_by=parameters.paths("item_by"),
-        unless=read_condition(unless, "'unless'").compile() if unless is not None else None,
+        unless=read_condition(unless, "'unless'") if unless is not None else None,
         label=parameters.text("text"),
     )
     return lambda: JsonParses(specification)

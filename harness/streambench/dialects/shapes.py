@@ -1,0 +1,229 @@
+"""A message that repeats another one but for its text is recognised as such, and need not be judged anew.
+
+The deltas of a reply are one JSON document over and over, with another text in it and perhaps another counter. Once a
+document has been judged, its *shape* is kept: its characters, with holes in place of the values that change. A message
+that fits the shape is known to be right without being decoded.
+
+Why that is exact. Let a shape have been made from one message, and let another message fit it.
+
+- Both are JSON, and they differ in nothing but the values in the holes. When the shape is made, each hole is filled
+  with a value that stands nowhere else, and in the decoded result each of these must be found exactly once, as a value
+  and not as a key. So a hole holds one whole token, and how JSON reads on does not depend on what a token was. What
+  fits a hole is a token of the same type: a string that is not empty and has no half of a surrogate pair, or a number
+  that all readers take for the same.
+- The text is what stands in the hole that `content` leads to.
+- The event has the same name: naming and conditions see no difference (`Dialect.alike`).
+- The grammar stays where it is: the event leads from its state to that state (`GrammarChecker.repeats`).
+- The schema still holds: it asks nothing of the values in the holes but their type (`allows_any`).
+- A check would find nothing and remember nothing (`check.Steady`); any other check is asked each time.
+
+A shape holds until another event is judged in full, for that one may change the state.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from json import JSONDecoder
+from typing import Any
+
+import orjson
+
+from streambench.dialects.checks.check import Observed
+from streambench.findings import Finding
+from streambench.paths import Getter, Path
+from streambench.wire.message import WireMessage
+
+MAX_CHARS = 16_384  # of a message; a longer one would cost too much to look into
+MAX_HOLES = 6
+PAYS = 8  # a search, where so many events are recognised for each that is judged
+MAX_WAIT = 64  # between two searches, in events that are judged
+MAX_NUMBER = 10**15  # beyond it readers round in different ways
+
+# What to ask of a schema on the way to a hole, and at the hole itself.
+_OF_CONTAINERS = frozenset(("type", "required", "properties", "items", "additionalProperties", "title", "description"))
+_OF_VALUES = frozenset(("type", "minLength", "title", "description"))
+
+_TOKEN = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?)')
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+# Reads one value that begins at an index: the value, and where it ends. `raw_decode` is the same at twice the price.
+_scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder(parse_constant=_refuse).scan_once  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True, frozen=True)
+class Cut:
+    """A document with holes. `pieces` stand around them, so there is one more.
+
+    `types` and `paths` are those of the values in the holes, `text` is the hole that holds the content. `changed` is
+    the decoded document with other values in all of them.
+    """
+
+    pieces: tuple[str, ...]
+    types: tuple[type, ...]
+    paths: tuple[Path, ...]
+    text: int
+    changed: Any
+
+
+def cut(before: str, now: str, data: Any, text: str, content: Getter) -> Cut | None:
+    """Cut out of a document what differs from the one before, and its content, which is `text`. `data` is it, decoded.
+
+    None where they differ in more than a few values, or where the content is not one of its strings.
+    """
+    if len(now) > MAX_CHARS or len(before) > MAX_CHARS:
+        return None
+    parts, other_parts = _TOKEN.split(now), _TOKEN.split(before)
+    if parts[::2] != other_parts[::2]:
+        return None
+    pieces, types = [""], []
+    fillings: list[str | int | float] = []
+    for index, part in enumerate(parts):
+        if index % 2 and (part != other_parts[index] or _holds(part, text)):
+            kind = str if part[0] == '"' else float if "." in part else int
+            types.append(kind)
+            fillings.append(_FILLINGS[kind](len(fillings)))
+            pieces.append("")
+        else:
+            pieces[-1] += part
+    if len(fillings) > MAX_HOLES:
+        return None
+    tokens = [orjson.dumps(filling).decode() for filling in fillings]
+    try:
+        changed = orjson.loads("".join(chain.from_iterable(zip_longest(pieces, tokens, fillvalue=""))))
+        found = [list(_places(changed, filling)) for filling in fillings]
+        mixed_up = any(place for filling in fillings for place in _places(data, filling))
+    except (ValueError, RecursionError):
+        return None
+    value = content(changed)
+    if mixed_up or any(len(paths) != 1 for paths in found) or value.__class__ is not str or value not in fillings:
+        return None
+    return Cut(tuple(pieces), tuple(types), tuple(paths[0] for paths in found), fillings.index(value), changed)
+
+
+_FILLINGS: dict[type, Callable[[int], str | int | float]] = {
+    str: "\ue000streambench-{}\ue000".format,
+    int: lambda n: 718_281_828_459_040 + n,
+    float: lambda n: 71_828_182_845.125 + n,
+}
+
+
+def _holds(token: str, text: str) -> bool:
+    """Whether a token is this text, in whatever way it is written."""
+    return token[0] == '"' and len(token) > len(text) and bool(_scan(token, 0)[0] == text)
+
+
+def _places(value: Any, wanted: Any, path: Path = ()) -> Iterator[Path]:
+    """The paths that lead to a value."""
+    if value.__class__ is dict:
+        for key, item in value.items():
+            yield from _places(item, wanted, (*path, key))
+    elif value.__class__ is list:
+        for index, item in enumerate(value):
+            yield from _places(item, wanted, (*path, index))
+    elif value.__class__ is wanted.__class__ and value == wanted:
+        yield path
+
+
+def allows_any(schema: Any, path: Path, kind: type) -> bool:
+    """Whether a JSON Schema that a document satisfies is satisfied with any other value of the type at `path`.
+
+    Strings that are not empty are meant. A schema that says more than is understood here does not count.
+    """
+    if schema is None or schema is True:
+        return True
+    if not isinstance(schema, dict):
+        return False
+    if not path:
+        fits = schema.keys() <= _OF_VALUES and schema.get("minLength", 0) <= 1
+        return fits and not (kind is float and "integer" in schema.get("type", ()))
+    if not schema.keys() <= _OF_CONTAINERS or not isinstance(schema.get("additionalProperties", True), bool):
+        return False
+    key, *below = path
+    inner = schema.get("properties", {}).get(key) if isinstance(key, str) else schema.get("items")
+    return allows_any(inner, tuple(below), kind)
+
+
+class Shape:
+    """What is the same in messages that repeat each other.
+
+    `name` is that of the event, `wire_event` the framing's name for it, and `again` are the checks that want to see
+    each of the messages.
+    """
+
+    __slots__ = ("_holes", "_tail", "_wire_event", "again", "name")
+
+    def __init__(
+        self, name: str, wire_event: str, document: Cut, again: tuple[Callable[[Observed], Finding | None], ...]
+    ) -> None:
+        *heads, self._tail = document.pieces
+        self._holes: tuple[tuple[str, int, Any, bool], ...] = tuple(
+            (head, len(head), kind, index == document.text)
+            for index, (head, kind) in enumerate(zip(heads, document.types, strict=True))
+        )
+        self.name = name
+        self._wire_event = wire_event
+        self.again = again
+
+    def text_in(self, message: WireMessage) -> str | None:
+        """The text of a message that has this shape; None where it has another."""
+        if message.event != self._wire_event or not message.dispatched:
+            return None
+        data = message.data
+        text = None
+        end = 0
+        try:
+            for head, size, kind, is_text in self._holes:
+                if not data.startswith(head, end):
+                    return None
+                value, end = _scan(data, end + size)
+                if value.__class__ is not kind:
+                    return None
+                if kind is str:
+                    if not value.isascii():
+                        value.encode()  # fails where there is half a surrogate pair
+                    elif not value:
+                        return None
+                    if is_text:
+                        text = value
+                elif not -MAX_NUMBER < value < MAX_NUMBER:
+                    return None
+        except (ValueError, StopIteration, RecursionError):
+            return None
+        return text if data[end:] == self._tail else None
+
+
+class ShapeSeeker:
+    """When to look for a shape, which costs as much as judging several events: not in vain again and again."""
+
+    __slots__ = ("_index", "_judged", "_looked_at", "_message", "_name", "_wait")
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._message = ""
+        self._judged = 0  # the messages that might have had a shape, and were judged in full
+        self._looked_at = 0  # after how many of them it was looked for last
+        self._index = 0  # the event where that was
+        self._wait = 1
+
+    def before(self, name: str, message: WireMessage, index: int) -> str | None:
+        """What to compare a message with, which is event `index`: the one of that name before it.
+
+        None where it is not yet the time to look. Each search that does not pay doubles the wait for the next one.
+        """
+        before, self._message = self._message, message.data
+        is_same, self._name = name == self._name, name
+        self._judged += 1
+        judged = self._judged - self._looked_at
+        if not is_same or judged < self._wait:
+            return None
+        pays = index - self._index > PAYS * judged
+        self._wait = 1 if pays else min(2 * self._wait, MAX_WAIT)
+        self._looked_at, self._index = self._judged, index
+        return before
