@@ -66,7 +66,7 @@ node-packages:
 	elif ! command -v npm >/dev/null; then echo "npm not found: the Node tests will be skipped (install Node.js 18 or newer)"; \
 	elif [ ! -f $(NODE_INSTALLED) ] || [ tests/node/package-lock.json -nt $(NODE_INSTALLED) ]; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $(NODE_INSTALLED); fi
 
-# The committed run that the README shows; its records are too large to commit.
+# What the README shows: a run, whose records are too large to commit, and the live page, which takes Chromium.
 sample: $(INSTALLED)
 	rm -rf build/sample reports/sample
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml -o build/sample
@@ -74,6 +74,7 @@ sample: $(INSTALLED)
 	cp -r build/sample/simulated-vs-real/latest/report.html build/sample/simulated-vs-real/latest/summary.json \
 	  build/sample/simulated-vs-real/latest/summary.md build/sample/simulated-vs-real/latest/junit.xml \
 	  build/sample/simulated-vs-real/latest/plots reports/sample/
+	$(BIN)/python -m tools.live_page docs/images/live-page.png
 
 clean:
 	rm -rf $(VENV) dist build tests/node/node_modules

@@ -64,7 +64,7 @@ def home_of(case: Case) -> str:
 def fake_upstream() -> Iterator[str]:
     """The URL of a fake upstream in a process of its own."""
     command = [sys.executable, "-m", "mock_openai", "--json", "--no-chat", "--port", "0", "--profile", "instant"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             yield str(orjson.loads(process.stdout.readline())["openai"])

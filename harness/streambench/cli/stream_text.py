@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streambench.analysis.remedies import remedy
 from streambench.cli.waterfall import waterfall
+from streambench.record.model import Outcome
 
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
@@ -28,7 +29,9 @@ def describe(stream: AnalysedStream, columns: int = DEFAULT_COLUMNS, better: Seq
     if "cadence" in figures:
         shown.append(f"{figures['cadence']:,.1f} chunks/s")
     verdict = f"  {stream.authenticity.verdict}" if stream.authenticity is not None else ""
-    head = f"{record.outcome.upper()}{verdict}  {', '.join(shown)}".rstrip()
+    # The only stream of a probe that is still open at its end is one that Ctrl-C cut short.
+    outcome = "interrupted" if record.outcome is Outcome.CENSORED else record.outcome
+    head = f"{outcome.upper()}{verdict}  {', '.join(shown)}".rstrip()
     lines = [*_wrapped(head, columns, "", "  "), "", *waterfall(record, columns=columns)]
     if record.error is not None:
         lines += ["", *_wrapped(f"{record.error}: {record.error_message}", columns)]

@@ -192,4 +192,4 @@ def test_ctrl_c_shows_what_came_until_then(server: Server) -> None:
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert out.count("CENSORED") == 1
+    assert out.count("INTERRUPTED") == 1
