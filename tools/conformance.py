@@ -31,6 +31,8 @@ from streambench.conformance.suite import AREAS, all_cases
 from streambench.conformance.trial import Shared
 from streambench.conformance.upstream import Upstream
 from streambench.dialects import load_dialect
+from streambench.drivers.target import TargetSpec
+from streambench.transport.target import Endpoint, Timeouts
 from streambench.units import NS_PER_S
 from tools.imports import ROOT
 
@@ -42,6 +44,8 @@ SYSTEMS = {
     "chat-stream": "/api/chat/stream",
     "thread-events": "",
     "conversation-stream": "/api/conversation-stream/alice",
+    "assistant-ws": "",
+    "room-chat": "",
 }
 # The system on which a case is shown; all others are shown on the first.
 HOMES = {
@@ -83,31 +87,30 @@ async def reference(upstream_url: str, system: str, *defects: str) -> AsyncItera
         host, port = runner.addresses[0][:2]
         # No other server of this upstream may have the same marks, and a port is soon given to the next one.
         async with Upstream(upstream_url, secrets.token_hex(8)) as upstream:
-            yield Subject(
-                name=system,
-                dialect=load_dialect(system),
-                url=f"http://{host}:{port}{SYSTEMS[system]}",
+            endpoint = Endpoint(
+                f"http://{host}:{port}{SYSTEMS[system]}",
                 headers=(("authorization", "Bearer alice-token"),),
-                variables={},
-                profile=replace(profile_of(system), idle_s=IDLE_S),
-                upstream=upstream,
-                timeout_ns=20 * NS_PER_S,
-                verify=True,
-                mask=lambda text: text.replace("alice-token", "***").replace("bob-token", "***"),
+                timeouts=Timeouts(total_ns=20 * NS_PER_S),
+            )
+            yield Subject(
+                TargetSpec(system, load_dialect(system), endpoint),
+                replace(profile_of(system), idle_s=IDLE_S),
+                upstream,
+                lambda text: text.replace("alice-token", "***").replace("bob-token", "***"),
             )
     finally:
         await runner.cleanup()
 
 
-async def broken_by_its_defect(upstream_url: str, cases: Sequence[Case]) -> list[CaseResult]:
-    """Each case in front of a server that has the case's defect and no other.
+async def broken_by_its_defect(upstream_url: str, cases: Sequence[Case], system: str | None = None) -> list[CaseResult]:
+    """Each case in front of a server that has the case's defect and no other: on `system`, or on the case's home.
 
     What a defect does to the moments of a stream may not show on a busy machine: a case that holds is tried again.
     """
     room = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(case: Case) -> CaseResult:
-        async with room, reference(upstream_url, home_of(case), case.defect) as subject:
+        async with room, reference(upstream_url, system or home_of(case), case.defect) as subject:
             for _ in range(TRIES):
                 result = await run_case(subject, case, Shared(), tries=1)
                 if result.verdict is not Verdict.PASSED:

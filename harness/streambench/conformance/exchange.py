@@ -1,208 +1,200 @@
-"""One HTTP exchange, read byte by byte with stamps, and left whenever a case says so."""
+"""One exchange with a target, on the connections that `run` measures with; left whenever a case says so."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpcore
-
 from streambench.clock import MonotonicClock
 from streambench.conformance.wire_log import WireLog
+from streambench.dialects import RenderedRequest
+from streambench.drivers.failures import SetupError
+from streambench.drivers.http_user import HttpLink
+from streambench.drivers.link import Link, Receiver
+from streambench.drivers.stream import RunningStream
+from streambench.endings import Ending
+from streambench.record.decoding import ResponseDecoding, SocketDecoding
+from streambench.record.recorder import Recorder
+from streambench.record.tap import Setting
+from streambench.transport.aio.connect import open_channel
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Data, Ended, Failed, Head, Sent
+from streambench.transport.failures import ConnectFailure
+from streambench.transport.http1 import Http1Connection
+from streambench.transport.requests import Request
+from streambench.transport.target import Endpoint, Location, Timeouts
+from streambench.transport.wiretap import Line, Passed
+from streambench.units import NS_PER_S
 
 MAX_BODY_BYTES = 32 << 20
+HTTP_ERROR = "http_"
+CONNECT_NS = 5 * NS_PER_S
 
 _clock = MonotonicClock()
 
 
 @dataclass(slots=True)
-class Exchange:
-    """A request and what came back. `pieces` are the body's, each with the stamp of the read that brought it.
+class Manner:
+    """How a client behaves. It leaves when `gone` is set, whatever has come by then. It reads nothing for `pause_s`
+    once the reply has begun, which makes a slow reader. `deadline_s` bounds all of it, `silence_s` the time in which
+    nothing comes.
+    """
 
-    `ending`: `response_end`, `reset`, `fin` (the connection ended before the response did), `timeout`, or `client`
-    where we left. `refused` says why there was no connection at all.
+    deadline_s: float
+    silence_s: float
+    pause_s: float = 0.0
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long to wait for what; who has heard nothing at all by the deadline was not served, and not slowly."""
+        deadline_ns, silence_ns = round(self.deadline_s * NS_PER_S), round(self.silence_s * NS_PER_S)
+        return Timeouts(min(deadline_ns, CONNECT_NS), deadline_ns, silence_ns, deadline_ns + 1)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What was asked, and what came. `pieces` are the body's, or a socket's messages, each with the stamp of its read.
+
+    `status` is that of the response, or of the answer to a socket's handshake. `ending` is an `Ending`; `refused` says
+    why there was no connection at all, or none on which anything could be asked. `lines` are its open connections,
+    `logs` what went over each of them. It taps the stream that it is of.
     """
 
     method: str
     url: str
     request_headers: list[tuple[str, str]]
     request_body: bytes
-    log: WireLog
+    pause_s: float = 0.0
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     pieces: list[tuple[int, bytes]] = field(default_factory=list)
-    started_ns: int = 0
+    started_ns: int = field(default_factory=_clock.now_ns)
     head_ns: int = 0
     ended_ns: int = 0
     ending: str = ""
+    close_code: int | None = None
     refused: str = ""
+    logs: list[WireLog] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    _size: int = 0
 
     @property
     def body(self) -> bytes:
         """All of the body that came."""
         return b"".join(data for _, data in self.pieces)
 
+    def listen(self, line: Line) -> Passed:
+        """Log a connection."""
+        log = WireLog(f"{self.method} {self.url}" if not self.logs else f"connection {len(self.logs) + 1}")
+        self.logs.append(log)
+        self.lines.append(line)
+        return log.add
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a client behaves. `leave` is asked after every piece whether to leave now. It reads nothing for `pause_s`
-    once the response has begun, which makes a slow reader. It leaves when `gone` is set, whatever has come by then;
-    `deadline_s` bounds all of it.
-    """
+    def begin(self, setting: Setting) -> None:
+        """A stream begins."""
 
-    deadline_s: float
-    leave: Callable[[bytes], bool] | None = None
-    pause_s: float = 0.0
-    gone: asyncio.Event | None = None
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """What one read brought, or what the driver had to say."""
+        for arrival in arrivals:
+            match arrival:
+                case Head():
+                    self.status, self.headers, self.head_ns = arrival.status, dict(arrival.headers), arrival.at_ns
+                    self._be_slow()
+                case Data():
+                    data = arrival.data
+                    self._size += len(data)
+                    if self._size <= MAX_BODY_BYTES:
+                        self.pieces.append((arrival.at_ns, data.encode() if isinstance(data, str) else data))
+                    self._be_slow()
+                case Failed() if not self.status:
+                    self.refused = arrival.message
+                case Ended():
+                    self.ending, self.ended_ns, self.close_code = arrival.ending, arrival.at_ns, arrival.close_code
+                case Cancelled():
+                    self.ending, self.ended_ns = Ending.CLIENT, arrival.at_ns
+
+    def could_not(self, failure: SetupError) -> None:
+        """There was no connection on which anything could be asked."""
+        self.refused = str(failure)
+        self.ending, self.ended_ns = Ending.NOT_CONNECTED, _clock.now_ns()
+        self.handshake()
+        if failure.error.startswith(HTTP_ERROR):
+            self.status = int(failure.error.removeprefix(HTTP_ERROR))
+
+    def handshake(self) -> None:
+        """Status and headers of the first answer on the newest connection, which belongs to no stream."""
+        if not self.logs:
+            return
+        status, headers, body = self.logs[-1].answer()
+        self.status, self.headers = status, headers
+        if body and status >= 400:
+            self.pieces.append((self.logs[-1].pieces[-1].at_ns, body))
+
+    def _be_slow(self) -> None:
+        if self.pause_s and self.lines:
+            line = self.lines[-1]
+            line.pause()
+            asyncio.get_running_loop().call_later(self.pause_s, line.resume)
+            self.pause_s = 0.0
 
 
-async def exchange(
-    method: str,
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    body: bytes,
-    manner: Manner,
-    on_piece: Callable[[int, bytes], None] | None = None,
-    verify: bool | str = True,
-) -> Exchange:
-    """Do one exchange on a connection of its own. Whatever the server does is in the result and never raised."""
-    out = Exchange(method, url, list(headers), body, WireLog(f"{method} {url}"))
-    backend = _Backend(out.log, manner)
-    out.started_ns = _clock.now_ns()
-    pool = httpcore.AsyncConnectionPool(ssl_context=_context(verify), network_backend=backend)
+async def over_http(
+    endpoint: Endpoint, where: Location, request: Request, framing: str, recorder: Recorder, manner: Manner
+) -> None:
+    """Do one exchange on a connection of its own. Whatever the server does is in the record and never raised."""
+    decoding = ResponseDecoding(recorder, framing, endpoint.limits)
     try:
-        async with asyncio.timeout(manner.deadline_s) as bound, _leaving(bound, manner.gone):
-            try:
-                async with pool.stream(
-                    method, url, headers=[(n.encode(), v.encode()) for n, v in out.request_headers], content=body
-                ) as response:
-                    out.status = response.status
-                    out.head_ns = backend.last_ns
-                    out.headers = {
-                        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
-                    }
-                    out.ending = await _read(response, out, manner, backend, on_piece)
-            finally:
-                await _close(pool)
-    except TimeoutError:
-        out.ending = "timeout" if manner.gone is None or not manner.gone.is_set() else "client"
-    except httpcore.ConnectError as failure:
-        out.ending, out.refused = "reset", str(failure)
-    except httpcore.RemoteProtocolError:
-        out.ending = "fin"
-    except (httpcore.NetworkError, httpcore.ProtocolError):
-        out.ending = "reset"
-    out.ended_ns = _clock.now_ns() if out.ending in ("timeout", "client") else backend.last_ns or _clock.now_ns()
-    return out
-
-
-@asynccontextmanager
-async def _leaving(bound: asyncio.Timeout, gone: asyncio.Event | None) -> AsyncIterator[None]:
-    """Ends what `bound` bounds as soon as `gone` is set."""
-    if gone is None:
-        yield
-        return
-
-    async def leave() -> None:
-        await gone.wait()
-        bound.reschedule(asyncio.get_running_loop().time())
-
-    watching = asyncio.create_task(leave())
-    try:
-        yield
-    finally:
-        watching.cancel()
-
-
-async def _read(
-    response: Any, out: Exchange, manner: Manner, backend: _Backend, on_piece: Callable[[int, bytes], None] | None
-) -> str:
-    size = 0
-    async for data in response.aiter_stream():
-        if not data:
-            continue
-        out.pieces.append((backend.last_ns, data))
-        size += len(data)
-        if on_piece is not None:
-            on_piece(backend.last_ns, data)
-        if size > MAX_BODY_BYTES or (manner.leave is not None and manner.leave(data)):
-            return "client"
-    return "response_end"
-
-
-async def _close(pool: httpcore.AsyncConnectionPool) -> None:
-    try:
-        await pool.aclose()
-    except (httpcore.NetworkError, httpcore.ProtocolError, RuntimeError):
-        return
-
-
-def _context(verify: bool | str) -> ssl.SSLContext:
-    if verify is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    return ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-
-
-class _Backend(httpcore.AsyncNetworkBackend):
-    """Connects as usual, and notes what goes over the wire."""
-
-    def __init__(self, log: WireLog, manner: Manner) -> None:
-        self._inner = httpcore.AnyIOBackend()
-        self._log = log
-        self._manner = manner
-        self._reads = 0
-        self.last_ns = 0
-
-    async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        stream = await self._inner.connect_tcp(*arguments, **options)
-        return _Stream(stream, self)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def noted(self, data: bytes, *, sent: bool) -> None:
-        """Bytes have just gone over the wire."""
+        channel = await open_channel(endpoint, where)
+    except ConnectFailure as failure:
         now_ns = _clock.now_ns()
-        if not sent:
-            self.last_ns = now_ns
-        self._log.add(now_ns, data, sent=sent)
+        decoding.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)])
+        return
+    link = HttpLink(channel, Http1Connection(endpoint))
+    try:
+        decoding.take([Connected(_clock.now_ns())])
+        stream = RunningStream(decoding, manner.timeouts, link.settle, link.over)
+        await until_gone(link.exchange(where, request, {}, stream, reused=False), manner.gone)
+    finally:
+        link.close()
 
-    async def before_read(self) -> None:
-        """What a slow reader does once, when the response has begun."""
-        self._reads += 1
-        if self._reads == 2 and self._manner.pause_s:
-            await asyncio.sleep(self._manner.pause_s)
+
+async def over_socket(
+    link: Link, endpoint: Endpoint, request: RenderedRequest, recorder: Recorder, manner: Manner, after: Receiver
+) -> None:
+    """Ask something on a socket that is set up, and read the reply; what comes behind it goes to `after`."""
+    decoding = SocketDecoding(recorder, link.reader, endpoint.limits)
+    decoding.take([Connected(_clock.now_ns())])
+
+    def over(_: bool) -> None:
+        link.receiver = after
+
+    stream = RunningStream(decoding, manner.timeouts, link.settle, over, on_socket=True)
+    link.receiver = stream
+
+    async def ask() -> None:
+        try:
+            stream.take([Sent(_clock.now_ns())])
+            link.send(request)
+            await link.flushed()
+            await stream.finished
+        except asyncio.CancelledError:
+            stream.cancel()
+            link.abort()
+            raise
+
+    await until_gone(ask(), manner.gone)
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream, backend: _Backend) -> None:
-        self._inner = inner
-        self._backend = backend
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's own
-        await self._backend.before_read()
-        data = await self._inner.read(max_bytes, timeout)
-        if data:
-            self._backend.noted(data, sent=False)
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's own
-        if buffer:
-            self._backend.noted(buffer, sent=True)
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._inner.start_tls(*arguments, **options), self._backend)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+async def until_gone(work: Coroutine[Any, Any, object], gone: asyncio.Event) -> None:
+    """Do the work, and cancel it as soon as `gone` is set."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone.wait())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+    if not working.cancelled():
+        working.result()

@@ -21,7 +21,8 @@ PROFILES = Path(__file__).parent / "profiles"
 class Conversation:
     """How conversations are made, continued and read; `{conversation_id}` stands in paths and bodies.
 
-    `create` is a request with `capture`, the path of the new conversation's id in the answer. `json` is the body that
+    `create` is a request with `capture`, the path of the new conversation's id in the answer; without a `path`, the
+    name under which the dialect's setup captures the one that it makes. `json` is the body that
     continues one, where it is not the dialect's own. `read` is a path with `messages`, `role`, `content` and, where
     partial replies are marked, `partial`: where each is in the answer.
     """
@@ -37,7 +38,11 @@ class Profile:
 
     `second_user` is headers and variables in place of the first user's. `health` is a path, and the path of the number
     of open streams in its answer. `params` are values that the upstream's request should have. `model` is the path of
-    the model's name in the body. `idle_s`: a silent upstream is given up after so long.
+    the model's name in the body, `history` that of the list of messages that a question carries. `idle_s`: a silent
+    upstream is given up after so long. `rate_limit` is how many questions a user may ask at once, and within how many
+    seconds one more may be (`burst`, `recovers_s`). Of sockets: `heartbeat_s` is how often the target looks whether its
+    clients are there, `interrupt` the message that stops a reply, `together` the variables with which users share a
+    room, and the events by which others learn of it.
     """
 
     auth: bool = False
@@ -52,7 +57,12 @@ class Profile:
     model: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     user_in_path: str | None = None
+    history: str | None = None
     history_messages: int | None = None
+    heartbeat_s: float | None = None
+    interrupt: Any = None
+    together: Mapping[str, Any] | None = None
+    rate_limit: Mapping[str, float] | None = None
 
 
 def profile_of(dialect: str, path: Path | None = None) -> Profile:
@@ -79,7 +89,7 @@ def read_profile(root: Located) -> Profile:
             raise given[name].error(f"{name!r} has a value of another kind")
     if "conversation" in given:
         part = given["conversation"].mapping("'conversation'", ("create", "read", "json"))
-        for name, keys in (("create", ("path", "capture")), ("read", ("path", "messages"))):
+        for name, keys in (("create", ("capture",)), ("read", ("path", "messages"))):
             if name not in part:
                 raise given["conversation"].error(f"'conversation' needs {name!r}")
             inner = part[name].mapping(f"{name!r}")
@@ -102,7 +112,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "params": (dict,),
     "user_in_path": (str,),
+    "history": (str,),
     "history_messages": (int,),
+    "heartbeat_s": (int, float),
+    "together": (dict,),
+    "rate_limit": (dict,),
 }
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from streambench.conformance.exchange import Exchange
 from streambench.dialects import Dialect, DialectStream
-from streambench.dialects.stream import UNDISPATCHED
+from streambench.dialects.stream import UNDISPATCHED, Event
+from streambench.endings import Ending
 from streambench.findings import Finding, Severity
-from streambench.wire.framings import capture_decoder
-from streambench.wire.limits import WireError
+from streambench.record.model import StreamRecord
+from streambench.record.recorder import Recorder
 from streambench.wire.message import WireMessage
 
 EVENT_STREAM = "text/event-stream"
@@ -34,6 +37,7 @@ class Reply:
     """The answer to one question. `mark` is its mark at the fake upstream, where there is one."""
 
     exchange: Exchange
+    on_socket: bool = False
     events: list[Seen] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     complete: bool = False
@@ -47,8 +51,17 @@ class Reply:
 
     @property
     def is_stream(self) -> bool:
-        """Whether a stream has begun, and not a refusal."""
+        """Whether a stream has begun, and not a refusal: on a socket, an event that is no error."""
+        if self.on_socket:
+            return bool(self.events) and self.events[0].error is None
         return self.status == 200 and self.content_type != "application/json"
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the target has said no: by its status, or on a socket by an error in place of a reply."""
+        if self.status >= 400:
+            return True
+        return self.on_socket and (bool(self.exchange.refused) or (self.error is not None and not self.is_stream))
 
     @property
     def content_type(self) -> str:
@@ -90,45 +103,53 @@ class Reply:
         return [finding for finding in self.findings if finding.severity is Severity.VIOLATION]
 
 
-class Listener:
-    """Reads a body as it comes, event by event; `reply` is what there is of it at any time."""
+class Witness(Recorder):
+    """The recorder of a reply that a case judges: it keeps what each event said. `leave` is asked after every event
+    whether the client leaves, which sets `gone`.
+    """
 
-    def __init__(self, dialect: Dialect, reply: Reply) -> None:
-        self.reply = reply
-        self._stream = DialectStream(dialect)
-        self._decoder = capture_decoder(dialect.transport)
-        self._broken = False
+    __slots__ = ("_gone", "_leave", "_reading", "_reply")
 
-    def feed(self, at_ns: int, data: bytes) -> None:
-        """Bytes of the body came at `at_ns`."""
-        if self._broken:
+    def __init__(
+        self, reply: Reply, dialect: Dialect, gone: asyncio.Event, leave: Callable[[Reply], bool] | None
+    ) -> None:
+        started_ns = reply.exchange.started_ns
+        record = StreamRecord("", "", dialect.name, started_ns, started_ns)
+        super().__init__(record, dialect, keep_text=False, tap=reply.exchange)
+        self._stream = self._reading = _Reading(dialect)
+        self._reply = reply
+        self._gone = gone
+        self._leave = leave
+        reply.findings = record.findings
+
+    def end(self, ending: Ending, at_ns: int, close_code: int | None = None, *, cut: bool = False) -> None:
+        """The stream is over."""
+        super().end(ending, at_ns, close_code, cut=cut)
+        self._reply.complete = self._stream.complete
+
+    def message(self, message: WireMessage, at_ns: int) -> None:
+        """A decoded message of the wire."""
+        super().message(message, at_ns)
+        event = self._reading.latest
+        reply = self._reply
+        reply.complete, reply.interrupted = self._stream.complete, self._stream.interrupted
+        if event is None or event.name == UNDISPATCHED:
             return
-        try:
-            self._take(at_ns, self._decoder.feed(data))
-        except WireError as error:
-            self._fail(error)
-        self.reply.findings += self._decoder.take_findings()
+        reply.events.append(Seen(at_ns, event.name, event.content, event.data, event.error, event.offset))
+        if self._leave is not None and self._leave(reply):
+            self._gone.set()
 
-    def finish(self, ending: str, at_ns: int) -> None:
-        """The response is over."""
-        if not self._broken and ending == "response_end":
-            try:
-                self._take(at_ns, self._decoder.finish())
-            except WireError as error:
-                self._fail(error)
-            self.reply.findings += self._decoder.take_findings()
-        self.reply.findings += self._stream.finish(ending)
-        self.reply.complete = self._stream.complete
-        self.reply.interrupted = self._stream.interrupted
 
-    def _take(self, at_ns: int, messages: list[WireMessage]) -> None:
-        for message in messages:
-            event = self._stream.feed(message)
-            self.reply.findings += event.findings
-            if event.name != UNDISPATCHED:
-                self.reply.events.append(Seen(at_ns, event.name, event.content, event.data, event.error, event.offset))
-        self.reply.complete = self._stream.complete
+class _Reading(DialectStream):
+    """A reply that is being read; `latest` is its newest event."""
 
-    def _fail(self, error: WireError) -> None:
-        self._broken = True
-        self.reply.findings.append(error.finding)
+    __slots__ = ("latest",)
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self.latest: Event | None = None
+
+    def take(self, message: WireMessage) -> Event:
+        """Take the next message, judged as a whole: cases look at all of it."""
+        event = self.latest = self.feed(message)
+        return event

@@ -181,7 +181,7 @@ async def _try(subject: Subject, case: Case, shared: Shared) -> CaseResult:
             mask(broken.expected),
             mask(broken.got),
             broken.place,
-            log="\n".join(exchange.log.text(mask) for exchange in trial.exchanges),
+            log="\n".join(log.text(mask) for exchange in trial.exchanges for log in exchange.logs),
             commands=[
                 curl(one.method, one.url, one.request_headers, one.request_body, mask) for one in trial.exchanges
             ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,8 +13,10 @@ from streambench.conformance.case import Need
 from streambench.conformance.profile import Profile
 from streambench.conformance.upstream import Upstream
 from streambench.dialects import Dialect
-from streambench.dialects.templates import RenderedRequest, RequestTemplate, fill
+from streambench.dialects.templates import RequestTemplate, fill
+from streambench.drivers.target import TargetSpec
 from streambench.units import NS_PER_S
+from streambench.wire.framings import FRAMINGS
 
 _PROMPT = "{prompt}"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -24,71 +26,113 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 class Subject:
     """One target. `mask` hides secrets in whatever is shown. `upstream` is None where only one side is seen."""
 
-    name: str
-    dialect: Dialect
-    url: str
-    headers: tuple[tuple[str, str], ...]
-    variables: Mapping[str, str]
+    spec: TargetSpec
     profile: Profile
     upstream: Upstream | None
-    timeout_ns: int
-    verify: bool | str
     mask: Callable[[str], str]
+
+    @property
+    def name(self) -> str:
+        """What the target is called."""
+        return self.spec.name
+
+    @property
+    def dialect(self) -> Dialect:
+        """The protocol that it speaks."""
+        return self.spec.dialect
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.spec.endpoint.url
+
+    @property
+    def on_socket(self) -> bool:
+        """Whether questions and replies are messages on a connection that outlives them."""
+        return FRAMINGS[self.dialect.transport].is_socket
 
     def has(self, need: Need) -> bool:
         """Whether the target has what a case needs."""
-        profile = self.profile
+        profile, transport = self.profile, self.dialect.transport
+        talks = profile.conversation is not None
         has = {
-            Need.EVENT_STREAM: self.dialect.transport == "sse",
+            Need.EVENT_STREAM: transport == "sse",
+            Need.SOCKET: self.on_socket,
+            Need.WEBSOCKET: transport == "websocket",
+            Need.SOCKET_IO: transport == "socketio",
+            Need.TEXT_BODY: transport != "socketio",
+            Need.STATUS: transport != "socketio",
             Need.TWO_SIDED: self.upstream is not None,
             Need.AUTH: profile.auth and self.credential is not None,
             Need.SECOND_USER: profile.second_user is not None,
-            Need.CONVERSATIONS: profile.conversation is not None,
+            Need.CONVERSATIONS: talks,
+            Need.HISTORY: talks or profile.history is not None,
             Need.PARTIAL_MARK: profile.conversation is not None and "partial" in profile.conversation.read,
             Need.JSON_PROMPT: self.prompt_path is not None,
             Need.REFUSES_EMPTY: profile.refuses_empty,
             Need.MAX_CHARS: profile.max_chars is not None,
             Need.MAX_BODY: profile.max_body is not None,
             Need.IDLE_CAP: profile.idle_s is not None,
+            Need.HEARTBEAT: profile.heartbeat_s is not None,
             Need.HEALTH: profile.health is not None,
             Need.FALLBACK: profile.fallback,
             Need.MODEL: profile.model is not None,
             Need.PARAMS: bool(profile.params),
             Need.USER_IN_PATH: profile.user_in_path is not None,
+            Need.INTERRUPT: profile.interrupt is not None,
+            Need.ROOMS: profile.together is not None,
+            Need.RATE_LIMIT: profile.rate_limit is not None,
         }
         return has[need]
 
     @property
     def credential(self) -> tuple[str, str] | None:
         """The header that says who asks."""
-        return next(((n, v) for n, v in self.headers if n.lower() in ("authorization", "cookie", "x-api-key")), None)
+        headers = self.spec.endpoint.headers
+        return next(((n, v) for n, v in headers if n.lower() in ("authorization", "cookie", "x-api-key")), None)
+
+    @property
+    def body(self) -> Any:
+        """The JSON of a question, with its placeholders: a request's body, the last message on a socket, or the last
+        argument of an event. None where there is none.
+        """
+        template = self.dialect.request
+        if template.send:
+            return template.send[-1]
+        return template.json if template.emit is None else template.emit[1][-1]
+
+    def asking(self, body: Any) -> RequestTemplate:
+        """The dialect's request with another body."""
+        template = self.dialect.request
+        if template.send:
+            return replace(template, send=(*template.send[:-1], body))
+        if template.emit is not None:
+            event, arguments = template.emit
+            return replace(template, emit=(event, (*arguments[:-1], body)))
+        return replace(template, json=body)
 
     @property
     def prompt_path(self) -> tuple[str | int, ...] | None:
-        """Where the prompt is in the request's JSON."""
-        return _path_of_prompt(self.dialect.request.json)
+        """Where the prompt is in a question's JSON."""
+        return _path_of_prompt(self.body)
 
     @property
     def timeout_s(self) -> float:
         """How long a whole reply may take."""
-        return self.timeout_ns / NS_PER_S
+        return self.spec.endpoint.timeouts.total_ns / NS_PER_S
 
-    def request(
-        self, variables: Mapping[str, str], *, body: Any = None, headers: Mapping[str, str | None] | None = None
-    ) -> tuple[str, str, list[tuple[str, str]], bytes]:
-        """Method, URL, headers and body of a question. `body` is the JSON in place of the dialect's; a header with
-        the value None is left out.
-        """
-        known = self.dialect.with_defaults({**self.variables, **variables})
-        template = self.dialect.request
-        if body is not None:
-            template = RequestTemplate(template.method, template.path, template.headers, body)
-        rendered = template.render(known)
-        return rendered.method, self.url_of(rendered.path), self._headers(rendered, headers or {}), rendered.body
+    def known(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """All values for placeholders: the dialect's, the target's, and these."""
+        return self.dialect.with_defaults({**self.spec.variables, **variables})
+
+    def route(self, variables: Mapping[str, str]) -> tuple[str, str]:
+        """Method and URL of a question over HTTP."""
+        rendered = self.dialect.request.render(self.known({**self.any_values(), "prompt": "", **variables}))
+        return rendered.method, self.url_of(rendered.path)
 
     def json_body(self, variables: Mapping[str, str]) -> Any:
         """The JSON of a question, to be changed."""
-        return fill(self.dialect.request.json, self.dialect.with_defaults({**self.variables, **variables}))
+        return fill(self.body, self.known(variables))
 
     def url_of(self, path: str) -> str:
         """The URL of a path below the target's."""
@@ -99,24 +143,26 @@ class Subject:
         return f"{parts.scheme}://{parts.netloc}{base}{path}"
 
     def url_at_root(self, path: str) -> str:
-        """The URL of a path of the target's host."""
+        """The URL of a path of the target's host, for a request beside a socket as well."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}{path}"
+        scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+        return f"{scheme}://{parts.netloc}{path}"
 
     def any_values(self) -> dict[str, str]:
         """Values for what a request needs and nobody has given, where it does not matter which."""
-        known = self.dialect.with_defaults(self.variables)
+        known = self.known({})
         return {name: "streambench" for name in self.dialect.request.placeholders() if name not in known}
 
     def own_headers(self) -> dict[str, str]:
         """What every request to the target carries, names in lower case."""
-        ours = {"accept-encoding": "identity", "user-agent": "streambench-conform", "host": urlsplit(self.url).netloc}
-        return ours | {name.lower(): value for name, value in self.headers}
+        ours = {"accept-encoding": "identity", "user-agent": "streambench-conform"}
+        return ours | {name.lower(): value for name, value in self.spec.endpoint.headers}
 
-    def _headers(self, rendered: RenderedRequest, changed: Mapping[str, str | None]) -> list[tuple[str, str]]:
-        merged: dict[str, str | None] = {name.lower(): value for name, value in rendered.headers}
-        merged |= self.own_headers()
-        merged |= {name.lower(): value for name, value in changed.items()}
+    def headers(self, *changes: Mapping[str, str | None]) -> list[tuple[str, str]]:
+        """The headers of a request: the target's with changes, of which None leaves one out."""
+        merged: dict[str, str | None] = dict(self.own_headers())
+        for change in changes:
+            merged |= {name.lower(): value for name, value in change.items()}
         return [(name, value) for name, value in merged.items() if value is not None]
 
 

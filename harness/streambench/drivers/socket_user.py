@@ -94,6 +94,11 @@ class SocketUser:
         self._connected_ns = 0
         self._ahead_ns: int | None = None  # how long connecting took, until a stream has told it
 
+    @property
+    def link(self) -> Link | None:
+        """The link of the newest connection; None before the first."""
+        return self._link
+
     async def connect(self) -> None:
         """Connect ahead of the setup. A failure is not told here: the setup meets it again."""
         with contextlib.suppress(SetupError):

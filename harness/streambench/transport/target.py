@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from streambench.transport.urls import encoded_host, encoded_path, encoded_query
+from streambench.transport.wiretap import Wiretap
 from streambench.units import NS_PER_S
 from streambench.wire.limits import WireLimits
 
@@ -31,7 +32,7 @@ class Endpoint:
 
     `url` carries the query already. `headers` go with every request. `tls_verify`: True, False, or the path of a CA
     file. `http` is the version, 1 or 2. `proxy` is the URL of an HTTP proxy. `stamps`: `auto` takes the kernel's where
-    it offers them.
+    it offers them. `wiretap` listens to every connection.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Endpoint:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: WireLimits = field(default_factory=WireLimits)
     stamps: Stamps = "auto"
+    wiretap: Wiretap | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,23 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from aiohttp import web
+
 from mock_openai.chat.defects.defect import Defect
 from mock_openai.chat.defects.framing import Spoil, Write, Writer, writing
-
-Edit = Callable[[dict[str, Any]], list[dict[str, Any] | bytes]]
+from mock_openai.chat.defects.messages import Edit, framed, outgoing
 
 
 def is_text(event: dict[str, Any]) -> bool:
     """Whether an event of any of the systems brings text."""
-    return "content" in event or event.get("type") in ("ai_response", "chunk")
+    return bool("content" in event or event.get("type") in ("ai_response", "chunk", "assistant_response"))
 
 
 def is_last(event: dict[str, Any]) -> bool:
     """Whether an event of any of the systems completes a reply."""
-    return "done" in event or event.get("type") in ("done", "complete")
+    if event.get("type") == "assistant_response":
+        return bool(event["data"]["done"])
+    return "done" in event or event.get("type") in ("done", "complete") or event.get("event") == "stream-complete"
 
 
 def is_error(event: dict[str, Any]) -> bool:
@@ -27,9 +30,16 @@ def is_error(event: dict[str, Any]) -> bool:
     return "error" in event or event.get("type") == "error"
 
 
+def is_of_a_reply(event: dict[str, Any]) -> bool:
+    """Whether an event is part of a reply: a socket has others as well."""
+    if "event" in event:
+        return str(event["event"]).startswith("stream-")
+    return event.get("type") not in ("project_joined", "conversation_created", "pong", "user_message")
+
+
 def inner(event: dict[str, Any]) -> dict[str, Any]:
     """Where an event has its text."""
-    return event["data"] if event.get("type") == "ai_response" else event
+    return event["data"] if event.get("type") in ("ai_response", "assistant_response") else event
 
 
 def edited(make: Callable[[], Edit]) -> Spoil:
@@ -49,7 +59,17 @@ def edited(make: Callable[[], Edit]) -> Spoil:
 
         return write
 
-    return writing(writer)
+    stream = writing(writer)
+
+    def of_replies() -> Edit:
+        edit = make()
+        return lambda event: edit(event) if is_of_a_reply(event) else [event]
+
+    def spoil(response: web.StreamResponse) -> None:
+        stream(response)
+        outgoing(response, of_replies)
+
+    return spoil
 
 
 def _swapped() -> Edit:
@@ -73,7 +93,8 @@ def _with_stranger() -> Edit:
     def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
         nonlocal told
         first, told = not told, True
-        return [{"type": "telemetry", "telemetry": 1}, event] if first else [event]
+        stranger = {"event": "telemetry"} if "event" in event else {"type": "telemetry"}
+        return [{**stranger, "telemetry": 1}, event] if first else [event]
 
     return edit
 
@@ -90,10 +111,12 @@ def _with_more_after_end() -> Edit:
 
 
 def _broken(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
-    return [json.dumps(event).encode()[:-1]] if is_text(event) else [event]
+    return [framed(event).encode()[:-1]] if is_text(event) else [event]
 
 
 def _misshapen(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+    if is_error(event):
+        return [event]
     event.pop("timestamp", None)
     event.pop("suggestions", None)
     return [{**event, "undocumented": True}]
@@ -106,8 +129,9 @@ def _as_object(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
 
 
 def _wrong_accumulated(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
-    if is_text(event) and inner(event).get("accumulated"):
-        inner(event)["accumulated"] = inner(event)["accumulated"][:-1] + "?"
+    for name in ("accumulated", "fullResponse"):
+        if is_text(event) and inner(event).get(name):
+            inner(event)[name] = inner(event)[name][:-1] + "?"
     return [event]
 
 
@@ -117,7 +141,8 @@ def _back_in_time() -> Edit:
     def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
         nonlocal count
         count += 1
-        return [{**event, "timestamp": "2001-01-01T00:00:00.000Z"} if count == 3 else event]
+        long_ago = 978307200000 if isinstance(event.get("timestamp"), int) else "2001-01-01T00:00:00.000Z"
+        return [{**event, "timestamp": long_ago} if count == 3 else event]
 
     return edit
 
@@ -137,18 +162,36 @@ def _no_last_for_short() -> Edit:
 
     def edit(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
         nonlocal texts
-        texts += is_text(event)
+        texts += is_text(event) and bool(inner(event).get("content"))
         return [] if is_last(event) and texts < 2 else [event]
 
     return edit
 
 
 def _done_after_error(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
-    return [event, {"done": True}] if is_error(event) else [event]
+    return [event, _follows(event, "", last=True)] if is_error(event) else [event]
 
 
 def _text_after_error(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
-    return [event, {"content": " and on it goes"}] if is_error(event) else [event]
+    return [event, _follows(event, " and on it goes")] if is_error(event) else [event]
+
+
+def _follows(event: dict[str, Any], text: str, *, last: bool = False) -> dict[str, Any]:
+    """What follows an error as if there had been none: more text, or the end of a whole reply."""
+    if "event" in event:
+        if last:
+            return {"event": "stream-complete", "fullResponse": text, "message": "", "timestamp": event["timestamp"]}
+        more = {"isComplete": False, "fullResponse": text, "timestamp": event["timestamp"]}
+        return {"event": "stream-chunk", "content": text, **more}
+    if "timestamp" in event and "code" in event.get("data", {}):
+        data = {"conversation_id": "", "message_id": "", "content": text, "done": last}
+        return {"type": "assistant_response", "data": data, "timestamp": event["timestamp"]}
+    if "type" in event and "data" in event:
+        data = {"success": True} if last else {"content": text, "isComplete": False}
+        return {**event, "type": "done" if last else "ai_response", "data": data}
+    if "type" in event:
+        return {"type": "complete", "suggestions": [], "session_id": ""} if last else {"type": "chunk", "content": text}
+    return {"done": True} if last else {"content": text}
 
 
 def _split_pairs(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
@@ -159,7 +202,7 @@ def _split_pairs(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
     at = next((i for i in range(len(escaped)) if escaped[i : i + 4].lower() in _HIGH), -1)
     if at < 0:
         return [event]
-    whole = json.dumps(event)
+    whole = framed(event, ascii_only=True)
     before, _, after = whole.partition(escaped)
     return [(before + part + after).encode() for part in (escaped[: at + 6], escaped[at + 6 :])]
 

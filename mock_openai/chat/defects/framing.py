@@ -8,6 +8,7 @@ import fcntl
 import termios
 import zlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
@@ -196,8 +197,30 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
     return transport.get_write_buffer_size() + waiting[0]
 
 
+def _one_at_a_time(response: web.StreamResponse) -> None:
+    writing(lambda: _one_after_the_other)(response)
+    if isinstance(response, web.WebSocketResponse):
+        send = response.send_str
+
+        async def send_str(data: str, *arguments: Any, **options: Any) -> None:
+            async with _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+                await send(data, *arguments, **options)
+
+        response.send_str = send_str  # type: ignore[method-assign]
+
+
 def _dropping(response: web.StreamResponse) -> None:
-    if is_stream(response):
+    if isinstance(response, web.WebSocketResponse):
+        send = response.send_str
+
+        async def send_str(data: str, *arguments: Any, **options: Any) -> None:
+            request = response._req
+            transport = request.transport if request is not None else None
+            if transport is None or _unread_bytes(transport) <= UNREAD_BYTES:
+                await send(data, *arguments, **options)
+
+        response.send_str = send_str  # type: ignore[method-assign]
+    elif is_stream(response):
         inner = response.write
 
         async def write(data: bytes) -> None:
@@ -253,7 +276,7 @@ DEFECTS = [
     Defect(
         "blocks-on-slow-reader",
         "a client that does not read blocks all others",
-        spoil=writing(lambda: _one_after_the_other),
+        spoil=_one_at_a_time,
     ),
     Defect("drops-for-slow-reader", "text is dropped while a client does not read", spoil=_dropping),
 ]

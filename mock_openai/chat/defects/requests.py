@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from mock_openai.chat.auth import SEEDED_USERS, Users
 from mock_openai.chat.defects.access import SharedStore
 from mock_openai.chat.defects.defect import Around, Defect
+from mock_openai.chat.defects.messages import framed, incoming, outgoing, parsed, question_of
 from mock_openai.chat.limits import MAX_BODY_BYTES, MAX_MESSAGE_CHARACTERS, error
 from mock_openai.chat.provider import Prompt
 from mock_openai.chat.server import ChatServer
@@ -20,7 +21,8 @@ from mock_openai.chat.store import Message, Store
 
 HELLO = "Hello there."
 KNOWN = {"message", "conversationId", "model", "content", "session_id", "title"}
-FIELDS = ("message", "content")
+KNOWN_ON_SOCKETS = {"type", "data", "timestamp", "event", "messages", "model", "streaming"}
+KNOWN_ON_SOCKETS |= {"roomName", "participantName"}
 
 Answer = Callable[[web.Request, web.StreamResponse, ChatServer], Awaitable[web.StreamResponse]]
 
@@ -35,8 +37,21 @@ def field_of(request: web.Request) -> str:
     return "content" if "/threads/" in request.path else "message"
 
 
-def rewriting(change: Callable[[dict[str, Any], str], None]) -> Around:
-    """Changes the JSON of a question before it is read; the second argument is the name of the message's field."""
+def rewriting(name: str, told: str, change: Callable[[dict[str, Any], str], None]) -> Defect:
+    """Changes a question before it is read: the object that has its text, and the name of the field."""
+
+    async def on_socket(text: str, _: ChatServer) -> str:
+        message = parsed(text)
+        found = None if message is None else question_of(message)
+        if message is None or found is None:
+            return text
+        change(*found)
+        return framed(message)
+
+    return Defect(name, told, spoil=lambda response: incoming(response, on_socket), around=_rewriting(change))
+
+
+def _rewriting(change: Callable[[dict[str, Any], str], None]) -> Around:
 
     async def around(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
         if asks(request):
@@ -52,25 +67,28 @@ def rewriting(change: Callable[[dict[str, Any], str], None]) -> Around:
     return around
 
 
-def accepting(wrong: Callable[[Any], bool]) -> Around:
+def accepting(name: str, told: str, wrong: Callable[[Any], bool]) -> Defect:
     """Takes something else for the message where it is wrong in this way; `...` stands for a missing one."""
 
     def change(data: dict[str, Any], field: str) -> None:
         if wrong(data.get(field, ...)):
             data[field] = HELLO
 
-    return rewriting(change)
+    return rewriting(name, told, change)
 
 
-def failing(wrong: Callable[[bytes], bool]) -> Around:
-    """Fails where the body is wrong in this way."""
+def failing(name: str, told: str, wrong: Callable[[bytes], bool]) -> Defect:
+    """Fails where the body, or a socket's message, is wrong in this way."""
+
+    async def on_socket(text: str, _: ChatServer) -> str | None:
+        return None if wrong(text.encode("utf-8", "replace")) else text
 
     async def around(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
         if asks(request) and wrong(await request.read()):
             return error(500, "Something went wrong here.")
         return await handler(request)
 
-    return around
+    return Defect(name, told, spoil=lambda response: incoming(response, on_socket), around=around)
 
 
 def answering(change: Answer) -> Around:
@@ -151,6 +169,49 @@ async def _asking_before_auth(request: web.Request, handler: Handler, server: Ch
     if asks(request) and server.users.of_request(request) is None:
         await _asking_first(request, server)
     return await handler(request)
+
+
+async def _asking_on_socket(text: str, server: ChatServer) -> str:
+    message = parsed(text)
+    found = None if message is None else question_of(message)
+    if found is not None and isinstance(found[0].get(found[1]), str):
+        await server.openai.complete(Prompt(({"role": "user", "content": found[0][found[1]]},), max_tokens=1))
+    return text
+
+
+def _boundless_socket(response: web.StreamResponse) -> None:
+    if isinstance(response, web.WebSocketResponse):
+        response._max_msg_size = MAX_BODY_BYTES * 100
+
+
+def _counting_on_socket(response: web.StreamResponse) -> None:
+    async def look(text: str, _: ChatServer) -> str | None:
+        message = parsed(text)
+        found = None if message is None else question_of(message)
+        said = None if found is None else found[0].get(found[1])
+        too_long = isinstance(said, str) and len(said.encode("utf-8", "replace")) > MAX_MESSAGE_CHARACTERS
+        return None if too_long else text
+
+    incoming(response, look)
+
+
+def _strict_on_socket(response: web.StreamResponse) -> None:
+    async def look(text: str, _: ChatServer) -> str | None:
+        message = parsed(text)
+        return None if message is not None and set(message) - KNOWN_ON_SOCKETS else text
+
+    incoming(response, look)
+
+
+def _silent_on_socket(response: web.StreamResponse) -> None:
+    def edit(message: dict[str, Any]) -> list[dict[str, Any] | bytes]:
+        if message.get("type") == "error":
+            message["data"]["message"] = ""
+        if "error" in message:
+            message["error"] = ""
+        return [message]
+
+    outgoing(response, lambda: edit)
 
 
 async def _any_path(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
@@ -278,36 +339,34 @@ class UnknownConversation(ChatServer):
 
 
 DEFECTS = [
-    Defect("accepts-empty", "empty messages are accepted", around=accepting(lambda value: value == "")),
-    Defect(
+    accepting("accepts-empty", "empty messages are accepted", lambda value: value == ""),
+    accepting(
         "accepts-blank",
         "messages of white space are accepted",
-        around=accepting(lambda value: isinstance(value, str) and value != "" and not value.strip()),
+        lambda value: isinstance(value, str) and value != "" and not value.strip(),
     ),
-    Defect("accepts-missing", "requests without a message are accepted", around=accepting(lambda value: value is ...)),
-    Defect("accepts-null", "messages of null are accepted", around=accepting(lambda value: value is None)),
-    Defect("accepts-number", "messages that are numbers are accepted", around=accepting(lambda v: isinstance(v, int))),
-    Defect("accepts-object", "messages that are objects are accepted", around=accepting(lambda v: isinstance(v, dict))),
-    Defect("accepts-long", "messages that are too long are cut and accepted", around=rewriting(_shorten)),
-    Defect("accepts-large-body", "bodies of any size are accepted", around=_boundless),
-    Defect("counts-bytes", "the length of messages is counted in bytes", around=_counting_bytes),
-    Defect("refuses-unknown-fields", "requests with unknown fields are refused", around=_strict),
+    accepting("accepts-missing", "requests without a message are accepted", lambda value: value is ...),
+    accepting("accepts-null", "messages of null are accepted", lambda value: value is None),
+    accepting("accepts-number", "messages that are numbers are accepted", lambda value: isinstance(value, int)),
+    accepting("accepts-object", "messages that are objects are accepted", lambda value: isinstance(value, dict)),
+    rewriting("accepts-long", "messages that are too long are cut and accepted", _shorten),
+    Defect("accepts-large-body", "bodies of any size are accepted", spoil=_boundless_socket, around=_boundless),
     Defect(
-        "fails-on-bad-json",
-        "a body that is not JSON is a failure",
-        around=failing(lambda b: b != b"" and _parsed(b) is None),
+        "counts-bytes", "the length of messages is counted in bytes", spoil=_counting_on_socket, around=_counting_bytes
     ),
-    Defect("fails-on-no-body", "a request without a body is a failure", around=failing(lambda body: body == b"")),
     Defect(
-        "fails-on-array",
-        "a body that is no object is a failure",
-        around=failing(lambda body: isinstance(_parsed(body), list)),
+        "refuses-unknown-fields", "requests with unknown fields are refused", spoil=_strict_on_socket, around=_strict
     ),
-    Defect("fails-on-surrogate", "half a character is a failure", around=failing(_has_half_a_character)),
-    Defect("fails-on-deep-json", "deep nesting is a failure", around=failing(lambda body: body.startswith(b"[[["))),
-    Defect("garbles-prompt", "messages are escaped for HTML and their spaces collapsed", around=rewriting(_garble)),
+    failing(
+        "fails-on-bad-json", "a body that is not JSON is a failure", lambda body: body != b"" and _parsed(body) is None
+    ),
+    failing("fails-on-no-body", "a request without a body is a failure", lambda body: body == b""),
+    failing("fails-on-array", "a body that is no object is a failure", lambda body: isinstance(_parsed(body), list)),
+    failing("fails-on-surrogate", "half a character is a failure", _has_half_a_character),
+    failing("fails-on-deep-json", "deep nesting is a failure", lambda body: body.startswith(b"[[[")),
+    rewriting("garbles-prompt", "messages are escaped for HTML and their spaces collapsed", _garble),
     Defect("errors-as-stream", "refusals are streams with 200", around=answering(_as_stream)),
-    Defect("silent-refusals", "refusals give no reason", around=answering(_silent)),
+    Defect("silent-refusals", "refusals give no reason", spoil=_silent_on_socket, around=answering(_silent)),
     Defect("html-errors", "refusals are pages", around=answering(_as_page)),
     Defect("answers-everything", "routes that do not exist are answered with 200", around=answering(_everything)),
     Defect("no-allow", "405 does not say which methods there are", around=answering(_no_allow)),
@@ -315,7 +374,12 @@ DEFECTS = [
     Defect("echoes-token", "401 repeats the token", around=answering(_echoing)),
     Defect("tells-existence", "somebody else's conversations are refused with 403", around=answering(_telling)),
     Defect("any-origin", "pages of any origin may read the answers", spoil=_for_any_page),
-    Defect("asks-before-checking", "the model is asked before the message is checked", around=_asking_before_checking),
+    Defect(
+        "asks-before-checking",
+        "the model is asked before the message is checked",
+        spoil=lambda response: incoming(response, _asking_on_socket),
+        around=_asking_before_checking,
+    ),
     Defect("asks-before-auth", "the model is asked before it is known who asks", around=_asking_before_auth),
     Defect("any-user-id", "anybody's name may be in the path", around=_any_path),
     Defect("any-token", "any token signs in as the first user", AnyToken),

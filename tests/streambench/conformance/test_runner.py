@@ -15,21 +15,21 @@ from streambench.conformance.subject import Subject
 from streambench.conformance.trial import Trial
 from streambench.conformance.wire_log import WireLog, curl
 from streambench.dialects import load_dialect
+from streambench.drivers.target import TargetSpec
 from streambench.errors import ExitCode
 from streambench.report.conformance import render_badge, render_matrix, render_page, report_cases
 from streambench.report.export.junit import render_junit
+from streambench.transport.target import Endpoint
 
 SUBJECT = Subject(
-    name="mine",
-    dialect=load_dialect("chat-stream"),
-    url="http://127.0.0.1:9/chat",
-    headers=(("Authorization", "Bearer s3cret"),),
-    variables={},
-    profile=Profile(),
-    upstream=None,
-    timeout_ns=10**9,
-    verify=True,
-    mask=lambda text: text.replace("s3cret", "***"),
+    TargetSpec(
+        "mine",
+        load_dialect("chat-stream"),
+        Endpoint("http://127.0.0.1:9/chat", headers=(("Authorization", "Bearer s3cret"),)),
+    ),
+    Profile(),
+    None,
+    lambda text: text.replace("s3cret", "***"),
 )
 
 
@@ -123,9 +123,9 @@ async def test_reports_of_several_targets_hold_hostile_texts() -> None:
 
 def test_a_wire_log_shows_both_sides_with_stamps_and_places_and_no_secret() -> None:
     log = WireLog("POST http://x/")
-    log.add(1_000_000, b"POST / HTTP/1.1\r\nauthorization: Bearer s3cret\r\n\r\n", sent=True)
-    log.add(3_500_000, b"HTTP/1.1 200 OK\r\n", sent=False)
-    log.add(4_000_000, b"\xff\x00data\n", sent=False)
+    log.add(b"POST / HTTP/1.1\r\nauthorization: Bearer s3cret\r\n\r\n", 1_000_000, True)
+    log.add(b"HTTP/1.1 200 OK\r\n", 3_500_000, False)
+    log.add(b"\xff\x00data\n", 4_000_000, False)
     text = log.text(SUBJECT.mask)
     assert "s3cret" not in text
     assert "2.500 ms  <       0  HTTP/1.1 200 OK\\r\\n" in text

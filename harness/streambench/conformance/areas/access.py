@@ -8,7 +8,7 @@ from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.trial import NOBODY, SECOND, Trial, describe, unique_word
 
 MUST, SHOULD, MAY = Keyword
-AUTH = (Need.EVENT_STREAM, Need.AUTH)
+AUTH = (Need.AUTH,)
 OWNED = (*AUTH, Need.SECOND_USER, Need.CONVERSATIONS)
 HTTP_AUTH = "RFC 9110, section 11.6.1"
 OWNER = "the owner of the conversation"
@@ -77,7 +77,7 @@ async def prefix(trial: Trial) -> None:
     source=HTTP_AUTH,
     remedy="Send `WWW-Authenticate: Bearer` with 401.",
     defect="no-challenge",
-    needs=AUTH,
+    needs=(*AUTH, Need.STATUS),
 )
 async def challenge(trial: Trial) -> None:
     """Ask without credentials.
@@ -96,7 +96,7 @@ async def challenge(trial: Trial) -> None:
     source="the order of checks: first who asks, then the model",
     remedy="Authenticate before the upstream is asked.",
     defect="asks-before-auth",
-    needs=(*AUTH, Need.TWO_SIDED),
+    needs=(*AUTH, Need.EVENT_STREAM, Need.TWO_SIDED),
 )
 async def costs_nothing(trial: Trial) -> None:
     """Ask without credentials, with a mark.
@@ -115,7 +115,7 @@ async def costs_nothing(trial: Trial) -> None:
     source="RFC 6750, section 5.3",
     remedy="Leave credentials out of messages and logs.",
     defect="echoes-token",
-    needs=AUTH,
+    needs=(*AUTH, Need.STATUS),
 )
 async def no_echo(trial: Trial) -> None:
     """Ask with a token that nobody has.
@@ -239,16 +239,18 @@ async def unknown(trial: Trial) -> None:
     source=OWNER,
     remedy="Compare the path with the token's user, and answer 403 or 404.",
     defect="any-user-id",
-    needs=(*AUTH, Need.USER_IN_PATH),
+    needs=(*AUTH, Need.EVENT_STREAM, Need.USER_IN_PATH),
 )
 async def user_in_path(trial: Trial) -> None:
     """Ask with another user's name in the path.
 
     403 or 404.
     """
-    method, url, headers, body = trial.subject.request({"prompt": "Hello there."})
+    method, url = trial.subject.route({})
     path, _, _ = url.rpartition("/")
-    reply = await trial.send(method, f"{path}/{trial.subject.profile.user_in_path}", body=body, headers=dict(headers))
+    body = json.dumps(trial.subject.json_body({"prompt": "Hello there."})).encode()
+    other = f"{path}/{trial.subject.profile.user_in_path}"
+    reply = await trial.send(method, other, body=body, headers={"content-type": "application/json"})
     trial.refused(reply, 403, 404)
 
 

@@ -72,7 +72,7 @@ async def terminal(trial: Trial) -> None:
 
     The response does not end before the reply is complete.
     """
-    await _rule(trial, "grammar.premature-end", prefix="termination.close-frame")
+    await _rule(trial, "grammar.premature-end", "termination.timeout", "termination.close-frame")
 
 
 @case(

@@ -7,6 +7,7 @@ from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.reply import Reply
+from streambench.conformance.subject import with_value
 from streambench.conformance.trial import Trial, describe, unique_word
 
 MUST, SHOULD, MAY = Keyword
@@ -24,9 +25,11 @@ async def _request(trial: Trial, reply: Reply) -> dict[str, Any]:
     return dict(request)
 
 
-async def _talk(trial: Trial, *says: str, last: str = "And now?") -> list[dict[str, Any]]:
+async def _talk(
+    trial: Trial, *says: str, last: str = "And now?", conversation: str | None = None
+) -> list[dict[str, Any]]:
     """The messages that the upstream gets with the last of several questions in one conversation."""
-    conversation = await trial.new_conversation()
+    conversation = conversation or await trial.new_conversation()
     for text in says:
         reply = await trial.ask(text, conversation=conversation, plan={"tokens": 2, "profile": "instant"})
         trial.streamed(reply)
@@ -153,9 +156,10 @@ async def own(trial: Trial) -> None:
 
     The second one's request has nothing of the first.
     """
-    word = unique_word()
-    await trial.ask(f"Remember {word}.", conversation=await trial.new_conversation(), plan={"tokens": 2})
-    messages = await _talk(trial, last="What did I say?")
+    word, first = unique_word(), await trial.new_conversation()
+    await trial.ask(f"Remember {word}.", conversation=first, plan={"tokens": 2})
+    second = await trial.new_conversation(beside=first)
+    messages = await _talk(trial, last="What did I say?", conversation=second)
     trial.check(_places(messages, [word]) == [-1], "the request has text of another conversation", got=word)
 
 
@@ -219,7 +223,8 @@ async def model(trial: Trial) -> None:
     The upstream's request names it.
     """
     assert trial.subject.profile.model is not None
-    body = {**trial.subject.dialect.request.json, trial.subject.profile.model: "gpt-4o"}
+    path = tuple(trial.subject.profile.model.split("."))
+    body = with_value(trial.subject.body, path, "gpt-4o")
     reply = await trial.ask(body=body, plan={"tokens": 2})
     got = (await _request(trial, reply)).get("model")
     trial.check(got == "gpt-4o", "another model is asked", expected="gpt-4o", got=str(got))

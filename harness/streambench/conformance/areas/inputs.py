@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.subject import with_value
-from streambench.conformance.trial import QUESTION, Trial, describe
+from streambench.conformance.trial import Trial, describe
+from streambench.endings import Ending
 
 MUST, SHOULD, MAY = Keyword
-JSON = (Need.EVENT_STREAM, Need.JSON_PROMPT)
+JSON = (Need.JSON_PROMPT,)
+TEXT = (*JSON, Need.TEXT_BODY)
 STATUS = "RFC 9110, section 15.5.1"
 BAD = (400, 413, 415, 422)
 
 
 async def _refuses_value(trial: Trial, value: Any) -> None:
-    """The prompt has another value in the request's JSON; `...` leaves it out."""
-    variables = dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
-    variables |= await trial.conversation_variables(None, "first")
+    """The prompt has another value in the question's JSON; `...` leaves it out."""
     path = trial.subject.prompt_path
     assert path is not None
-    data = with_value(trial.subject.json_body({**variables, "prompt": QUESTION}), path, value)
-    await _refuses_body(trial, json.dumps(data).encode(), variables)
+    trial.refused(await trial.ask(body=with_value(trial.subject.body, path, value)), *BAD)
 
 
-async def _refuses_body(trial: Trial, body: bytes, variables: dict[str, str] | None = None) -> None:
-    known = variables or dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
-    if variables is None:
-        known |= await trial.conversation_variables(None, "first")
-    method, url, _, _ = trial.subject.request({**known, "prompt": QUESTION})
-    reply = await trial.send(method, url, body=body, headers={"content-type": "application/json"})
-    trial.refused(reply, *BAD)
+async def _refuses_text(trial: Trial, text: str) -> None:
+    trial.refused(await trial.ask_text(lambda _: text), *BAD)
 
 
 @case(
@@ -183,14 +178,14 @@ async def longest(trial: Trial) -> None:
     source=STATUS,
     remedy="Answer 400 where the body cannot be parsed.",
     defect="fails-on-bad-json",
-    needs=JSON,
+    needs=TEXT,
 )
 async def not_json(trial: Trial) -> None:
     """Send a JSON text that breaks off.
 
     400, 415 or 422.
     """
-    await _refuses_body(trial, b'{"message": "He')
+    await _refuses_text(trial, '{"message": "He')
 
 
 @case(
@@ -200,14 +195,14 @@ async def not_json(trial: Trial) -> None:
     source=STATUS,
     remedy="Answer 400 where there is no body.",
     defect="fails-on-no-body",
-    needs=JSON,
+    needs=TEXT,
 )
 async def no_body(trial: Trial) -> None:
     """Send nothing.
 
     400, 415 or 422.
     """
-    await _refuses_body(trial, b"")
+    await _refuses_text(trial, "")
 
 
 @case(
@@ -217,14 +212,14 @@ async def no_body(trial: Trial) -> None:
     source=STATUS,
     remedy="Check that the body is an object before you look for its fields.",
     defect="fails-on-array",
-    needs=JSON,
+    needs=TEXT,
 )
 async def not_an_object(trial: Trial) -> None:
     """Send an array.
 
     400 or 422.
     """
-    await _refuses_body(trial, b'["Hello"]')
+    await _refuses_text(trial, '["Hello"]')
 
 
 @case(
@@ -234,14 +229,20 @@ async def not_an_object(trial: Trial) -> None:
     source="RFC 8259, section 8.2",
     remedy="Look whether the text can be encoded as UTF-8 before it is stored or sent on.",
     defect="fails-on-surrogate",
-    needs=JSON,
+    needs=TEXT,
 )
 async def half_a_character(trial: Trial) -> None:
     r"""Send a text with the escape \ud800.
 
     400 or 422.
     """
-    await _refuses_value(trial, "half a character: \ud800")
+    path = trial.subject.prompt_path
+    assert path is not None
+
+    def question(variables: Mapping[str, str]) -> str:
+        return json.dumps(with_value(trial.subject.json_body(variables), path, "half a character: \ud800"))
+
+    trial.refused(await trial.ask_text(question), *BAD)
 
 
 @case(
@@ -251,14 +252,14 @@ async def half_a_character(trial: Trial) -> None:
     source="RFC 8259, section 9",
     remedy="Catch the parser's recursion error, and answer 400.",
     defect="fails-on-deep-json",
-    needs=JSON,
+    needs=TEXT,
 )
 async def deep(trial: Trial) -> None:
     """Send brackets in brackets.
 
     400, 413 or 422.
     """
-    await _refuses_body(trial, b"[" * 20_000 + b"]" * 20_000)
+    await _refuses_text(trial, "[" * 20_000 + "]" * 20_000)
 
 
 @case(
@@ -268,20 +269,20 @@ async def deep(trial: Trial) -> None:
     source="RFC 9110, section 15.5.14",
     remedy="Bound the body before it is read into memory, and answer 413.",
     defect="accepts-large-body",
-    needs=(*JSON, Need.MAX_BODY),
+    needs=(*TEXT, Need.MAX_BODY),
 )
 async def large_body(trial: Trial) -> None:
     """Send a question with white space beyond the limit behind it.
 
     413 or 400.
     """
-    assert trial.subject.profile.max_body is not None
-    variables = dict.fromkeys(trial.subject.dialect.request.placeholders(), "streambench")
-    variables |= await trial.conversation_variables(None, "first")
-    method, url, _, content = trial.subject.request({**variables, "prompt": QUESTION})
-    body = content + b" " * trial.subject.profile.max_body
-    reply = await trial.send(method, url, body=body, headers={"content-type": "application/json"})
-    trial.refused(reply, *BAD)
+    most = trial.subject.profile.max_body
+    assert most is not None
+    reply = await trial.ask_text(lambda variables: json.dumps(trial.subject.json_body(variables)) + " " * most)
+    if reply.on_socket and not reply.events:
+        trial.check(reply.exchange.ending != Ending.TIMEOUT, "it is not refused", expected="a close", got="nothing")
+    else:
+        trial.refused(reply, *BAD)
 
 
 @case(
@@ -298,7 +299,7 @@ async def unknown_field(trial: Trial) -> None:
 
     A stream begins.
     """
-    body = {**trial.subject.dialect.request.json, "streambench_unknown": True}
+    body = {**trial.subject.body, "streambench_unknown": True}
     reply = await trial.ask(body=body, leave=lambda reply: bool(reply.events))
     trial.streamed(reply)
 
@@ -310,14 +311,14 @@ async def unknown_field(trial: Trial) -> None:
     source="RFC 9110, section 15",
     remedy="Validate before the headers are sent: clients do not look for errors in a stream of 200.",
     defect="errors-as-stream",
-    needs=(*JSON, Need.REFUSES_EMPTY),
+    needs=(*JSON, Need.EVENT_STREAM, Need.REFUSES_EMPTY),
 )
 async def refused_before_stream(trial: Trial) -> None:
     """Send an empty text.
 
     The status is not 200.
     """
-    body = with_value(trial.subject.dialect.request.json, trial.subject.prompt_path or (), "")
+    body = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
     reply = await trial.ask(body=body)
     trial.check(reply.status != 200, "the refusal is a stream with 200", expected="400 or 422", got=describe(reply))
 
@@ -336,10 +337,11 @@ async def refused_says_why(trial: Trial) -> None:
 
     The body of the refusal has a text of ten letters or more.
     """
-    body = with_value(trial.subject.dialect.request.json, trial.subject.prompt_path or (), "")
+    body = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
     reply = await trial.ask(body=body)
-    trial.check(reply.status >= 400, "it was not refused", got=describe(reply))
-    texts = [text for text in _texts(reply.json()) if len(text) >= 10]
+    trial.check(reply.is_refusal, "it was not refused", got=describe(reply))
+    said = reply.json() if not reply.on_socket else reply.error
+    texts = [text for text in _texts(said) if len(text) >= 10]
     trial.check(bool(texts), "the refusal gives no reason", expected="a sentence", got=describe(reply))
 
 
@@ -359,7 +361,7 @@ async def refused_costs_nothing(trial: Trial) -> None:
     """
     assert trial.subject.profile.max_chars is not None
     reply = await trial.ask("x" * (trial.subject.profile.max_chars + 1), plan={"tokens": 2})
-    trial.check(reply.status >= 400, "it was not refused", expected="400, 413 or 422", got=describe(reply))
+    trial.check(reply.is_refusal, "it was not refused", expected="400, 413 or 422", got=describe(reply))
     await trial.never_reached_upstream(reply.mark, "the request was refused")
 
 

@@ -58,7 +58,7 @@ async def in_order(trial: Trial) -> None:
     source="the dialect's interrupt",
     remedy="End the stream after the error event: what follows would be taken for a whole reply.",
     defect="goes-on-after-error",
-    needs=(*HTTP, Need.TWO_SIDED),
+    needs=(Need.TWO_SIDED,),
 )
 async def after_error(trial: Trial) -> None:
     """Ask while the upstream breaks off in the middle.
@@ -77,7 +77,7 @@ async def after_error(trial: Trial) -> None:
     source="the dialect's interrupt",
     remedy="Send either the error event or the terminal one, never both.",
     defect="done-after-error",
-    needs=(*HTTP, Need.TWO_SIDED),
+    needs=(Need.TWO_SIDED,),
 )
 async def error_is_final(trial: Trial) -> None:
     """Ask while the upstream breaks off in the middle.

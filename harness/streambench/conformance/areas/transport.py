@@ -205,7 +205,7 @@ async def wrong_method(trial: Trial) -> None:
 
     405, with Allow.
     """
-    method, url, _, _ = trial.subject.request({**trial.subject.any_values(), "prompt": "x"})
+    method, url = trial.subject.route({})
     reply = await trial.send("PUT" if method != "PUT" else "PATCH", url, body=b"{}")
     trial.refused(reply, 405)
     trial.check("allow" in reply.exchange.headers, "405 without Allow", expected=f"Allow: {method}")
@@ -243,7 +243,7 @@ async def error_type(trial: Trial) -> None:
 
     The refusal's content type is JSON, and its body is.
     """
-    method, url, _, _ = trial.subject.request({**trial.subject.any_values(), "prompt": "x"})
+    method, url = trial.subject.route({})
     reply = await trial.send(method, url, body=b"{", headers={"content-type": "application/json"})
     trial.check(reply.status >= 400, "it was not refused", expected="a status of 400 or more", got=describe(reply))
     is_json = reply.content_type.endswith("json") and reply.json() is not None

@@ -24,7 +24,7 @@ async def _told(trial: Trial, fault: Any, *, attempts: bool = False) -> Reply:
 
 
 def _is_told(trial: Trial, reply: Reply) -> None:
-    if reply.status >= 400:
+    if reply.is_refusal:
         return
     trial.streamed(reply)
     trial.check(reply.exchange.ending != "timeout", "nothing more came, and no error", expected="an error event")

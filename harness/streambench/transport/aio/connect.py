@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from streambench.endings import ErrorClass
 from streambench.transport.aio.connection import Channel, Silent, StampedConnection
 from streambench.transport.aio.tls import TlsChannel
+from streambench.transport.aio.wiretap import TappedChannel
 from streambench.transport.failures import ConnectFailure, connect_failure
 from streambench.transport.proxy import Tunnel
 from streambench.transport.target import Endpoint, Location
@@ -35,7 +36,7 @@ async def open_channel(
                 tls = TlsChannel(channel, tls_context(endpoint.tls_verify, alpn), where.host)
                 await tls.handshake()
                 channel = tls
-            return channel
+            return channel if endpoint.wiretap is None else TappedChannel(channel, endpoint.wiretap)
     except BaseException as error:
         if connection is not None:
             connection.close()

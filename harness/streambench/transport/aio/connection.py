@@ -86,6 +86,14 @@ class Channel(Protocol):
         """Hand what was read until now to the layer, before something is decided that depends on it."""
         ...
 
+    def pause(self) -> None:
+        """Read nothing more until `resume`."""
+        ...
+
+    def resume(self) -> None:
+        """Read again."""
+        ...
+
     def close(self) -> None:
         """Close at once; the layer is not told, since it was our doing."""
         ...
@@ -180,6 +188,16 @@ class StampedConnection:
         """Hand what was read until now to the layer."""
         if self._behind:
             self._backlog.settle(lambda: not self._behind)
+
+    def pause(self) -> None:
+        """Read nothing more until `resume`: the peer meets a client that does not read."""
+        if self.open:
+            self._loop.remove_reader(self._sock.fileno())
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.open:
+            self._loop.add_reader(self._sock.fileno(), self._read)
 
     def close(self) -> None:
         """Close at once; the layer is not told, since it was our doing."""

@@ -52,6 +52,14 @@ class TlsChannel:
         """Hand what was read until now to the layer."""
         self._below.settle()
 
+    def pause(self) -> None:
+        """Read nothing more until `resume`."""
+        self._below.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._below.resume()
+
     def close(self) -> None:
         """Close at once, without a word to the peer."""
         self._below.close()
