@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from desk import Jobs
 
-from streambench.cli.run import new_folder
+from streambench.load.book import new_folder
 
 SCENARIO = """\
 name: here
@@ -36,9 +36,11 @@ def test_a_place_that_cannot_be_written_is_the_users_mistake(jobs: Jobs, tmp_pat
     assert output.partition("/x")[0] in done.err
 
 
-def test_a_full_disk_is_no_bug_and_what_was_written_stays(jobs: Jobs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_full_disk_is_no_bug_and_what_was_written_stays(jobs: Jobs, tmp_path: Path, workers: str) -> None:
     (tmp_path / "here.yaml").write_text(SCENARIO)
-    done = jobs.run("run", "here.yaml", "-q", "--no-plots", "-o", "out", cwd=tmp_path, file_bytes=20_000)
+    options = ("-q", "--no-plots", "--workers", workers, "-o", "out")
+    done = jobs.run("run", "here.yaml", *options, cwd=tmp_path, file_bytes=20_000)
     assert (done.code, done.is_bug) == (2, False), done.err
     (records,) = tmp_path.glob("out/here/*-*/records.jsonl")
     assert str(records.parent.relative_to(tmp_path)) in done.err

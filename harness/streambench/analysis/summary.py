@@ -184,16 +184,11 @@ class Summary:
             return ExitCode.INTERRUPTED
         if any(target.unreachable for target in self.targets.values()):
             return ExitCode.UNREACHABLE
-        if not self.generator["valid"] or self.lost_workers:
+        if not self.generator["valid"]:
             return ExitCode.INVALID
         failed = ExitCode.worst(gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED)
         undecided = any(gate.result is Result.INCONCLUSIVE for gate in self.gates)
         return ExitCode.INVALID if undecided and failed is ExitCode.PASSED else failed
-
-    @property
-    def lost_workers(self) -> list[str]:
-        """Of several generators, those whose streams are missing: what is left says nothing of the whole."""
-        return list(self.generator.get("lost", []))
 
     @property
     def verdict(self) -> str:

@@ -135,7 +135,7 @@ def command(scenario: str, **given: Any) -> int:
 def serve_master(scenario: Scenario, name: str, overrides: tuple[str, ...], given: dict[str, Any]) -> ExitCode:
     """The master, and unless it is only one, the workers of this machine; returns the worst exit code of the runs."""
     from streambench.cli.reporting import finish_run
-    from streambench.cli.run import new_folder, point_latest_to
+    from streambench.load.book import new_folder, point_latest_to
     from streambench.locust.session import LocustOptions, LocustSession, Output
 
     def open_folder() -> Path:

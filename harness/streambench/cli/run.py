@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,11 @@ if TYPE_CHECKING:
     "--gate", "gates", type=GATE, multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'."
 )
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as load.users=50.")
+@click.option(
+    "--workers",
+    metavar="auto|N",
+    help="Processes that share the load; auto: the cores that served components leave over.",
+)
 @click.option("--seed", type=int, help="Seed for arrivals, texts and latencies.")
 @click.option(
     "--wait",
@@ -57,6 +61,7 @@ def command(
     output: Path,
     gates: tuple[str, ...],
     overrides: tuple[str, ...],
+    workers: str | None,
     seed: int | None,
     wait: int,
     quiet: bool,
@@ -75,6 +80,8 @@ def command(
 
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
+    if workers is not None:
+        overrides = (*overrides, f"load.workers={workers}")
     # All are read before the first one runs: a typing mistake in the last must not cost the time of the others.
     loaded = [load_scenario(name, overrides=overrides, gates=gates, environ=os.environ) for name in scenarios]
     codes: list[ExitCode] = []
@@ -106,10 +113,11 @@ def run_one(
 ) -> ExitCode:
     """Run one scenario and write its reports; returns its exit code."""
     from streambench.cli.reporting import finish_run
+    from streambench.load.book import RECORDS, leave_nothing, new_folder
     from streambench.report.export import DEFAULT_FORMATS
 
     folder = new_folder(output / scenario.name)
-    records_path = folder / "records.jsonl"
+    records_path = folder / RECORDS
     try:
         received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))
     except TargetUnreachable as error:
@@ -138,9 +146,11 @@ async def _run(
 ) -> signal.Signals | None:
     """Returns the signal that ended the run early, or None."""
     from streambench.cli.progress import show_progress
+    from streambench.load.book import point_latest_to
     from streambench.load.progress import Progress, TargetProgress
     from streambench.load.run import run_scenario
     from streambench.load.transcripts import Keep
+    from streambench.load.workers import number_of_workers
 
     progress = Progress({target.name: TargetProgress() for target in scenario.targets})
     stop = asyncio.Event()
@@ -151,11 +161,24 @@ async def _run(
         began.append(folder)
         point_latest_to(folder)
 
-    def died(text: str) -> None:
+    def note(text: str) -> None:
         click.echo(scenario.secrets(f"streambench: {text}"), err=True)
 
+    workers = number_of_workers(scenario)
+    if workers < (scenario.load.workers or 1):
+        note(f"the load is shared by {workers}: it has no more users than that")
     work = asyncio.create_task(
-        run_scenario(scenario, records_path, progress, stop, begin, wait_ns=wait_ns, on_death=died, keep=Keep(keep))
+        run_scenario(
+            scenario,
+            records_path,
+            progress,
+            stop,
+            begin,
+            wait_ns=wait_ns,
+            on_death=note,
+            keep=Keep(keep),
+            workers=workers,
+        )
     )
 
     def interrupt(signum: signal.Signals) -> None:
@@ -186,6 +209,7 @@ async def _run(
 def tell_unreachable(scenario: Scenario, folder: Path, reason: str, *, as_json: bool) -> None:
     """Leave a summary and a JUnit file of a run that never began, for pipelines that look for one."""
     from streambench.analysis.summary import SCHEMA
+    from streambench.load.book import point_latest_to
     from streambench.report.cases import Case, CaseOutcome
     from streambench.report.export.junit import render_junit
 
@@ -205,34 +229,3 @@ def tell_unreachable(scenario: Scenario, folder: Path, reason: str, *, as_json: 
     point_latest_to(folder)
     if as_json:
         click.echo(json_text(summary, indent=2))
-
-
-def new_folder(parent: Path) -> Path:
-    """A new run folder, named after the present moment (UTC). No other run has it: making it is what claims it."""
-    parent.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    folder, number = parent / stamp, 1
-    while True:
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-            folder = parent / f"{stamp}-{number}"
-        else:
-            return folder
-
-
-def leave_nothing(folder: Path) -> None:
-    """Remove a folder into which nothing was written, and those above it that were made for it."""
-    with contextlib.suppress(OSError):  # not empty: it stays
-        folder.rmdir()
-        folder.parent.rmdir()
-
-
-def point_latest_to(folder: Path) -> None:
-    """Make `latest` beside the folder a link to it, where the file system has links."""
-    latest = folder.parent / "latest"
-    with contextlib.suppress(OSError):
-        if latest.is_symlink():
-            latest.unlink()
-        latest.symlink_to(folder.name, target_is_directory=True)

@@ -8,7 +8,7 @@ is the phases' own business (`executors`); the engine runs one after the other, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 from streambench.clock import Clock, MonotonicClock
@@ -16,17 +16,22 @@ from streambench.drivers.users import open_session as connect
 from streambench.load.phase import Executor, Phase
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
+from streambench.load.segment import WHOLE, Segment
 from streambench.load.target_load import Listen, OpenSession, Stage, TargetLoad, Write
 from streambench.load.tasks import Tasks
 from streambench.load.validity import GeneratorFacts
 from streambench.units import NS_PER_S
 from streambench.upstream.plans import Plan
 
+Muster = Callable[[int], Awaitable[int]]
+
 
 class Engine:
     """Runs the phases of a scenario. `write` takes each finished record; it may take its time, no user waits for it.
 
-    `listen` is called with the recorder of each stream before it begins.
+    `listen` is called with the recorder of each stream before it begins. Where several workers share the run, each has
+    a `segment` of it, and `muster` is called when the phase with an index has been prepared: it waits for the others
+    and returns the moment at which the phase begins for all of them.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Engine:
         clock: Clock | None = None,
         open_session: OpenSession = connect,
         listen: Listen | None = None,
+        segment: Segment = WHOLE,
+        muster: Muster | None = None,
     ) -> None:
         self._scenario = scenario
         self._progress = progress
@@ -60,9 +67,11 @@ class Engine:
                 self._clock,
                 open_session,
                 listen=listen,
+                segment=segment,
             )
             for target in scenario.targets
         ]
+        self._muster = muster
         self._executors: Mapping[str, Executor] = {}
 
     @property
@@ -125,7 +134,7 @@ class Engine:
         }
         executors: Sequence[Executor] = list(self._executors.values())
         await asyncio.gather(*(executor.prepare() for executor in executors))
-        begin_ns = self._clock.now_ns()
+        begin_ns = self._clock.now_ns() if self._muster is None else await self._muster(index)
         self._progress.stage = phase.describe()
         try:
             await asyncio.gather(*(executor.run(begin_ns) for executor in executors))

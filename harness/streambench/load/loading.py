@@ -35,6 +35,7 @@ from streambench.load.scenario import (
     VERSION,
     VERSION_NUMBER,
     Scenario,
+    Source,
     name_of_file,
     read_timeouts,
 )
@@ -74,14 +75,20 @@ def load_scenario(
     else:
         path = _path_of(source)
         text = read_text(path, MAX_FILE_BYTES)
-    root = _with_overrides(read_document(text, str(path), SECTION.what), overrides)
-    return _Loader(root, path, environ).load(_digest(text, overrides), gates)
+    return read_source(Source(text, str(path), overrides, gates), environ=environ)
+
+
+def read_source(source: Source, *, environ: Mapping[str, str]) -> Scenario:
+    """The scenario that a source describes. Raises ConfigurationError."""
+    root = _with_overrides(read_document(source.text, source.path, SECTION.what), source.overrides)
+    digest = _digest(source.text, source.overrides)
+    scenario = _Loader(root, Path(source.path), environ).load(digest, source.gates)
+    return replace(scenario, source=source)
 
 
 def read_scenario(text: str, name: str, *, overrides: Sequence[str] = (), environ: Mapping[str, str]) -> Scenario:
     """The scenario in `text`, which stands in no file; `name` is what errors call it."""
-    root = _with_overrides(read_document(text, name, SECTION.what), overrides)
-    return _Loader(root, Path(name), environ).load(_digest(text, overrides), ())
+    return read_source(Source(text, name, overrides), environ=environ)
 
 
 def _with_overrides(root: Located, overrides: Sequence[str]) -> Located:

@@ -11,7 +11,7 @@ from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.keys import PhaseType
 from streambench.load.executors.trace import REPLAY
 from streambench.load.fields import Field, Given, Section
-from streambench.load.kinds import Duration, Plain, Schema
+from streambench.load.kinds import Duration, Integer, Plain, Schema
 from streambench.load.phase import Phase
 from streambench.load.values import Values
 from streambench.located import Located
@@ -23,19 +23,52 @@ WARMUP = Field(
     "and not judged; not before a `trace`",
     0,
 )
+MAX_WORKERS = 256
+
+
+class WorkersKind:
+    """A number of processes, or `auto`, which is read as None."""
+
+    _number = Integer(1, MAX_WORKERS)
+
+    def read(self, node: Located, values: Values, what: str) -> int | None:
+        """The number; None for what the machine decides. Raises ConfigurationError."""
+        return None if node.value == AUTO else self._number.read(node, values, what)
+
+    def schema(self) -> Schema:
+        """A number, or the word."""
+        return {"anyOf": [{"const": AUTO}, self._number.schema()]}
+
+    def show(self, value: Any) -> str:
+        """The number."""
+        return f"`{value}`"
+
+
+AUTO = "auto"
+WORKERS: Field[int | None] = Field(
+    "workers",
+    WorkersKind(),
+    "processes that share the load, 1 to 256; `auto`: as many as the machine has cores, less one for each served "
+    "component",
+    1,
+)
 PHASES: Field[Any] = Field(
     "phases", Plain(), "a list of phases; their keys may also stand in `load` itself, for one phase", None
 )
-SECTION = Section("'load'", WARMUP, PHASES)
+SECTION = Section("'load'", WARMUP, WORKERS, PHASES)
 _PHASE_KEYS = tuple(dict.fromkeys(name for kind in PHASE_TYPES for name in kind.section.fields))
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The phases, one after the other; what starts in the first `warmup_ns` is recorded but not judged."""
+    """The phases, one after the other; what starts in the first `warmup_ns` is recorded but not judged.
+
+    `workers` processes share them; None: the machine decides how many.
+    """
 
     phases: Sequence[Phase] = (ClosedPhase(users=1, streams=1),)
     warmup_ns: int = 0
+    workers: int | None = 1
 
 
 class LoadKind:
@@ -48,7 +81,7 @@ class LoadKind:
         warmup_ns = given[WARMUP]
         listed = given.get(PHASES)
         if listed is None:
-            phases = [_phase(node, {key: keys[key] for key in keys if key != WARMUP.name}, values)]
+            phases = [_phase(node, {key: keys[key] for key in keys if key not in SECTION.fields}, values)]
         else:
             for key in _PHASE_KEYS:
                 if key in keys:
@@ -60,16 +93,16 @@ class LoadKind:
         first = keys if listed is None else listed.value[0].value
         if warmup_ns and REPLAY.key in first:
             raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")
-        return Load(tuple(phases), warmup_ns)
+        return Load(tuple(phases), warmup_ns, given[WORKERS])
 
     def schema(self) -> Schema:
         """One phase with a warm-up, or a list of phases."""
-        warmup = {WARMUP.name: WARMUP.schema()}
+        around = {WARMUP.name: WARMUP.schema(), WORKERS.name: WORKERS.schema()}
         phases = {PHASES.name: {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/phase"}}}
         no_trace_first = {PHASES.name: {"prefixItems": [{"not": {"required": [REPLAY.key]}}]}}
         rule = {"if": {"required": [WARMUP.name]}, "then": {"properties": no_trace_first}}
-        several = {**Section("'load'").schema({**warmup, **phases}), **rule}
-        return {"type": "object", "if": {"required": [PHASES.name]}, "then": several, "else": phase_schema(warmup)}
+        several = {**Section("'load'").schema({**around, **phases}), **rule}
+        return {"type": "object", "if": {"required": [PHASES.name]}, "then": several, "else": phase_schema(around)}
 
     def show(self, value: Any) -> str:
         """What an absent `load` is."""
@@ -81,7 +114,7 @@ def phase_schema(more: Mapping[str, Any] | None = None) -> Schema:
     first, *others = PHASE_TYPES
     schema = first.section.schema(more)
     for kind in others:
-        its_own = {WARMUP.name: {"const": 0}} if more and kind is REPLAY else more
+        its_own = {**more, WARMUP.name: {"const": 0}} if more and kind is REPLAY else more
         schema = {"if": {"required": [kind.key]}, "then": kind.section.schema(its_own), "else": schema}
     return schema
 

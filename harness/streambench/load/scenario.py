@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,19 @@ def read_timeouts(given: Given | None) -> Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What a scenario was read from, so that another process can read the same: `path` is what the text is called.
+
+    `overrides` replace what the text says, `gates` are added to its own.
+    """
+
+    text: str
+    path: str
+    overrides: Sequence[str] = ()
+    gates: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """A loaded scenario. `path` is the file it came from, `content_hash` the SHA-256 of it and of its overrides."""
 
@@ -204,6 +217,7 @@ class Scenario:
     stall_after_ns: int = STALL_AFTER.default
     reading_wpm: float = READING_WPM.default
     secrets: Secrets = field(default_factory=Secrets)
+    source: Source | None = None
 
     def served_by(self, urls: Mapping[str, str]) -> Scenario:
         """The scenario with the started servers' URLs in place of `${serve.…}`."""

@@ -12,6 +12,7 @@ from streambench.drivers.users import UserSession
 from streambench.endings import Ending
 from streambench.load.progress import TargetProgress
 from streambench.load.prompts import Prompts
+from streambench.load.segment import WHOLE, Segment
 from streambench.load.streams import begin_stream
 from streambench.load.targets import Target
 from streambench.load.tasks import Tasks
@@ -45,7 +46,8 @@ class TargetLoad:
 
     `plans` are by the length of their replies, empty where there is no upstream. `idle` are users of the open model
     who wait for the next arrival, `visits` those who are at work, setup included. Streams and users are numbered from
-    `first_number`, so that several loads can follow each other with the same plans.
+    `first_number`, so that several loads can follow each other with the same plans; where several workers share the
+    run, with the numbers of the `segment`. `dealt` is how many streams have been dealt out to all of them.
     """
 
     def __init__(
@@ -62,8 +64,11 @@ class TargetLoad:
         open_session: OpenSession,
         first_number: int = 0,
         listen: Listen | None = None,
+        segment: Segment = WHOLE,
     ) -> None:
         self.target = target
+        self.segment = segment
+        self.dealt = 0
         self.facts = facts
         self.tasks = tasks
         self.clock = clock
@@ -76,8 +81,8 @@ class TargetLoad:
         self._run_token = run_token
         self._open_session = open_session
         self._listen = listen
-        self._streams = first_number
-        self._users = first_number
+        self._streams = first_number + segment.index
+        self._users = first_number + segment.index
 
     @property
     def next_number(self) -> int:
@@ -87,7 +92,7 @@ class TargetLoad:
     def new_user(self) -> tuple[int, UserSession]:
         """The next simulated user and its number; no other user of this run or of another one has its name."""
         number = self._users
-        self._users += 1
+        self._users += self.segment.of
         name = f"{self._run_token}-{self.target.name}-{number}"
         return number, self._open_session(self.target.spec, {"user": name})
 
@@ -132,7 +137,7 @@ class TargetLoad:
 
     def _begin(self, iteration: Iteration) -> tuple[StreamRecord, Recorder, str]:
         number = self._streams
-        self._streams += 1
+        self._streams += self.segment.of
         self.facts.begun += 1
         record, recorder, prompt = begin_stream(
             self.target, self._prompts, self._plans, number, iteration.intended_ns, self.clock.now_ns()

@@ -21,27 +21,21 @@ from typing import Any, TypeVar
 
 from streambench import __version__
 from streambench.analysis.summary import Summary
-from streambench.clock import MonotonicClock
 from streambench.errors import ConfigurationError, ExitCode, StreambenchError
-from streambench.load.run import header_of
+from streambench.load.book import RECORDS, RunBook
+from streambench.load.children import end_child, start_child
 from streambench.load.scenario import Scenario
+from streambench.load.self_report import SelfReport, begun_by, judge_workers
 from streambench.load.testbed import preflight, start_servers
-from streambench.load.validity import CpuWait
 from streambench.locust.live import LiveRun, Tail
 from streambench.locust.population import points_of
-from streambench.locust.verdict import begun_by, judge_workers
 from streambench.locust.worker import WorkerSettings
-from streambench.record.journal import RecordWriter
 from streambench.report.wording import headline
 
 SNAPSHOT_EVERY_S = 1.0
-CHILD_TIMEOUT_S = 5.0
-MAX_LINE_BYTES = 64 << 20
 NICENESS = 5  # a third of the CPU that an equal would get
 
 Result = TypeVar("Result")
-
-_clock = MonotonicClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +68,11 @@ class OpenRun:
     """A run that goes on, as this process sees it."""
 
     id: str
-    records: Path
-    writer: RecordWriter
-    waits: CpuWait
+    book: RunBook
     live: LiveRun = field(default_factory=LiveRun)
 
     def __post_init__(self) -> None:
-        self._tail = Tail(self.records)
+        self._tail = Tail(self.book.path)
 
     def read(self) -> None:
         """Take what the file has gained."""
@@ -91,7 +83,7 @@ class OpenRun:
     def close(self) -> None:
         """The file gets no more lines."""
         self._tail.close()
-        self.writer.close()
+        self.book.close()
 
 
 class LocustSession:
@@ -164,14 +156,13 @@ class LocustSession:
                 case "start":
                     self._begin(said["run"])
                 case "end":
-                    self._end(said["workers"], reason="finished")
+                    self._end([SelfReport(**worker) for worker in said["workers"]], reason="finished")
                 case "quit":
                     self._quit = True
         if not self._quit:
             self._output.note("the master has ended unexpectedly")
             self._codes.append(ExitCode.INVALID)
-            lost = {"name": "master", "late": False, "lost": True, "records": 0, "generator": {}}
-            self._end([lost], reason="interrupted")
+            self._end([SelfReport("master", 0, lost=True)], reason="interrupted")
         while self._finishing:
             await asyncio.wait(self._finishing)
 
@@ -245,11 +236,8 @@ class LocustSession:
     # Runs
 
     def _begin(self, run_id: str) -> None:
-        folder = self._output.open_folder()
-        records = folder / "records.jsonl"
-        writer = RecordWriter(records, self._scenario.secrets)
-        writer.header(header_of(self._scenario))
-        self._run = OpenRun(run_id, records, writer, CpuWait(self._pids))
+        records = self._output.open_folder() / RECORDS
+        self._run = OpenRun(run_id, RunBook(records, self._scenario, self._pids))
         self._tell("open", run=run_id, records=str(records.resolve()))
 
     async def _snapshots(self) -> None:
@@ -262,7 +250,7 @@ class LocustSession:
                 if self._run is run:
                     self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
 
-    def _end(self, workers: Sequence[Mapping[str, Any]], *, reason: str) -> None:
+    def _end(self, workers: Sequence[SelfReport], *, reason: str) -> None:
         """The load has ended. The next run may begin while the report of this one is written."""
         if self._run is None:
             return
@@ -271,20 +259,17 @@ class LocustSession:
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
 
-    async def _finish(self, run: OpenRun, workers: Sequence[Mapping[str, Any]], reason: str) -> None:
+    async def _finish(self, run: OpenRun, workers: Sequence[SelfReport], reason: str) -> None:
         """Close a run: its last line, its reports, its verdict."""
         for worker in workers:
-            if worker["lost"]:
-                self._output.note(f"the worker {worker['name']} was lost: the run is inconclusive")
-        generator = judge_workers(workers, run.waits.shares())
-        begun = begun_by(workers)
-        told = {} if begun is None else {"streams": begun}
-        run.writer.end({"at_ns": _clock.now_ns(), "reason": reason, **told, "generator": generator})
+            if worker.lost:
+                self._output.note(f"the worker {worker.name} was lost: the run is invalid")
+        run.book.end(reason, begun_by(workers), judge_workers(workers, run.book.server_wait()))
         await self._beside(run.read)
         self._tell("snapshot", run=run.id, snapshot=run.live.snapshot())
         run.close()
         try:
-            summary = await self._beside(self._output.finish, run.records)
+            summary = await self._beside(self._output.finish, run.book.path)
         except StreambenchError as error:
             self._output.note(f"the run has no report: {error}")
             self._codes.append(error.exit_code)
@@ -293,7 +278,7 @@ class LocustSession:
             self._tell(
                 "report",
                 run=run.id,
-                path=str((run.records.parent / "report.html").resolve()),
+                path=str((run.book.path.parent / "report.html").resolve()),
                 verdict=summary.verdict,
                 exit_code=int(summary.exit_code),
                 headline=headline(summary),
@@ -304,35 +289,6 @@ def step_back() -> None:
     """Let others have the CPU before this thread; on Linux, the priority of a thread is its own."""
     if sys.platform.startswith("linux"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-
-
-async def start_child(module: str, settings: Mapping[str, Any]) -> asyncio.subprocess.Process:
-    """A process of ours, which reads its settings from its standard input."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=MAX_LINE_BYTES,
-        process_group=0,  # Ctrl-C is for us: the others end in order
-    )
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(settings).encode() + b"\n")
-    await child.stdin.drain()
-    return child
-
-
-async def end_child(child: asyncio.subprocess.Process) -> None:
-    """Let a child end by itself, for it sees that we leave; one that does not is killed."""
-    if child.stdin is not None:
-        child.stdin.close()
-    try:
-        async with asyncio.timeout(CHILD_TIMEOUT_S):
-            await child.wait()
-    except TimeoutError:
-        child.kill()
-        await child.wait()
 
 
 async def serve_workers(settings: WorkerSettings, number: int) -> ExitCode:

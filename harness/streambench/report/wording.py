@@ -119,10 +119,6 @@ def verdict_sentence(target: TargetSummary) -> str:
 def findings_in_words(summary: Summary) -> list[str]:
     """What a reader must know, the worst first: why the run did not pass, then what each target does."""
     out = [f"The measurement is not valid: {reason}." for reason in _reasons(summary) if not summary.generator["valid"]]
-    out += [
-        f"The worker {name} was lost, and with it the streams that it had open: the run is inconclusive."
-        for name in summary.lost_workers
-    ]
     several = len(summary.targets) > 1
     for target in summary.targets.values():
         out += failures_in_words(target)

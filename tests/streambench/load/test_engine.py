@@ -27,6 +27,7 @@ from streambench.load.phases import Load
 from streambench.load.progress import Progress, TargetProgress
 from streambench.load.prompts import Prompt, Prompts
 from streambench.load.scenario import Scenario
+from streambench.load.segment import WHOLE, Segment
 from streambench.load.targets import Target
 from streambench.load.validity import GeneratorFacts
 from streambench.located import read_yaml
@@ -147,6 +148,7 @@ def run(virtual_time: Callable[..., Any]) -> Callable[..., Ran]:
         write: Callable[[StreamRecord], None] | None = None,
         during: Mapping[float, Callable[[Engine], None]] | None = None,
         task_factory: Any = None,
+        segment: Segment = WHOLE,
     ) -> Ran:
         script = script or Script()
         records: list[StreamRecord] = []
@@ -185,6 +187,7 @@ def run(virtual_time: Callable[..., Any]) -> Callable[..., Ran]:
                 "run",
                 clock=loop,
                 open_session=script.open,
+                segment=segment,
             )
             for at_s, act in (during or {}).items():
                 loop.call_later(at_s, act, engine)
@@ -591,6 +594,45 @@ def test_a_size_that_a_phase_cannot_have_is_refused(run: Run, phase: Phase, size
     asked: list[float] = []
     run(phase, during={0.5: resize})
     assert asked
+
+
+# Several workers
+
+
+@pytest.mark.parametrize("of", [2, 3])
+def test_workers_send_together_what_one_would_send(run: Run, of: int) -> None:
+    """Streams have the same numbers, so the same prompts, in every phase."""
+    phases = [
+        ClosedPhase(users=4, streams=11),
+        OpenPhase(7, 20, "poisson", duration_ns=2 * S),
+        TracePhase((0, S, S, 2 * S)),
+        ClosedPhase(users=3, streams=5),
+    ]
+
+    def streams(*runs: Ran) -> list[tuple[int, str]]:
+        return sorted((record.phase, record.id) for ran in runs for record in ran.records)
+
+    alone = run(*phases)
+    together = [run(*phases, segment=Segment(index, of)) for index in range(of)]
+    assert streams(*together) == streams(alone)
+    for index, ran in enumerate(together):
+        assert {record.user for record in ran.records if record.phase == 0} == set(range(index, 4, of))
+
+
+def test_arrivals_are_due_when_they_would_be_due_for_one_worker(run: Run) -> None:
+    phase = OpenPhase(50, 50, "gamma", 3.0, duration_ns=4 * S)
+    alone = run(phase, warmup_s=1)
+    together = [run(phase, warmup_s=1, segment=Segment(index, 3)) for index in range(3)]
+    assert sorted(at for ran in together for at in ran.intended()) == alone.intended()
+    assert sum(ran.facts.requested for ran in together) == alone.facts.requested
+
+
+def test_users_come_and_go_at_their_own_worker(run: Run) -> None:
+    phase = StepsPhase((3, 1, 4), hold_ns=2 * S)
+    together = [run(phase, segment=Segment(index, 2)) for index in range(2)]
+    assert [ran.script.most_at_once for ran in together] == [2, 2]
+    assert {record.user for record in together[0].records} == {0, 2, 4}
+    assert not [at for at in together[1].intended() if 2 < at < 4]  # the one user of the second step is the other's
 
 
 # Work

@@ -13,8 +13,9 @@ import pytest
 
 from streambench.analysis.summary import summarize
 from streambench.errors import ConfigurationError, TargetUnreachable
+from streambench.load.book import environment, header_of
 from streambench.load.loading import load_scenario
-from streambench.load.run import environment, header_of, raise_descriptor_limit
+from streambench.load.run import raise_descriptor_limit
 from streambench.load.scenario import Scenario
 from streambench.load.testbed import open_testbed, plans_of, preflight
 from streambench.record.journal import RecordWriter

@@ -111,7 +111,7 @@ def test_a_worker_that_is_killed_is_named_and_makes_the_run_inconclusive(crew: A
     assert state["report"]["exit_code"] == 4
     assert crew.summaries()[-1]["generator"]["lost"] == [lost]
     assert any(record["worker"] == lost for record in crew.records())  # what it had finished is there
-    assert f"The worker {lost} was lost" in (crew.folder / "reports/fast/latest/summary.md").read_text()
+    assert f"worker {lost} was lost" in (crew.folder / "reports/fast/latest/summary.md").read_text()
     crew.start(2)  # and the next run is whole again
     crew.wait_for(5)
     assert crew.whole()

@@ -164,6 +164,10 @@ class OpenExecutor:
         end_ns = begin_ns + (FOREVER_NS if duration_ns is None else duration_ns)
         while not self._schedule.spent:
             at_ns = self._schedule.next_ns()
+            if at_ns is not None and not self._visits.next_is_ours:
+                self._visits.leave_to_others()
+                self._schedule.advance()
+                continue
             if not await self._alarm.sleep_until(end_ns if at_ns is None else begin_ns + at_ns):
                 continue  # the rate has changed
             if at_ns is None:

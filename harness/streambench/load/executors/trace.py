@@ -135,6 +135,9 @@ class TraceExecutor:
         """Until the last arrival has started, or the phase's time is over."""
         alarm = Alarm(self._clock)
         for at_ns in self._phase.arrivals_ns():
+            if not self._visits.next_is_ours:
+                self._visits.leave_to_others()
+                continue
             await alarm.sleep_until(begin_ns + at_ns)
             self._visits.arrive(begin_ns + at_ns, warmup=False)
         if self._phase.duration_ns is not None:

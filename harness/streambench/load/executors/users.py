@@ -38,10 +38,15 @@ class Quota:
 
 
 class Users:
-    """The users of one phase on one target. A user's first stream is due when it comes."""
+    """The users of one phase on one target. A user's first stream is due when it comes.
+
+    Numbers of users and streams are those of the whole run: what is here is this worker's segment of them.
+    """
 
     def __init__(self, stage: Stage, think_ns: int, streams: int | None = None) -> None:
-        self.quota = Quota(streams)
+        load = stage.load
+        self.quota = Quota(None if streams is None else load.segment.count(streams, load.dealt))
+        load.dealt += streams or 0
         self._stage = stage
         self._think_ns = think_ns
         self._judged_ns = 0
@@ -65,7 +70,7 @@ class Users:
             async with room:
                 await session.connect()
 
-        self._ready = [load.new_user() for _ in range(users)]
+        self._ready = [load.new_user() for _ in range(load.segment.count(users))]
         try:
             await asyncio.gather(*(connect(session) for _, session in self._ready))
         except BaseException:
@@ -77,11 +82,11 @@ class Users:
         """The first users come at `begin_ns`; after the warm-up and `duration_ns` no stream starts any more."""
         self._judged_ns = begin_ns + self._stage.warmup_ns
         self._end_ns = None if duration_ns is None else self._judged_ns + duration_ns
-        self._come(users, begin_ns)
+        self._come(self._stage.load.segment.count(users), begin_ns)
 
     @property
     def number(self) -> int:
-        """How many users there are now, without those who are leaving."""
+        """How many users there are here now, without those who are leaving."""
         return len(self._present)
 
     def resize(self, users: int, *, at_once: bool = False) -> None:
@@ -89,6 +94,7 @@ class Users:
 
         Who thinks goes at once; who is in a stream goes when it has ended, or now (`at_once`), when it is censored.
         """
+        users = self._stage.load.segment.count(users)
         if users > self.number:
             self._come(users - self.number, self._stage.load.clock.now_ns())
         while self.number > users:

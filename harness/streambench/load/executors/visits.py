@@ -10,18 +10,22 @@ MAX_PREPARED = 100
 
 
 class Visits:
-    """Starts arrivals of one phase on one target; one that finds `max_active` others at work is dropped."""
+    """Starts arrivals of one phase on one target; one that finds `max_active` others at work is dropped.
+
+    Of a run that several workers share it starts those of its own segment, and has its share of `max_active`.
+    """
 
     def __init__(self, stage: Stage, max_active: int) -> None:
         self._stage = stage
         self._load = stage.load
-        self._max_active = max_active
+        self._max_active = max(1, stage.load.segment.count(max_active))
 
     async def prepare(self, wanted: int) -> None:
         """Make users ready whose setup takes time, so that nobody waits for it who arrives in the first moments."""
         if not self._load.target.spec.setup_steps:
             return
-        sessions = [self._load.new_user()[1] for _ in range(min(MAX_PREPARED, wanted))]
+        own = self._load.segment.count(min(MAX_PREPARED, wanted))
+        sessions = [self._load.new_user()[1] for _ in range(own)]
         results = await asyncio.gather(*(session.prepare() for session in sessions), return_exceptions=True)
         for session, result in zip(sessions, results, strict=True):
             if result is None:
@@ -29,9 +33,19 @@ class Visits:
             else:
                 await session.close()
 
+    @property
+    def next_is_ours(self) -> bool:
+        """Whether the next arrival of the run is for this worker."""
+        return self._load.segment.has(self._load.dealt)
+
+    def leave_to_others(self) -> None:
+        """The next arrival happens elsewhere."""
+        self._load.dealt += 1
+
     def arrive(self, intended_ns: int, *, warmup: bool) -> None:
         """The arrival that was due at `intended_ns` happens now."""
         load, facts = self._load, self._load.facts
+        load.dealt += 1
         iteration = Iteration(self._stage.index, intended_ns, warmup)
         if not warmup:
             facts.requested += 1

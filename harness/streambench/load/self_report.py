@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from streambench.load.validity import GeneratorFacts, judge_generator
 
 
-def judge_workers(workers: Sequence[Mapping[str, Any]], server_wait: Mapping[str, float]) -> dict[str, Any]:
-    """The `generator` object of the records' last line. `workers` as `runs.Participant.to_json` gives them.
+@dataclass(frozen=True, slots=True)
+class SelfReport:
+    """One worker's part in a run: how many records it gave, and its `GeneratorFacts` as JSON, empty where it has none.
+
+    `late`: it joined after the run had begun. `lost`: its part did not come to its end; `how` says what happened to it.
+    """
+
+    name: str
+    records: int
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    late: bool = False
+    lost: bool = False
+    how: str = "was lost"
+
+
+def judge_workers(reports: Sequence[SelfReport], server_wait: Mapping[str, float]) -> dict[str, Any]:
+    """The `generator` object of the records' last line.
 
     The figures are of all workers together; each is judged by itself, since one that was too slow spoils its streams
-    and not those of the others. `lost` names those whose part did not come to its end.
+    and not those of the others. `lost` names those whose part did not come to its end: what is left says nothing of the
+    whole.
     """
-    facts = [GeneratorFacts(**worker["generator"]) for worker in workers if worker["generator"]]
-    whole = merged(facts)
+    whole = merged([GeneratorFacts(**report.generator) for report in reports if report.generator])
     machine = GeneratorFacts(elapsed_ns=whole.elapsed_ns, server_wait=dict(server_wait))
     reasons: list[str] = list(judge_generator(machine)["reasons"])
     whole.server_wait = machine.server_wait
     parts: list[dict[str, Any]] = []
-    for worker in workers:
-        part = {key: worker[key] for key in ("name", "late", "lost", "records")}
-        if worker["generator"]:
-            judged = judge_generator(GeneratorFacts(**worker["generator"]))
-            reasons += [f"worker {worker['name']}: {reason}" for reason in judged["reasons"]]
+    for report in reports:
+        part = {"name": report.name, "late": report.late, "lost": report.lost, "records": report.records}
+        if report.generator:
+            judged = judge_generator(GeneratorFacts(**report.generator))
+            reasons += [f"worker {report.name}: {reason}" for reason in judged["reasons"]]
             part |= {key: judged[key] for key in ("cpu", "loop_lag_p99_ms", "start_delay_p99_ms", "coalesced_reads")}
+        if report.lost:
+            reasons.append(f"worker {report.name} {report.how}: the streams that it had open are lost")
         parts.append(part)
-    lost = [worker["name"] for worker in workers if worker["lost"]]
+    lost = [report.name for report in reports if report.lost]
     return {**judge_generator(whole), "valid": not reasons, "reasons": reasons, "workers": parts, "lost": lost}
 
 
-def begun_by(workers: Sequence[Mapping[str, Any]]) -> int | None:
+def begun_by(reports: Sequence[SelfReport]) -> int | None:
     """How many streams several workers began; None where one of them was lost and did not say."""
-    if any(worker["lost"] or not worker["generator"] for worker in workers):
+    if any(report.lost or not report.generator for report in reports):
         return None
-    return sum(int(worker["generator"]["begun"]) for worker in workers)
+    return sum(int(report.generator["begun"]) for report in reports)
 
 
 def merged(facts: Sequence[GeneratorFacts]) -> GeneratorFacts:

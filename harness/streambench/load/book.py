@@ -1,0 +1,154 @@
+"""The book of a run: its folder, which no other run has, and what frames the streams in its records file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from streambench import __version__
+from streambench.clock import MonotonicClock
+from streambench.dialects import bundled_dialects
+from streambench.load.scenario import Scenario
+from streambench.load.targets import Target
+from streambench.load.validity import CpuWait
+from streambench.record.journal import RecordWriter
+from streambench.units import NS_PER_MS, NS_PER_S
+
+RECORDS = "records.jsonl"
+
+_clock = MonotonicClock()
+
+
+class RunBook:
+    """The records file of a run, from its header to its last line.
+
+    The streams between them are written by whoever measures them: here, or in processes that append to the same file.
+    `pids` are the bundled servers, by name.
+    """
+
+    def __init__(self, path: Path, scenario: Scenario, pids: Mapping[str, int]) -> None:
+        self.path = path
+        self.writer = RecordWriter(path, scenario.secrets)
+        self._waits = CpuWait(pids)
+        try:
+            self.writer.header(header_of(scenario))
+        except BaseException:
+            self.close()
+            raise
+
+    def server_wait(self) -> dict[str, float]:
+        """For what share of the time the bundled servers waited for a CPU, by name."""
+        return self._waits.shares()
+
+    def end(self, reason: str, begun: int | None, generator: Mapping[str, Any]) -> None:
+        """The last line: why the run ended (`finished` or `interrupted`), and the verdict on who measured it.
+
+        `begun`: how many streams had begun, None where that is not known.
+        """
+        told = {} if begun is None else {"streams": begun}
+        self.writer.end({"at_ns": _clock.now_ns(), "reason": reason, **told, "generator": generator})
+
+    def close(self) -> None:
+        """The file gets no more lines."""
+        self.writer.close()
+
+
+def new_folder(parent: Path) -> Path:
+    """A new run folder, named after the present moment (UTC). No other run has it: making it is what claims it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    folder, number = parent / stamp, 1
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            folder = parent / f"{stamp}-{number}"
+        else:
+            return folder
+
+
+def leave_nothing(folder: Path) -> None:
+    """Remove a folder into which nothing was written, and those above it that were made for it."""
+    with contextlib.suppress(OSError):  # not empty: it stays
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
+def point_latest_to(folder: Path) -> None:
+    """Make `latest` beside the folder a link to it, where the file system has links."""
+    latest = folder.parent / "latest"
+    with contextlib.suppress(OSError):
+        if latest.is_symlink():
+            latest.unlink()
+        latest.symlink_to(folder.name, target_is_directory=True)
+
+
+def header_of(scenario: Scenario) -> dict[str, Any]:
+    """The first line of the records file."""
+    timeouts = scenario.timeouts
+    return {
+        "streambench": __version__,
+        "scenario": {"name": scenario.name, "path": scenario.path, "hash": scenario.content_hash},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "start_ns": _clock.now_ns(),
+        "seed": scenario.seed,
+        "targets": {
+            target.name: {
+                "dialect": target.spec.dialect.name,
+                "transport": target.spec.dialect.transport,
+                "url": target.spec.endpoint.url,
+                "two_sided": target.two_sided,
+                "upstream": target.upstream,
+                **_own_dialect(target),
+            }
+            for target in scenario.targets
+        },
+        "gates": [gate.expr for gate in scenario.gates],
+        "accept": [waiver.to_json() for waiver in scenario.waivers if not waiver.ignored],
+        "ignore": [waiver.to_json() for waiver in scenario.waivers if waiver.ignored],
+        "settings": {
+            "stall_after_ms": scenario.stall_after_ns / NS_PER_MS,
+            "reading_wpm": scenario.reading_wpm,
+            "timeouts_ms": {
+                name: getattr(timeouts, f"{name}_ns") / NS_PER_MS
+                for name in ("connect", "first_chunk", "idle", "total")
+            },
+        },
+        "warmup_s": scenario.load.warmup_ns / NS_PER_S,
+        "phases": [phase.describe() for phase in scenario.load.phases],
+        "environment": environment(),
+    }
+
+
+def _own_dialect(target: Target) -> dict[str, str]:
+    """The file of a dialect that is not bundled: whoever reads the run's streams again needs it."""
+    dialect = target.spec.dialect
+    return {} if dialect.name in bundled_dialects() else {"dialect_file": str(dialect.source_path)}
+
+
+def environment() -> dict[str, Any]:
+    """The fingerprint of what ran the load: only runs with the same one can be compared."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "platform": f"{platform.system()} {platform.release()}",
+        "python": f"{sys.implementation.name} {platform.python_version()}",
+        "streambench": __version__,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
