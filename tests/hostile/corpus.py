@@ -250,6 +250,16 @@ ANSWERS = [
     Hostile("hang-up", once(), ("disconnect",), RAW),
 ]
 
+# What is fair to do, and what browsers do not let a user notice: the second request on a connection is never answered.
+KEPT = [
+    Hostile(
+        "forgotten",
+        once(STREAM + f"Content-Length: {len(SSE + DONE['sse'])}\r\n\r\n".encode() + SSE + DONE["sse"]),
+        ("completed",),
+        ("h1-again",),
+    ),
+]
+
 # --- HTTP/2 frames after the settings ----------------------------------------------------------------------------------
 
 H2 = ("h2",)
@@ -555,7 +565,7 @@ STEPS = [
 
 # Whoever serves these cannot wait for a path: each has a port of its own.
 UNASKED = ("raw-tls",)
-ALL = [*BODIES, *ANSWERS, *FRAMES_2, *SOCKETS, *PACKETS, *HANDSHAKES, *STEPS]
+ALL = [*BODIES, *ANSWERS, *KEPT, *FRAMES_2, *SOCKETS, *PACKETS, *HANDSHAKES, *STEPS]
 
 
 @dataclass(frozen=True)

@@ -135,13 +135,15 @@ class Servers:
             target["setup"] = [{"path": f"/{case.id}", "capture": {"id": "id"}}]
         return target
 
-    def scenario(self, folder: Path, *cases: Case, **changes: Any) -> Path:
-        """A scenario file with a target for each case; each gets two streams from two users."""
+    def scenario(
+        self, folder: Path, *cases: Case, more_targets: Mapping[str, dict[str, Any]] | None = None, **changes: Any
+    ) -> Path:
+        """A scenario file with a target for each case, and others; each gets two streams from two users."""
         # On one connection, where it is the second request that meets the hostility.
-        users = 1 if any(case.transport == "h2-again" for case in cases) else 2
+        users = 1 if any(case.transport.endswith("-again") for case in cases) else 2
         document = {
             "name": "hostile",
-            "targets": {name_of(case): self.target(case) for case in cases},
+            "targets": {name_of(case): self.target(case) for case in cases} | dict(more_targets or {}),
             "load": {"users": users, "streams": 2},
             "timeouts": TIMEOUTS,
             **changes,

@@ -96,6 +96,7 @@ class Prefixed:
 
 
 async def http1(peer: Peer) -> None:
+    answered = False
     while True:
         method, target, headers = await peer.head()
         found = find(target)
@@ -105,7 +106,12 @@ async def http1(peer: Peer) -> None:
         if transport in ("ws", "wss", "eio-ws"):
             await websocket(peer, headers, hostile, engine=transport == "eio-ws")
             return
-        if transport in ("eio-polling", "polling"):
+        if transport == "h1-again":
+            if answered:
+                return
+            await peer.send(hostile.body())
+            answered = True
+        elif transport in ("eio-polling", "polling"):
             if not await polling(peer, method, target, hostile, raw=transport == "polling"):
                 return
         elif transport in ("h1", "setup"):
