@@ -11,6 +11,7 @@ import hashlib
 import string
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -174,15 +175,18 @@ class Answer:
     async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
         service, active = self.service, pool.active if pool else 1
         await service.turns.take()
-        if not service.has_room():
-            return self.refuse(refusal_of(503), "overloaded")
-        if self.plan.size > LARGE_TOKENS:
-            loop = asyncio.get_running_loop()
-            script, speaker = await loop.run_in_executor(service.aside, self.prepare, shift_ns, active)
-        else:
-            script, speaker = self.prepare(shift_ns, active)
-        self._bytes = sum(len(write.data) for write in script.writes)
-        service.bytes_in_flight += self._bytes
+        large = self.plan.size > LARGE_TOKENS
+        # Those who wait to be composed are looked at when it is their turn: of hundreds, each would find room before.
+        async with service.composing if large else nullcontext():
+            if not service.has_room():
+                return self.refuse(refusal_of(503), "overloaded")
+            if large:
+                loop = asyncio.get_running_loop()
+                script, speaker = await loop.run_in_executor(service.aside, self.prepare, shift_ns, active)
+            else:
+                script, speaker = self.prepare(shift_ns, active)
+            self._bytes = sum(len(write.data) for write in script.writes)
+            service.bytes_in_flight += self._bytes
         if self.ask.stream:
             return await self.play(script, speaker.content_type)
         # A reply in one piece has its headers when it is ready.

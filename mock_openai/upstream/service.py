@@ -41,7 +41,7 @@ class Service:
     """What a running server keeps.
 
     `bytes_in_flight`: of replies that are composed and not yet over, at most `max_bytes_in_flight`. `aside`: a thread
-    for replies that take long to compose.
+    for replies that take long to compose, one after the other: `composing`.
     """
 
     plans: Plans
@@ -57,6 +57,7 @@ class Service:
     bytes_in_flight: int = 0
     max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT
     aside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "compose"))
+    composing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def admit(self, key: str, limits: Limits, ask: Ask) -> Verdict:
         """Count a request of `key` against its limits."""

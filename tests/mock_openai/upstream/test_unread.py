@@ -61,6 +61,22 @@ def test_clients_that_do_not_read_make_room_for_those_that_do(start_upstream: Ca
     assert refused
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_long_replies_that_nobody_reads_are_bounded_together(start_upstream: Callable[..., Any]) -> None:
+    upstream = start_upstream("--profile", "instant", "--max-memory", "8")
+    before_mib = resident_mib(upstream.pid)
+    long = upstream.plan(tokens=30_000)
+    with ExitStack() as clients:
+        for _ in range(30):  # who all ask before the first reply is composed
+            clients.enter_context(unread(upstream, long))
+        deadline = time.monotonic() + 60
+        while any(entry["headers_ns"] is None and entry["status"] == 200 for entry in upstream.entries(long)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert resident_mib(upstream.pid) - before_mib < 90, "thirty replies of 4 MiB are not all kept"
+    assert {entry["status"] for entry in upstream.entries(long)} == {200, 503}
+
+
 def test_a_long_reply_is_composed_in_time_that_grows_with_its_length() -> None:
     class Counted(bytes):
         """Bytes that count how often they are copied by concatenation."""
