@@ -29,6 +29,9 @@
   "\"system_fingerprint\":\"fp_560af6e559\",\"choices\":[{\"index\":0,\"delta\":%s,\"logprobs\":null," \
   "\"finish_reason\":%s}],\"usage\":null,\"obfuscation\":\"mVbQ4rTz\"}\n\n"
 
+#define WORDS 8
+static const char *words[WORDS] = {" word", " the", " and", ".\\n\\n", " \\\"quoted\\\"", " na\\u00efve", " \u4e2d\u6587", " a-longer-word"};
+
 static int64_t now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -55,8 +58,8 @@ struct stream {
 static struct stream *streams[MAX_FD];
 static int queue[1 << 20], head, tail;          /* descriptors in the order of their due times */
 static int first_queue[1 << 20], first_head, first_tail;
-static char first_write[4096], text_write[2048], end_write[2048];
-static int first_size, text_size, end_size, chunks;
+static char first_write[4096], text_write[WORDS][2048], end_write[2048];
+static int first_size, text_size[WORDS], end_size, chunks;
 static int64_t first_ns, gap_ns;
 static FILE *journal;
 static char *journal_text;
@@ -123,7 +126,7 @@ static int step(int fd, struct stream *s) {
     return -1;
   }
   s->at_ns[s->sent] = now_ns();
-  int failed = s->sent ? put(fd, text_write, text_size) : put(fd, first_write, first_size);
+  int failed = s->sent ? put(fd, text_write[s->sent % WORDS], text_size[s->sent % WORDS]) : put(fd, first_write, first_size);
   s->sent++;
   if (failed) { s->active = 0; return -1; }
   s->due_ns += gap_ns;
@@ -137,7 +140,11 @@ static int serve(int argc, char **argv) {
   first_size = sprintf(first_write, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
   first_size += chunk(first_write + first_size, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null");
   first_size += chunk(first_write + first_size, "{\"content\":\" word\"}", "null");
-  text_size = chunk(text_write, "{\"content\":\" word\"}", "null");
+  for (int i = 0; i < WORDS; i++) {
+    char delta[128];
+    sprintf(delta, "{\"content\":\"%s\"}", words[i]);
+    text_size[i] = chunk(text_write[i], delta, "null");
+  }
   end_size = chunk(end_write, "{}", "\"stop\"");
   end_size += sprintf(end_write + end_size, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
   journal = open_memstream(&journal_text, &journal_size);

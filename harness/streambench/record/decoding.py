@@ -117,9 +117,7 @@ class StreamDecoding:
 
     def _messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
         recorder = self._recorder
-        take = recorder.message
-        for message in messages:
-            take(message, at_ns)
+        recorder.messages(messages, at_ns)
         if recorder.done and self._complete_ns is None:
             self._complete_ns = at_ns
 
@@ -216,7 +214,10 @@ class ResponseDecoding(StreamDecoding):
             self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
             return
         # Before they are read: lines without an event in them would cost as much as events.
-        self._budget.lines.spend(piece.count(b"\n") + piece.count(b"\r"), at_ns)
+        lines = piece.count(b"\n")
+        if b"\r" in piece:
+            lines += piece.count(b"\r")
+        self._budget.lines.spend(lines, at_ns)
         decoder = self._decoder
         messages = decoder.feed(piece)
         if not messages:

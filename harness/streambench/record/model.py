@@ -8,7 +8,7 @@ the unit in which the upstream's journal counts as well.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -72,6 +72,17 @@ class EventColumns:
         self.at_ns.append(at_ns)
         self.chars.append(chars)
         self.read.append(read)
+
+    def extend(self, at_ns: int, names: Sequence[str], chars: Sequence[int], read: int) -> None:
+        """Add the events of one read."""
+        index = self._index
+        for name in names:
+            if name not in index:
+                index[name] = len(index)
+        self._name.extend([index[name] for name in names])
+        self.at_ns.extend([at_ns] * len(names))
+        self.chars.extend(chars)
+        self.read.extend([read] * len(names))
 
     def to_json(self, start_ns: int) -> dict[str, Any]:
         """The columns as lists, stamps relative to `start_ns`; the names once, in the order of the alphabet."""

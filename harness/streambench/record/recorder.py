@@ -5,6 +5,8 @@ Asks for no time: every stamp is given to it by the driver.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.endings import Ending, ErrorClass, http_error_class
@@ -61,7 +63,6 @@ class Recorder:
     __slots__ = (
         "_blank",
         "_dialect",
-        "_events",
         "_read",
         "_stream",
         "_text",
@@ -99,7 +100,6 @@ class Recorder:
         self._text: list[str] = []
         self._text_chars = 0
         self._read = -1
-        self._events = 0
 
     def connected(self, at_ns: int, *, reused: bool = False, ahead_ns: int | None = None, again: bool = False) -> None:
         """The connection is ready for the request, TLS and upgrade included.
@@ -139,30 +139,46 @@ class Recorder:
 
     def message(self, message: WireMessage, at_ns: int) -> None:
         """A decoded message of the wire, with the stamp of the read that completed it."""
-        record = self.record
+        self.messages((message,), at_ns)
+
+    def messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
+        """All messages that one read completed, with its stamp."""
         stream = self._stream
-        event = stream.take(message)
-        if event.name == UNDISPATCHED:
-            return
-        chars = len(event.content)
-        record.events.append(at_ns, event.name, chars, 0 if self._read < 0 else self._read)
-        self._events += 1
-        if chars:
-            self.content_came = True
-            if self._blank:
-                self._blank = event.content.isspace()
-            if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
-                self._text.append(event.content)
-                self._text_chars += chars
-        if event.findings:
-            self.findings(event.findings)
-        if stream.complete:
-            record.terminal_event = not stream.interrupted
-            self.done = True
-        if event.error is not None:
-            self.fail(ErrorClass.ERROR_EVENT, event.error)
-        elif self._events >= self.max_events:
+        take = stream.take
+        events = self.record.events
+        room = self.max_events - len(events)
+        names: list[str] = []
+        chars: list[int] = []
+        for message in messages:
+            if len(names) == room:
+                break
+            event = take(message)
+            name, text = event.name, event.content
+            if name == UNDISPATCHED:
+                continue
+            names.append(name)
+            chars.append(len(text))
+            if text and (self._blank or self.keep_text):
+                self._content(text)
+            if event.findings:
+                self.findings(event.findings)
+            if stream.complete:
+                self.record.terminal_event = not stream.interrupted
+                self.done = True
+            if event.error is not None:
+                self.fail(ErrorClass.ERROR_EVENT, event.error)
+        events.extend(at_ns, names, chars, max(self._read, 0))
+        if len(names) == room:
             self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
+
+    def _content(self, text: str) -> None:
+        """Text that a reader sees, where it matters what it is."""
+        self.content_came = True
+        if self._blank:
+            self._blank = text.isspace()
+        if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
+            self._text.append(text)
+            self._text_chars += len(text)
 
     def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
         """Keep what a decoder or the dialect found; of one stream, the first hundred."""

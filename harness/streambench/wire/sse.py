@@ -242,8 +242,25 @@ class SseDecoder:
                 lines[0] = lines[0][3:]
                 self._offset = 3
                 self._note(BYTE_ORDER_MARK, 0)
-        for line in lines:
+        index, count = 0, len(lines)
+        while index < count:
+            line = lines[index]
+            index += 1
             size = len(line)
+            if (
+                index < count
+                and not lines[index]
+                and not self._has_fields
+                and line[:6] == b"data: "
+                and size <= max_line_bytes
+                and size <= max_event_bytes
+            ):
+                # The usual block, one line of data and a blank one: it leaves nothing behind.
+                index += 1
+                out.append(WireMessage(self._text(line, 6), self._offset, "", self._last_event_id))
+                self.dispatched += 1
+                self._offset += size + end_bytes + end_bytes
+                continue
             if not size:
                 if not last:
                     self._end_block(out)
@@ -255,25 +272,17 @@ class SseDecoder:
                 if not self._has_fields:
                     self._has_fields = True
                     self._block_start = self._offset
-                if line[5:6] == b" ":
-                    value = line[6:]
-                else:
-                    value = line[5:]
-                    if value and "sse.no-space" not in self._noted:
-                        self._note(NO_SPACE, self._offset, self.dispatched)
+                begin = 6 if line[5:6] == b" " else 5
+                if begin == 5 and size > 5 and "sse.no-space" not in self._noted:
+                    self._note(NO_SPACE, self._offset, self.dispatched)
                 self._event_bytes += size
                 if self._event_bytes > max_event_bytes:
                     raise OversizeError("an event", max_event_bytes, offset=self._block_start)
-                try:
-                    text = value.decode()
-                except UnicodeDecodeError:
-                    text = self._decode(value, self._offset + size - len(value))
+                text = self._text(line, begin)
                 if self._data is None:
                     self._data = text
                 else:
                     self._more_data.append(text)
-                if not text.isascii() and "sse.foreign-line-end" not in self._noted:
-                    self._look_for_foreign_line_ends(text)
             else:
                 self._read_other_field(line)
             self._offset += size + end_bytes
@@ -334,6 +343,16 @@ class SseDecoder:
         self._retry_ms = None
         self._has_fields = False
         return message
+
+    def _text(self, line: bytes, begin: int) -> str:
+        """The data of a line at the current offset, from a place in it on."""
+        try:
+            text = line[begin:].decode()
+        except UnicodeDecodeError:
+            text = self._decode(line[begin:], self._offset + begin)
+        if not text.isascii() and "sse.foreign-line-end" not in self._noted:
+            self._look_for_foreign_line_ends(text)
+        return text
 
     def _decode(self, value: bytes, offset: int) -> str:
         """UTF-8 with U+FFFD for each maximal invalid part, as the Encoding standard has it.

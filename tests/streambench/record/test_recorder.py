@@ -244,6 +244,14 @@ def test_a_stream_may_have_so_many_events(recorder: MakeRecorder) -> None:
     assert user.record.error == ErrorClass.OVERSIZE
 
 
+def test_what_is_too_much_does_not_depend_on_how_it_was_read(recorder: MakeRecorder) -> None:
+    user = recorder(max_events=3)
+    user.read(5, 100, kernel=True)
+    user.messages([WireMessage(json.dumps(HELLO), 0) for _ in range(5)], 5)
+    assert user.record.error == ErrorClass.OVERSIZE
+    assert len(user.record.events) == 3
+
+
 def test_findings_are_kept_up_to_a_number_and_then_counted(recorder: MakeRecorder) -> None:
     user = recorder()
     user.findings([Finding(Axis.GRAMMAR, f"r{i}", "m") for i in range(MAX_FINDINGS + 7)])
