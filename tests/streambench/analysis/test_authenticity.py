@@ -231,6 +231,27 @@ def test_two_writes_are_enough_to_tell(judged: Callable[..., StreamAuthenticity]
     assert judged([0, 100], [(101, "w0 "), (101, "w1 ")]).verdict is Verdict.BUFFERED
 
 
+def test_a_small_buffers_evidence_counts_bursts_and_writes(judged: Callable[..., StreamAuthenticity]) -> None:
+    evidence = judge([judged(STEADY, batch(STEADY, 5))]).evidence
+    assert "8 bursts for 40 writes" in evidence
+    assert "had waited 82.0 ms" in evidence
+
+
+def test_other_text_and_a_reply_written_at_once_are_told_apart(
+    judged: Callable[..., StreamAuthenticity],
+    make_record: Callable[..., StreamRecord],
+    make_exchange: Callable[..., UpstreamExchange],
+) -> None:
+    other = analyse(
+        make_record([(5, "I cannot say.")], upstream=[make_exchange([(0, "One "), (20, "two")])]), Settings()
+    )
+    assert other.authenticity is not None
+    assert (
+        judge([other.authenticity]).evidence == "the text that the client got is none of those that the upstream wrote"
+    )
+    assert "wrote each reply at once" in judge([judged([0.0] * N, forward([0.0] * N, 3))]).evidence
+
+
 # Of a target
 
 

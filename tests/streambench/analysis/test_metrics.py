@@ -134,3 +134,12 @@ def test_every_figure_is_a_known_metric_of_its_kind(
 def test_every_metric_says_what_it_is(metric: object) -> None:
     assert getattr(metric, "unit", None) in ("ms", "ratio", "factor", "count", "per s")
     assert getattr(metric, "description", "")
+
+
+def test_a_buffered_reply_in_one_piece_has_a_short_lag_and_a_long_hold(
+    make_record: Callable[..., StreamRecord], make_exchange: Callable[..., UpstreamExchange]
+) -> None:
+    upstream = make_exchange([(0, "one "), (200, "two "), (400, "three")])
+    found = figures(make_record([(403, "one two three")], upstream=[upstream]))
+    assert found.chunk["forward_lag"] == [3]
+    assert found.chunk["hold_time"] == [403]
