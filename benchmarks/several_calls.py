@@ -40,8 +40,8 @@ WAYS: dict[str, frozenset[str]] = {
     "agent": frozenset(),
     "preface-and-sources": frozenset({"content.added"}),
 }
-USERS = 25
-TOKENS = 24
+USERS = 30
+TOKENS = 16
 PROFILE = {"name": "fixed", "ttft_ms": 100, "gap_ms": 40}
 
 

@@ -70,6 +70,9 @@ def test_each_way_has_its_verdict(summary: dict[str, Any], mode: str) -> None:
     target = summary["targets"][mode]
     assert target["streams"]["completed"] == 2, target["errors"]
     found = target["authenticity"]
+    if not summary["generator"]["valid"]:
+        assert found["verdict"] in (MODES[mode], "unknown")
+        pytest.skip("the machine was too busy: nothing is decided")
     assert found["verdict"] == MODES[mode], found
     if mode.startswith("blocking"):
         assert "without `stream`" in found["evidence"]
@@ -86,6 +89,8 @@ def failed(summary: dict[str, Any], mode: str) -> set[str]:
 
 
 def test_gates_refuse_what_is_held_back(summary: dict[str, Any]) -> None:
+    if not summary["generator"]["valid"]:
+        pytest.skip("the machine was too busy: nothing is decided")
     assert not failed(summary, "real")
     # Its lag, counted from a chunk's newest text, is nothing.
     assert "forward_lag.p50 < 60ms" not in failed(summary, "hold-2")

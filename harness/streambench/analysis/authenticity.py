@@ -13,7 +13,7 @@ import itertools
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
@@ -21,6 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from streambench.analysis.alignment import Alignment
+from streambench.analysis.quantiles import wilson
 from streambench.analysis.windows import NO_WINDOW, SURE, Window, find_window, moments
 from streambench.quantile import quantile
 from streambench.record.model import StreamRecord
@@ -44,6 +45,7 @@ TYPED_SHARE = 0.5  # bursts for each piece: who types, sends them one by one; fe
 AGREEMENT = 0.8  # the share of streams that must agree for one verdict
 HELD_SHARE = 0.25  # of the writes; a buffer of two single tokens holds every other one
 MIN_WRITES = 3  # that a long enough pause follows, or nothing is said of what was held
+MIN_WRITES_SHARE = 1 / 3  # of all writes: the few longest pauses of a stream that was disturbed say nothing
 SPREADS_A_PAUSE = 1.5  # how much longer than the path's spread a pause must be to count
 HELD_PAUSE = 0.6  # of the pause: text that leaves later than this has waited for the next write
 STEADY_SHARE = 0.25  # of the upstream's duration: lags that differ less follow its rhythm
@@ -53,6 +55,8 @@ SHORTEST_REPLY_NS = 100 * NS_PER_MS
 PATHS_A_REPLY = 3  # how much longer than the path the upstream must write before a reply at once means a buffer
 STEADY = 0.15  # spread of an artificial cadence's pauses, relative to the pause
 MAX_SLOPE_POINTS = 60
+MAX_SERVER_WAIT = 0.45  # of the time: a bundled server that gets no CPU shows the machine, and not itself
+MAX_UPSTREAM_LATE_MS = 150.0  # a fake upstream that starves makes every endpoint behind it look slow
 POOLED_SURE = 2 * SURE  # of all streams together: each has chosen the window that fits it best
 
 
@@ -99,6 +103,8 @@ class Why(StrEnum):
     ASKED_WHOLE = "asked-whole"
     WINDOW = "window"
     PATH_OR_WINDOW = "path-or-window"
+    CLOSE = "close"
+    UPSTREAM_LATE = "upstream-late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class StreamAuthenticity:
     `hold_ms` is the age of the oldest character of a client's burst when it arrived, the median; `bursts` and `writes`
     are how many the client got and the upstream made, `write_words` how many words the upstream wrote at a time.
     `window` is for how many later writes each text waits, `window_score` how sure that is (`windows.Window.score`).
+    `held_of` is the number of writes of which `held` is a share.
     """
 
     verdict: Verdict
@@ -123,6 +130,7 @@ class StreamAuthenticity:
     write_words: float | None = None
     window: float | None = None
     window_score: float | None = None
+    held_of: float | None = None
     why: Why | None = None
 
 
@@ -196,9 +204,10 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     overlap, in_step = _overlap(alignment, writes, lag_ns)
     granularity = len(got) / len(wrote)
     slope = robust_slope(alignment.written_ns, arrived)
-    window = find_window(moments(writes, BURST_NS)) if overlap > OVERLAP_NONE else NO_WINDOW
-    held = _held(alignment, writes, window)
-    numbers |= {"overlap": overlap, "granularity": granularity}
+    late_ns = _upstream_late(alignment)
+    window = find_window(moments(writes, BURST_NS), late_ns) if overlap > OVERLAP_NONE else NO_WINDOW
+    held, held_of = _held(alignment, writes, window, late_ns)
+    numbers |= {"overlap": overlap, "granularity": granularity, "held_of": float(held_of)}
     verdict, why = _verdict(
         _Seen(
             overlap,
@@ -209,9 +218,12 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
             upstream_span_ns,
             pause_ns,
             path_ns=arrived[0] - writes[-1][0],
-            steady=_steady(alignment, upstream_span_ns),
+            steady=span_ns > AT_ONCE_SHARE * upstream_span_ns and _steady(alignment, upstream_span_ns),
             one_by_one=_one_by_one(alignment, got),
             window=window,
+            held_of=held_of,
+            late_ns=late_ns,
+            write_pause_ns=median([after - before for before, after in itertools.pairwise(wrote)]),
         )
     )
     if window.score is not None:
@@ -278,25 +290,40 @@ def _hold_of_bursts(alignment: Alignment) -> list[int]:
     return holds
 
 
-def _held(alignment: Alignment, writes: Sequence[tuple[int, int, int | None]], window: Window) -> float | None:
-    """The share of the upstream's writes whose text had not left before the next write.
+def _held(
+    alignment: Alignment, writes: Sequence[tuple[int, int, int | None]], window: Window, late_ns: float
+) -> tuple[float | None, int]:
+    """The share of the upstream's writes whose text had not left before the next write, and of how many writes.
 
-    Only writes count that a pause follows which is longer than the path's own spread; what the path always takes is
-    not held. None where too few count.
+    Only writes count that a pause follows which is longer than the path's own spread, and than the upstream's own
+    lateness: what the path always takes is not held, and a machine that lets the upstream wait lets the system between
+    wait as well. None where too few count.
     """
     lags = sorted(_newest_lags(alignment))
     path_ns, spread_ns = quantile(lags, 0.5), quantile(lags, 0.9) - quantile(lags, 0.1)
     if window.sure:  # the lags are its doing, and not the path's
         path_ns, spread_ns = window.path_ns, 0.0
-    shortest_ns = max(float(BURST_NS), SPREADS_A_PAUSE * spread_ns)
-    counted = held = 0
+    shortest_ns = max(float(BURST_NS), SPREADS_A_PAUSE * max(spread_ns, late_ns))
+    pauses = counted = held = 0
     for (written_ns, _, arrived_ns), (next_ns, _, _) in itertools.pairwise(writes):
         pause_ns = next_ns - written_ns
+        pauses += pause_ns > BURST_NS
         if arrived_ns is None or pause_ns <= shortest_ns:
             continue
         counted += 1
         held += arrived_ns - path_ns - written_ns > HELD_PAUSE * pause_ns
-    return held / counted if counted >= MIN_WRITES else None
+    enough = counted >= max(MIN_WRITES, MIN_WRITES_SHARE * pauses)
+    return (held / counted, counted) if enough else (None, 0)
+
+
+def _upstream_late(alignment: Alignment) -> float:
+    """How late the upstream wrote against its own schedule, in ns, all but a tenth of the writes."""
+    late = sorted(
+        written_ns - scheduled_ns
+        for exchange in alignment.exchanges
+        for written_ns, scheduled_ns in zip(exchange.written_ns, exchange.scheduled_ns, strict=False)
+    )
+    return quantile(late, 0.9) if late else 0.0
 
 
 def _steady(alignment: Alignment, upstream_span_ns: int) -> bool:
@@ -326,7 +353,8 @@ def _words_a_write(alignment: Alignment) -> float:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What decides on a stream. `slope` None: the text has no pace of its own, since a part of it was held back;
-    `path_ns` how long after the upstream's last write the first text came.
+    `path_ns` how long after the upstream's last write the first text came; `late_ns` how late the upstream itself
+    wrote, and `write_pause_ns` its median pause; `held_of` of how many writes `held` is a share.
     """
 
     overlap: float
@@ -340,6 +368,9 @@ class _Seen:
     steady: bool
     one_by_one: bool
     window: Window
+    held_of: int
+    late_ns: float
+    write_pause_ns: float
 
 
 def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
@@ -355,14 +386,23 @@ def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
         return Verdict.PACED, None
     if seen.window.sure:
         return Verdict.BATCHED, Why.WINDOW
+    close = Why.CLOSE if seen.held is not None and _is_close(seen.held, seen.held_of) else None
+    if seen.held is None and SPREADS_A_PAUSE * seen.late_ns > seen.write_pause_ns:
+        return Verdict.UNKNOWN, Why.UPSTREAM_LATE
     if seen.granularity < GRANULARITY_FINE if seen.held is None else seen.held >= HELD_SHARE:
-        return Verdict.BATCHED, None
+        return Verdict.BATCHED, close
     if seen.granularity < (MERGED if seen.held is None else GRANULARITY_FINE):
         return Verdict.UNKNOWN, Why.TOO_FAST  # gathered, but not in the upstream's rhythm: so by a busy machine
     at_its_pace = seen.slope is not None and seen.slope >= SLOPE_LIKE_UPSTREAM[0]  # late, but like the upstream
     if seen.steady or seen.overlap >= OVERLAP_FULL or at_its_pace:
-        return (Verdict.UNKNOWN, Why.PATH_OR_WINDOW) if seen.window.open else (Verdict.FORWARDED, None)
-    return Verdict.BATCHED, None
+        return (Verdict.UNKNOWN, Why.PATH_OR_WINDOW) if seen.window.open else (Verdict.FORWARDED, close)
+    return (Verdict.UNKNOWN, Why.TOO_FAST) if seen.held is None else (Verdict.BATCHED, None)
+
+
+def _is_close(held: float, writes: int) -> bool:
+    """So few writes were looked at that the true share may be on either side of the limit."""
+    low, high = wilson(round(held * writes), writes)
+    return low <= HELD_SHARE <= high
 
 
 def guess_stream(record: StreamRecord) -> StreamAuthenticity:
@@ -383,6 +423,7 @@ def guess_stream(record: StreamRecord) -> StreamAuthenticity:
     return StreamAuthenticity(Verdict.LIKELY_STREAMED)
 
 
+_HIDDEN = ("window_score", "held_of")  # what only the verdict on all streams needs
 _VERDICTS = tuple(Verdict)
 _REASONS = (None, *Why)
 _INDEX = {verdict: index for index, verdict in enumerate(_VERDICTS)}
@@ -395,7 +436,7 @@ class AuthenticityColumns:
     def __init__(self, streams: Iterable[StreamAuthenticity] = ()) -> None:
         self.verdict = array("b")
         self.why = array("b")
-        self.numbers = {name: array("d") for name in (*NUMBERS, "window_score")}
+        self.numbers = {name: array("d") for name in (*NUMBERS, *_HIDDEN)}
         for stream in streams:
             self.add(stream)
 
@@ -411,18 +452,31 @@ class AuthenticityColumns:
             column.append(math.nan if value is None else value)
 
     def pooled(self) -> AuthenticityColumns:
-        """The same, but what single streams leave open (a long path, or a window) decided by all of them together."""
+        """The same, but what single streams leave open is decided by all of them together: a long path or a window, and
+        a share of held writes that is close to the limit.
+        """
+        decided: dict[int, tuple[Verdict, Why | None]] = {}
         score = math.fsum(value for value in self.numbers["window_score"] if not math.isnan(value))
-        if abs(score) < POOLED_SURE:
+        if abs(score) >= POOLED_SURE:
+            found = (Verdict.BATCHED, Why.WINDOW) if score > 0 else (Verdict.FORWARDED, None)
+            decided[_INDEX_OF_REASON[Why.PATH_OR_WINDOW]] = found
+        close = _INDEX_OF_REASON[Why.CLOSE]
+        held = [
+            (share * writes, writes)
+            for why, share, writes in zip(self.why, self.numbers["held"], self.numbers["held_of"], strict=True)
+            if why == close
+        ]
+        if held:
+            share = sum(part for part, _ in held) / sum(writes for _, writes in held)
+            decided[close] = (Verdict.BATCHED if share >= HELD_SHARE else Verdict.FORWARDED, None)
+        if not decided:
             return self
-        why = Why.WINDOW if score > 0 else None
-        verdict = Verdict.FORWARDED if why is None else Verdict.BATCHED
         out = AuthenticityColumns()
         out.numbers = self.numbers
-        still_open = _INDEX_OF_REASON[Why.PATH_OR_WINDOW]
-        for of, reason in zip(self.verdict, self.why, strict=True):
-            out.verdict.append(_INDEX[verdict] if reason == still_open else of)
-            out.why.append(_INDEX_OF_REASON[why] if reason == still_open else reason)
+        for index, reason in zip(self.verdict, self.why, strict=True):
+            verdict, why = decided.get(reason, (_VERDICTS[index], _REASONS[reason]))
+            out.verdict.append(_INDEX[verdict])
+            out.why.append(_INDEX_OF_REASON[why])
         return out
 
     def counts(self) -> Counter[Verdict]:
@@ -447,8 +501,13 @@ class AuthenticityColumns:
         return median(known) if known else None
 
 
-def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream: str | None = None) -> Authenticity:
-    """The verdict on a target from the verdicts on its streams. `upstream` is the URL of the fake one, if there is."""
+def judge(
+    streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream: str | None = None, doubt: str | None = None
+) -> Authenticity:
+    """The verdict on a target from the verdicts on its streams. `upstream` is the URL of the fake one, if there is.
+
+    `doubt` says why the times do not show the target, if they do not: then nothing is decided.
+    """
     columns = streams if isinstance(streams, AuthenticityColumns) else AuthenticityColumns(streams)
     columns = columns.pooled()
     counts = columns.counts()
@@ -470,7 +529,23 @@ def judge(streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream:
     numbers = {name: columns.median(name, agreeing) for name in NUMBERS}
     found = Authenticity(verdict, "", **numbers, reasons=reasons, shares=shares, streams=decided)
     why = next((why for why in (Why.ASKED_WHOLE, Why.WINDOW) if 2 * behind[why] > count), None)
-    return replace(found, evidence=_evidence(found, why))
+    evidence = _evidence(found, why)
+    if doubt is not None:
+        return replace(found, verdict=Verdict.UNKNOWN, evidence=f"{doubt}. It looked {found.verdict}: {evidence}")
+    return replace(found, evidence=evidence)
+
+
+def starvation(generator: Mapping[str, Any]) -> str | None:
+    """Why a run's times show its machine and not its targets: a server that had no CPU. `generator`: its own facts."""
+    if generator["valid"]:
+        return None
+    for name, share in generator.get("server_wait", {}).items():
+        if share > MAX_SERVER_WAIT:
+            return f"the bundled server {name!r} waited {share:.0%} of the time for a CPU"
+    late_ms = generator.get("upstream_late_p95_ms")
+    if late_ms is not None and late_ms > MAX_UPSTREAM_LATE_MS:
+        return f"the fake upstream itself wrote {late_ms:,.0f} ms late at p95"
+    return None
 
 
 def _why_unknown(why: Why | None, upstream: str | None) -> str:
@@ -498,6 +573,12 @@ def _why_unknown(why: Why | None, upstream: str | None) -> str:
             return (
                 "the upstream's pauses are no longer than the differences on the path: a profile with longer pauses, "
                 'such as {"name": "fixed", "gap_ms": 100}, would tell'
+            )
+        case Why.UPSTREAM_LATE:
+            return (
+                "the upstream itself wrote late by as much as it was to pause, as on a busy machine, so that what came "
+                "in bursts may be the machine's doing: end what else runs on it, or take a profile with longer pauses, "
+                'such as {"name": "fixed", "gap_ms": 200}'
             )
         case Why.PATH_OR_WINDOW:
             return (

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streambench.analysis.authenticity import Authenticity, judge
+from streambench.analysis.authenticity import Authenticity, judge, starvation
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import (
     GateResult,
@@ -256,7 +256,9 @@ def summarize(run: Run) -> Summary:
         tally = tallies.get(record.target)
         if tally is not None and not record.warmup:
             tally.add(place, analyse(record, settings))
-    targets = {name: _summarize_target(name, facts, tallies[name]) for name, facts in header["targets"].items()}
+    generator = _generator(run, whole)
+    doubt = starvation(generator)
+    targets = {name: _summarize_target(name, facts, tallies[name], doubt) for name, facts in header["targets"].items()}
     gates = read_gates(header["gates"], {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()})
     results = [
         result
@@ -265,7 +267,7 @@ def summarize(run: Run) -> Summary:
         if gate.target in (None, name) and (result := evaluate(gate, name, _observations(target))) is not None
     ]
     removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
-    return Summary(run, targets, results, _generator(run, whole), settings, whole.last_end_ns, removable)
+    return Summary(run, targets, results, generator, settings, whole.last_end_ns, removable)
 
 
 def _is_removable(waiver: Waiver, targets: Mapping[str, TargetSummary]) -> bool:
@@ -290,7 +292,7 @@ class _Whole:
         self.coalesced_reads += record.coalesced_reads
 
 
-def _summarize_target(name: str, facts: dict[str, Any], tally: Tally) -> TargetSummary:
+def _summarize_target(name: str, facts: dict[str, Any], tally: Tally, doubt: str | None) -> TargetSummary:
     columns = tally.columns
     counts = Counter({outcome: len(columns.rows([outcome])) for outcome in Outcome})
     return TargetSummary(
@@ -309,7 +311,7 @@ def _summarize_target(name: str, facts: dict[str, Any], tally: Tally) -> TargetS
         },
         errors=tally.errors(),
         distributions=_distributions(columns, counts[Outcome.FAILED]),
-        authenticity=judge(columns.authenticity, facts.get("upstream")),
+        authenticity=judge(columns.authenticity, facts.get("upstream"), doubt),
         rules=tally.rules(),
         broken_streams=tally.broken_streams,
         resent=tally.resent,

@@ -77,23 +77,25 @@ def moments(writes: Sequence[tuple[int, int, int | None]], burst_ns: int) -> lis
     return out
 
 
-def find_window(found: Sequence[Moment], error_ns: int = ERROR_NS) -> Window:
-    """The window that explains best when the texts arrived. `error_ns`: what two stamps of a moment may be apart."""
+def find_window(found: Sequence[Moment], late_ns: float = 0.0) -> Window:
+    """The window that explains best when the texts arrived. `late_ns`: how late the upstream wrote against its own
+    schedule; on a machine that does this, delays that differ by as much say nothing.
+    """
     count = len(found)
     written = [moment.written_ns for moment in found]
     # How many writes there were when a text arrived, beyond its own.
-    later = [bisect_right(written, moment.arrived_ns + error_ns) - place - 1 for place, moment in enumerate(found)]
+    later = [bisect_right(written, moment.arrived_ns + ERROR_NS) - place - 1 for place, moment in enumerate(found)]
     if count < MIN_MOMENTS or sum(number > 0 for number in later) < WAITING_SHARE * count:
         return NO_WINDOW
     of_path = [moment.arrived_ns - moment.written_ns for moment in found]
     possible: list[tuple[list[int], list[int]]] = []
     for releases in _candidates(found, later):
         rest = [moment.arrived_ns - written[release] for moment, release in zip(found, releases, strict=True)]
-        if sum(ns < -error_ns for ns in rest) <= MAX_EARLY * count:
+        if sum(ns < -ERROR_NS for ns in rest) <= MAX_EARLY * count:
             possible.append((releases, rest))
     if not possible:
         return NO_WINDOW
-    spread_ns = max(float(error_ns), min(_spread(rest) for rest in (of_path, *(rest for _, rest in possible))))
+    spread_ns = max(ERROR_NS, late_ns, min(_spread(rest) for rest in (of_path, *(rest for _, rest in possible))))
     cost = _cost(of_path, spread_ns)
     scores = [cost - _cost(rest, spread_ns) for _, rest in possible]
     best = max(range(len(scores)), key=scores.__getitem__)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streambench.analysis.authenticity import MAX_SERVER_WAIT, MAX_UPSTREAM_LATE_MS
 from streambench.clock import MonotonicClock
 from streambench.quantile import quantile
 from streambench.record.model import StreamRecord
@@ -21,8 +22,6 @@ CALM_THRESHOLDS = (20_000, 50, 100)
 MAX_LAG_MS = 500.0  # kernel stamps stay exact when we are late, but starts and timeouts do not
 MAX_LAG_USER_STAMPS_MS = 50.0
 MAX_START_DELAY_MS = 500.0
-MAX_UPSTREAM_LATE_MS = 150.0  # a fake upstream that starves makes every endpoint behind it look slow
-MAX_SERVER_WAIT = 0.45  # of the time: a bundled server that gets no CPU shows the machine, and not itself
 MIN_RATE_SHARE = 0.95
 MAX_CPU = 0.95
 MIN_JUDGED_NS = 2 * NS_PER_S  # in less time a share of the CPU says nothing

@@ -18,6 +18,7 @@ from streambench.analysis.authenticity import (
     judge,
     judge_stream,
     robust_slope,
+    starvation,
 )
 from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import analyse
@@ -252,12 +253,36 @@ def test_other_text_and_a_reply_written_at_once_are_told_apart(
     assert "wrote each reply at once" in judge([judged([0.0] * N, forward([0.0] * N, 3))]).evidence
 
 
+def test_two_heaps_after_everything_are_buffered_however_alike_their_lags_are(
+    judged: Callable[..., StreamAuthenticity],
+) -> None:
+    """The newest text of both heaps is about as old; but what came at once did not come in the upstream's rhythm."""
+    got = [(STEADY[-1] + 85, "".join(WORDS[:38])), (STEADY[-1] + 90, "".join(WORDS[38:]))]
+    assert judged(STEADY, got).verdict is Verdict.BUFFERED
+
+
+def test_an_upstream_that_was_late_itself_shows_nothing_of_the_system_behind_it(
+    make_record: Callable[..., StreamRecord], make_exchange: Callable[..., UpstreamExchange]
+) -> None:
+    """The machine was busy: every third write was 60 ms late, and text came in heaps."""
+    late = [at + (60 if i % 3 == 0 else 0) for i, at in enumerate(STEADY)]
+    written = [max(late[: i + 1]) for i in range(N)]
+    exchange = make_exchange(list(zip(written, WORDS, strict=True)))
+    exchange.scheduled_ns = [round(at * MS) for at in STEADY]
+    chunks = [(written[min(i + 7, N - 1)] + 3, "".join(WORDS[i : i + 8])) for i in range(0, N, 8)]
+    alignment = align(make_record(chunks, upstream=[exchange]))
+    assert alignment is not None
+    found = judge_stream(alignment)
+    assert (found.verdict, found.why, found.held) == (Verdict.UNKNOWN, Why.UPSTREAM_LATE, None)
+    assert "upstream itself wrote late" in judge([found]).evidence
+
+
 # Of a target
 
 
-def of(verdict: Verdict, **numbers: float) -> StreamAuthenticity:
+def of(verdict: Verdict, why: Why | None = None, **numbers: float) -> StreamAuthenticity:
     filled = {"overlap": 0.9, "granularity": 1.0, "slope": 1.0, "lag_ms": 2.0, **numbers}
-    return StreamAuthenticity(verdict, **filled)
+    return StreamAuthenticity(verdict, **filled, why=why)
 
 
 def test_streams_that_agree_give_the_verdict_and_medians() -> None:
@@ -343,3 +368,41 @@ def test_the_slope_is_robust() -> None:
     assert robust_slope(x, y) == pytest.approx(2)
     assert robust_slope([1, 1, 1], [1, 2, 3]) is None
     assert robust_slope([1], [1]) is None
+
+
+# What single streams leave open
+
+
+def close(verdict: Verdict, held: float, writes: int) -> StreamAuthenticity:
+    return of(verdict, held=held, held_of=writes, why=Why.CLOSE)
+
+
+def test_few_writes_are_close_to_the_limit(judged: Callable[..., StreamAuthenticity]) -> None:
+    """One of four writes was late on its way: a hiccup, or a buffer."""
+    written = [100.0 * i for i in range(5)]
+    found = judged(written, [(1, "w0 "), (101, "w1 "), (301, "w2 "), (302, "w3 "), (401, "w4 ")])
+    assert (found.held, found.held_of, found.why) == (0.25, 4, Why.CLOSE)
+    clear = judged(STEADY, forward(STEADY, 1))
+    assert (clear.held, clear.held_of, clear.why) == (0, N - 1, None)
+
+
+def test_the_writes_of_all_streams_decide_what_few_writes_leave_open() -> None:
+    hiccups = [close(Verdict.BATCHED, 0.25, 4)] * 9 + [close(Verdict.FORWARDED, 0.0, 4)] * 11
+    found = judge(hiccups)
+    assert (found.verdict, found.shares) == (Verdict.FORWARDED, {"forwarded": 1.0})
+    found = judge([close(Verdict.BATCHED, 0.5, 4)] * 12 + [close(Verdict.FORWARDED, 0.0, 4)] * 8)
+    assert (found.verdict, found.shares) == (Verdict.BATCHED, {"batched": 1.0})
+    # Streams that are clear by themselves are not outvoted.
+    found = judge([of(Verdict.BATCHED, held=1.0, held_of=39)] * 6 + [close(Verdict.FORWARDED, 0.0, 4)] * 14)
+    assert (found.verdict, found.shares) == (Verdict.MIXED, {"forwarded": 0.7, "batched": 0.3})
+
+
+def test_nothing_is_decided_where_servers_had_no_cpu() -> None:
+    starved = {"valid": False, "server_wait": {"openai": 0.2, "chat": 0.69}, "upstream_late_p95_ms": 20.0}
+    assert starvation({**starved, "valid": True}) is None
+    assert starvation({**starved, "server_wait": {"chat": 0.1}}) is None
+    assert "160 ms late" in str(starvation({"valid": False, "server_wait": {}, "upstream_late_p95_ms": 160.0}))
+    found = judge([of(Verdict.BATCHED)] * 20, None, starvation(starved))
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.evidence.startswith("the bundled server 'chat' waited 69% of the time for a CPU. It looked batched: ")
+    assert found.shares == {"batched": 1.0}
