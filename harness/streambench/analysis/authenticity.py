@@ -539,9 +539,10 @@ def starvation(generator: Mapping[str, Any]) -> str | None:
     """Why a run's times show its machine and not its targets: a server that had no CPU. `generator`: its own facts."""
     if generator["valid"]:
         return None
-    for name, share in generator.get("server_wait", {}).items():
-        if share > MAX_SERVER_WAIT:
-            return f"the bundled server {name!r} waited {share:.0%} of the time for a CPU"
+    waits = generator.get("server_wait") or {}
+    name = max(waits, key=waits.__getitem__, default=None)
+    if name is not None and waits[name] > MAX_SERVER_WAIT:
+        return f"the bundled server {name!r} waited {waits[name]:.0%} of the time for a CPU"
     late_ms = generator.get("upstream_late_p95_ms")
     if late_ms is not None and late_ms > MAX_UPSTREAM_LATE_MS:
         return f"the fake upstream itself wrote {late_ms:,.0f} ms late at p95"
