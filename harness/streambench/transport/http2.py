@@ -29,34 +29,65 @@ from streambench.wire.limits import FloodError, WireLimits
 WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream up
 # What HTTP/2 has no place for (RFC 9113, section 8.2.2), and what is said by a pseudo-header.
 HEAD_BYTES = 9
+MAX_STREAM_ID = (1 << 31) - 1  # the bit above means nothing
 DATA_FRAME = 0
 _STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
 
 
-class FrameCounter:
-    """Counts the frames of a connection by their heads (RFC 9113, section 4.1), before they are worked on."""
+class FrameReader:
+    """Reads the heads of a connection's frames (RFC 9113, section 4.1), before h2 works on the frames.
+
+    It charges them, and joins DATA frames that follow each other, for h2 takes as long for a small frame as for a large
+    one. `joined` says, for each stream, how many of its frames are within others now.
+    """
 
     def __init__(self, limits: WireLimits) -> None:
+        self.joined: dict[int, int] = {}
         self._budget = Budget(limits)
         self._ahead = 0  # bytes until the next head
-        self._head = b""  # the part of one that has come
+        self._head = b""  # the part of one that has come; h2 has it
 
-    def count(self, data: bytes, at_ns: int) -> None:
-        """Charge the frames that begin in `data`. Raises FloodError."""
-        at, frames, control = self._ahead, 0, 0
-        if self._head:
-            data, at = self._head + data, 0
+    def read(self, data: bytes, at_ns: int, max_frame_bytes: int) -> bytes:
+        """Charge the frames that begin in `data`, and return what h2 is to read instead. Raises FloodError."""
+        known = len(self._head)
+        data, at = (self._head + data, 0) if known else (data, self._ahead)
+        frames = control = size_of_run = 0
+        out = [data[known:at]]
+        run: list[bytes] = []  # what DATA frames of `stream` bring that follow each other
+        stream = b""
+        self.joined = {}
         while at + HEAD_BYTES <= len(data):
             size = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             brings_data = data[at + 3] == DATA_FRAME and size > 0
             frames += brings_data
             control += not brings_data
-            at += HEAD_BYTES + size
+            begin, at = at, at + HEAD_BYTES + size
+            is_plain = brings_data and data[begin + 4] == 0 and at <= len(data) and begin >= known
+            fits = is_plain and data[begin + 5 : begin + HEAD_BYTES] == stream
+            if run and not (fits and size_of_run + size <= max_frame_bytes):
+                self._put(run, size_of_run, stream, out)
+                run, size_of_run = [], 0
+            if is_plain:
+                stream = data[begin + 5 : begin + HEAD_BYTES]
+                run.append(data[begin + HEAD_BYTES : at])
+                size_of_run += size
+            else:
+                out.append(data[max(begin, known) : at])
+        self._put(run, size_of_run, stream, out)
         self._head = data[at:]
+        out.append(self._head[max(0, known - at) :])
         self._ahead = max(0, at - len(data))
         self._budget.frames.spend(frames, at_ns)
         self._budget.control.spend(control, at_ns)
+        return b"".join(out)
+
+    def _put(self, run: list[bytes], size: int, stream: bytes, out: list[bytes]) -> None:
+        """DATA frames of one stream, as one frame."""
+        if run:
+            out += (size.to_bytes(3), b"\0\0", stream, *run)
+            stream_id = int.from_bytes(stream) & MAX_STREAM_ID
+            self.joined[stream_id] = self.joined.get(stream_id, 0) + len(run) - 1
 
 
 class Http2Connection:
@@ -84,7 +115,7 @@ class Http2Connection:
         )
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW_BYTES - 65_535)
-        self._frames = FrameCounter(endpoint.limits)
+        self._frames = FrameReader(endpoint.limits)
         self._stream_id: int | None = None  # of the response that is awaited
         self._body_bytes = 0
         self._unsent: tuple[int, bytes] | None = None
@@ -121,8 +152,7 @@ class Http2Connection:
         read = Read(at_ns, len(data), kernel)
         arrivals: list[Arrival] = [] if self._stream_id is None else [read]
         try:
-            self._frames.count(data, at_ns)
-            events = self._h2.receive_data(data)
+            events = self._h2.receive_data(self._frames.read(data, at_ns, self._h2.max_inbound_frame_size))
         except FloodError as error:
             return arrivals + self._broken(str(error), at_ns, error.error_class, error.finding)
         except h2.exceptions.ProtocolError as error:
@@ -172,7 +202,7 @@ class Http2Connection:
                     if event.stream_id == self._stream_id:
                         self.unanswered = False
                         data = event.data or b""
-                        read.pieces += 1
+                        read.pieces += 1 + self._frames.joined.pop(event.stream_id, 0)
                         arrivals.append(Data(at_ns, data, self._body_bytes))
                         self._body_bytes += len(data)
                 case h2.events.InformationalResponseReceived() if event.stream_id == self._stream_id:
