@@ -157,7 +157,7 @@ class Shape:
     each of the messages.
     """
 
-    __slots__ = ("_holes", "_tail", "_wire_event", "again", "name")
+    __slots__ = ("_after", "_before", "_fixed_chars", "_holes", "_tail", "_wire_event", "again", "name")
 
     def __init__(
         self, name: str, wire_event: str, document: Cut, again: tuple[Callable[[Observed], Finding | None], ...]
@@ -167,6 +167,10 @@ class Shape:
             (head, len(head), kind, index == document.text)
             for index, (head, kind) in enumerate(zip(heads, document.types, strict=True))
         )
+        # With one hole, what stands around the text, its quotes included.
+        self._before = f'{heads[0]}"' if len(heads) == 1 else None
+        self._after = f'"{self._tail}'
+        self._fixed_chars = len(heads[0]) + 2 + len(self._tail)
         self.name = name
         self._wire_event = wire_event
         self.again = again
@@ -176,6 +180,11 @@ class Shape:
         if message.event != self._wire_event or not message.dispatched:
             return None
         data = message.data
+        before, after = self._before, self._after
+        if before is not None and data.startswith(before) and data.endswith(after) and len(data) > self._fixed_chars:
+            inside = data[len(before) : -len(after)]
+            if inside.isprintable() and '"' not in inside and "\\" not in inside:  # then JSON reads it as it stands
+                return inside
         text = None
         end = 0
         try:

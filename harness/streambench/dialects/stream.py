@@ -62,6 +62,7 @@ class DialectStream:
     """The state of one stream. Feed every message in order, then call `finish` once.
 
     `take` does the same as `feed` at a fraction of the cost, but gives no decoded data of events that repeat others.
+    Where only their text matters, `repeated` may be asked first; their name is `delta`.
 
     `complete`: the terminal event came, or an event that interrupts the stream. `interrupted`: the latter.
     `tokens`: as the protocol reported them.
@@ -88,6 +89,7 @@ class DialectStream:
         "_tolerated",
         "_undispatched",
         "complete",
+        "delta",
         "tokens",
     )
 
@@ -111,6 +113,7 @@ class DialectStream:
         self._undispatched: str | None = None
         self._shape: Shape | None = None
         self._seeker = ShapeSeeker()
+        self.delta = ""
         self.complete = False
         self.tokens: int | None = None
 
@@ -118,6 +121,20 @@ class DialectStream:
     def interrupted(self) -> bool:
         """An event that ends the stream from any state, such as an error, came."""
         return self._checker.interrupted
+
+    def repeated(self, message: WireMessage) -> str | None:
+        """Take the next message if it is one more `delta`, with which nothing can be wrong, and return its text.
+
+        None where nothing was taken: then it is for `take`.
+        """
+        shape = self._shape
+        if shape is None or shape.again:
+            return None
+        text = shape.text_in(message)
+        if text is not None:
+            self._index += 1
+            self._last_offset = message.offset
+        return text
 
     def take(self, message: WireMessage) -> Event:
         """Take the next message, as `feed` does; what repeats the one before but for its text is not judged anew."""
@@ -268,6 +285,7 @@ class DialectStream:
                 if (check.names is None or rule.name in check.names)
                 and not (isinstance(check, Steady) and check.repeats(event, changed))
             ]
+            self.delta = rule.name
             self._shape = Shape(rule.name, message.event, document, tuple(again))
 
     def _takes_undispatched(self, message: WireMessage) -> bool:

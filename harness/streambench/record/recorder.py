@@ -144,7 +144,7 @@ class Recorder:
     def messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
         """All messages that one read completed, with its stamp."""
         stream = self._stream
-        take = stream.take
+        repeated, take = stream.repeated, stream.take
         events = self.record.events
         room = self.max_events - len(events)
         names: list[str] = []
@@ -152,14 +152,20 @@ class Recorder:
         for message in messages:
             if len(names) == room:
                 break
-            event = take(message)
-            name, text = event.name, event.content
-            if name == UNDISPATCHED:
+            delta = repeated(message)
+            if delta is not None:
+                names.append(stream.delta)
+                chars.append(len(delta))
+                if self._blank or self.keep_text:
+                    self._content(delta)
                 continue
-            names.append(name)
-            chars.append(len(text))
-            if text and (self._blank or self.keep_text):
-                self._content(text)
+            event = take(message)
+            if event.name == UNDISPATCHED:
+                continue
+            names.append(event.name)
+            chars.append(len(event.content))
+            if event.content and (self._blank or self.keep_text):
+                self._content(event.content)
             if event.findings:
                 self.findings(event.findings)
             if stream.complete:

@@ -62,9 +62,16 @@ def recognised(dialect: Dialect, messages: Sequence[WireMessage]) -> int:
     judged = [judging.feed(message) for message in messages]
     taken = [taking.take(copy(message)) for message in messages]
     assert said(taken) == said(judged)
+    repeating = DialectStream(dialect)
+    for message, event in zip(messages, judged, strict=True):
+        text = repeating.repeated(message)
+        if text is None:
+            assert said([repeating.take(message)]) == said([event])
+        else:
+            assert (repeating.delta, text, None, ()) == (event.name, event.content, event.error, event.findings)
+    assert repeating.finish("fin") == taking.finish("fin") == judging.finish("fin")
     for state in ("complete", "interrupted", "tokens"):
         assert getattr(taking, state) == getattr(judging, state)
-    assert taking.finish("fin") == judging.finish("fin")
     return len(messages) - taking.judged
 
 
