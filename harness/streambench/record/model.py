@@ -75,6 +75,9 @@ class EventColumns:
 
     def extend(self, at_ns: int, names: Sequence[str], chars: Sequence[int], read: int) -> None:
         """Add the events of one read."""
+        if len(names) == 1:
+            self.append(at_ns, names[0], chars[0], read)
+            return
         index = self._index
         for name in names:
             if name not in index:
