@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,9 +127,13 @@ class Witness(Recorder):
         super().end(ending, at_ns, close_code, cut=cut)
         self._reply.complete = self._stream.complete
 
-    def message(self, message: WireMessage, at_ns: int) -> None:
-        """A decoded message of the wire."""
-        super().message(message, at_ns)
+    def messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
+        """The messages of a read, one by one: the client may leave after each."""
+        for message in messages:
+            super().messages((message,), at_ns)
+            self._witness(at_ns)
+
+    def _witness(self, at_ns: int) -> None:
         event = self._reading.latest
         reply = self._reply
         reply.complete, reply.interrupted = self._stream.complete, self._stream.interrupted

@@ -220,8 +220,8 @@ async def test_a_stream_that_is_ended_from_outside_is_censored(listen: Any) -> N
     class Killable(Recorder):
         """Raises when the first content has come, as a killed greenlet would in its wait."""
 
-        def message(self, message: Any, at_ns: int) -> None:
-            super().message(message, at_ns)
+        def messages(self, messages: Any, at_ns: int) -> None:
+            super().messages(messages, at_ns)
             raise Killed
 
     spec = TargetSpec("t", DIALECT, Endpoint(await listen(stalled), timeouts=SHORT), setup=())
