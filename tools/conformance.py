@@ -59,6 +59,14 @@ HOMES = {
 }
 
 
+# Where a case applies, and no defect of the reference server can break it: such a system has only one order of events
+# that is wrong in this way, or one provider, and no other defect stands for it.
+UNBROKEN = {
+    "grammar.order": {"chat-stream", "assistant-ws", "conversation-stream"},
+    "upstream.nothing-twice": {"chat-stream", "thread-events", "assistant-ws", "room-chat"},
+}
+
+
 def home_of(case: Case) -> str:
     """The system of the reference chat server on which a case is shown."""
     return HOMES.get(case.id, "chat-stream")

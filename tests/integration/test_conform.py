@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,3 +85,50 @@ def test_a_url_with_one_side_tests_what_it_can(start_mock: Callable[..., Any]) -
     verdicts = {case["case"]: case["verdict"] for case in suite[0]["cases"]}
     assert verdicts["sse.content-type"] == "passed"
     assert verdicts["text.whole"] == "not testable"
+
+
+def test_cases_gate_a_run_and_are_in_all_that_it_writes(start_mock: Callable[..., Any], tmp_path: Path) -> None:
+    servers = start_mock("--profile", "instant", "--defect", "any-token")
+    scenario = tmp_path / "mine.yaml"
+    gated = SCENARIO.format(chat=servers.chat, openai=servers.openai, expected="")
+    scenario.write_text(gated.replace("}}", "}") + "prompts: {text: Hi, tokens: 5}\n")
+    scenario.write_text(scenario.read_text().replace("conform: {", 'conform: {gate: true, cases: ["auth.*"], '))
+    command = [sys.executable, "-m", "streambench", "run", str(scenario), "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "auth.wrong failed on chat-stream" in done.stdout
+    folder = tmp_path / "mine" / "latest"
+    (suite,) = json.loads((folder / "summary.json").read_text())["conformance"]
+    assert "auth.wrong" in [case["case"] for case in suite["not_kept"]]
+    assert 'name="auth.wrong"' in (folder / "junit.xml").read_text()
+    assert "auth.wrong" in (folder / "report.html").read_text()
+    assert (folder / "conformance" / "report.html").is_file()
+    again = subprocess.run(
+        [sys.executable, "-m", "streambench", "report", str(folder)], capture_output=True, text=True, timeout=100
+    )
+    assert again.returncode == 3
+
+
+def test_ctrl_c_keeps_what_was_decided(start_mock: Callable[..., Any], tmp_path: Path) -> None:
+    servers = start_mock("--profile", "instant")
+    scenario = tmp_path / "ws.yaml"
+    target = (
+        f"{{dialect: assistant-ws, url: {servers.chat}, auth: {{bearer: alice-token}}, upstream: {servers.openai}}}"
+    )
+    scenario.write_text(f"version: 1\nname: ws\ntarget: {target}\n")
+    command = [sys.executable, "-m", "streambench", "conform", str(scenario), "--json", "-o", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # The last cases of all run one after the other: some were decided when the first of these asks.
+        while not _asked(servers.openai):
+            pass
+        process.send_signal(signal.SIGINT)
+        printed, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    (suite,) = json.loads(printed)
+    assert suite["interrupted"]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def _asked(upstream: str) -> bool:
+    with urllib.request.urlopen(f"{upstream}/_mock/journal") as answer:
+        return len(json.load(answer)["entries"]) >= 20

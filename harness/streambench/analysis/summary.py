@@ -25,6 +25,7 @@ from streambench.analysis.gates import (
 from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.quantiles import Distribution
 from streambench.analysis.stream import AnalysedStream, analyse
+from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.tally import RuleCount, Tally
 from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.endings import ErrorClass
@@ -144,7 +145,8 @@ def _if_any(name: str, items: list[dict[str, Any]]) -> dict[str, Any]:
 class Summary:
     """What is said of a run. `last_end_ns` is when its last stream ended.
 
-    `removable` are the waivers of the scenario about which nothing was found any more.
+    `removable` are the waivers of the scenario about which nothing was found any more, `suites` the conformance suites
+    that gate the run.
     """
 
     run: Run
@@ -154,6 +156,7 @@ class Summary:
     settings: Settings
     last_end_ns: int | None = None
     removable: tuple[Waiver, ...] = ()
+    suites: list[SuiteOutcome] = field(default_factory=list)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -186,7 +189,8 @@ class Summary:
             return ExitCode.UNREACHABLE
         if not self.generator["valid"]:
             return ExitCode.INVALID
-        failed = ExitCode.worst(gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED)
+        codes = [gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED]
+        failed = ExitCode.worst([*codes, *(suite.exit_code for suite in self.suites)])
         undecided = any(gate.result is Result.INCONCLUSIVE for gate in self.gates)
         return ExitCode.INVALID if undecided and failed is ExitCode.PASSED else failed
 
@@ -234,6 +238,7 @@ class Summary:
             "targets": {name: target.to_json() for name, target in self.targets.items()},
             "gates": [gate.to_json() for gate in self.gates],
             **_if_any("removable", [{"key": waiver.key, **waiver.to_json()} for waiver in self.removable]),
+            **({"conformance": [suite.to_json() for suite in self.suites]} if self.suites else {}),
             "generator": self.generator,
         }
 

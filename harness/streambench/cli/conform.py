@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streambench.cli.output import say, say_json
-from streambench.errors import ConfigurationError, ExitCode
+from streambench.errors import ExitCode
 
 if TYPE_CHECKING:
     from streambench.conformance.case import Case
     from streambench.conformance.runner import CaseResult, SuiteResult
     from streambench.load.scenario import Scenario
+
+
+END_S = 5.0  # how long the end of servers is waited for after a signal
 
 
 @click.command("conform")
@@ -65,30 +69,34 @@ def command(
       streambench conform mine.yaml yours.yaml --case 'auth.*' -o matrix/
     """
     from streambench.conformance.suite import chosen_cases
+    from streambench.report.conformance_text import describe_cases, describe_suite
+    from streambench.report.terminal import terminal_width
 
     if list_only:
         cases = chosen_cases(patterns)
         if as_json:
             say_json([_told(case) for case in cases], indent=2)
         else:
-            say(describe_cases(cases), nl=False)
+            say(describe_cases(cases, width=terminal_width()), nl=False)
         return ExitCode.PASSED
     if not targets:
         raise click.UsageError("name a scenario, or a URL with its --dialect; --list shows the cases")
     scenarios = [_scenario(target, dialect, headers, bearer_env, upstream) for target in targets]
-    quiet = as_json
-    suites = asyncio.run(_run(scenarios, profile, patterns, strict=strict, quiet=quiet))
+    suites, received = asyncio.run(run_suites(scenarios, profile, patterns, strict=strict, quiet=as_json))
     if as_json:
         say_json([suite.to_json() for suite in suites], indent=2)
     else:
         for suite in suites:
-            say(describe_suite(suite, commands=commands), nl=False)
+            say(describe_suite(suite, commands=commands, width=terminal_width()), nl=False)
     if output is not None:
         from streambench.report.conformance import write_matrix
 
         page = write_matrix(suites, output)
         if not as_json:
             say(f"\n  report  {page}")
+    if received is not None:
+        click.echo("interrupted: the other cases were not tried", err=True)
+        return ExitCode.TERMINATED if received == signal.SIGTERM else ExitCode.INTERRUPTED
     return ExitCode.worst([suite.exit_code for suite in suites])
 
 
@@ -118,32 +126,67 @@ def _scenario(
     return read_scenario(json.dumps({"name": "conform", "target": described}), "conform", environ=os.environ)
 
 
-async def _run(
+async def run_suites(
     scenarios: list[Scenario], profile: Path | None, patterns: tuple[str, ...], *, strict: bool, quiet: bool
-) -> list[SuiteResult]:
+) -> tuple[list[SuiteResult], signal.Signals | None]:
+    """The suites, and the signal that ended them early. What was decided until then is kept."""
+    stop = asyncio.Event()
+    suites: list[SuiteResult] = []
+    received: list[signal.Signals] = []
+    work = asyncio.create_task(_run(scenarios, profile, patterns, suites, stop, strict=strict, quiet=quiet))
+
+    def interrupt(signum: signal.Signals) -> None:
+        if received:  # asked twice: do not wait for anything any more
+            os._exit(128 + signum)
+        received.append(signum)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, interrupt, signum)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    try:
+        async with asyncio.timeout(END_S if received else None):
+            await work
+    except TimeoutError:
+        pass  # it had not begun, or a server does not end: what was decided is kept all the same
+    return suites, received[0] if received else None
+
+
+async def _run(
+    scenarios: list[Scenario],
+    profile: Path | None,
+    patterns: tuple[str, ...],
+    suites: list[SuiteResult],
+    stop: asyncio.Event,
+    *,
+    strict: bool,
+    quiet: bool,
+) -> None:
+    """Add the suite of each target to `suites`, until `stop`."""
     from streambench.conformance.runner import run_suite
-    from streambench.conformance.suite import all_cases, chosen_cases
+    from streambench.conformance.suite import chosen_cases, expected_failures
     from streambench.conformance.target import open_subjects
 
-    suites: list[SuiteResult] = []
     for scenario in scenarios:
         cases = chosen_cases(patterns or scenario.conform.cases)
-        known = {case.id for case in all_cases()}
-        for name in scenario.conform.expected_failures:
-            if name not in known:
-                raise ConfigurationError(f"expected_failures: there is no case {name!r}", path=scenario.path)
+        expected = expected_failures(scenario)
         async with open_subjects(scenario, profile or scenario.conform.profile) as subjects:
             for subject in subjects:
+                if stop.is_set():
+                    return
                 live = None if quiet else Live(subject.name, len(cases))
                 suite = await run_suite(
                     subject,
                     cases,
-                    expected_failures=scenario.conform.expected_failures,
-                    strict=strict,
+                    expected_failures=expected,
+                    strict=strict or scenario.conform.strict,
                     on_result=None if live is None else live.told,
+                    stop=stop,
                 )
                 suites.append(suite)
-    return suites
 
 
 class Live:
@@ -161,62 +204,6 @@ class Live:
         if self._terminal or result.is_bad:
             share = f"[{self._done * 100 // self._cases:3d}%]"
             say(f"{self._target}::{result.case.id} {result.verdict.upper()} {share}", err=True)
-
-
-def describe_cases(cases: tuple[Case, ...]) -> str:
-    """The cases for a terminal, area by area."""
-    from streambench.conformance.suite import AREAS
-
-    width = max((len(case.id) for case in cases), default=0)
-    lines: list[str] = []
-    for area, heading in AREAS.items():
-        members = [case for case in cases if case.area == area]
-        if members:
-            lines += ["", heading] if lines else [heading]
-            lines += [f"  {case.id:<{width}}  {case.keyword:<6}  {case.requirement}" for case in members]
-    lines += ["", f"{len(cases)} cases"]
-    return "\n".join(lines) + "\n"
-
-
-def describe_suite(suite: SuiteResult, *, commands: bool = False) -> str:
-    """A suite for a terminal: what was counted, then each case that does not hold, with its log."""
-    from streambench.conformance.case import Verdict
-    from streambench.report.conformance import counted
-
-    lines = [f"{counted(suite)}  {suite.target} ({suite.dialect}), {suite.seconds:.1f} s"]
-    for result in suite.results:
-        if result.is_bad or result.verdict is Verdict.HARNESS_ERROR:
-            lines += ["", *describe_result(result, commands=commands)]
-    for result in suite.outlived:
-        lines += ["", f"  {result.case.id} holds, although it may fail: take it off `expected_failures`"]
-    locked: dict[str, list[str]] = {}
-    for result in suite.results:
-        if result.verdict is Verdict.NOT_TESTABLE:
-            locked.setdefault(result.unlock, []).append(result.case.id)
-    if locked:
-        lines += ["", "  Not testable here:"]
-        lines += [f"    {len(ids)} for want of {unlock}: {', '.join(ids)}" for unlock, ids in locked.items()]
-    return "\n".join(lines) + "\n"
-
-
-def describe_result(result: CaseResult, *, commands: bool) -> list[str]:
-    """A case that does not hold: the requirement, what was expected and came, and what to do."""
-    case = result.case
-    label = " (expected)" if result.expected_failure else ""
-    lines = [
-        f"  {result.verdict.upper()}{label}  {case.id}",
-        f"    {case.keyword}      {case.requirement} ({case.source})",
-        f"    found     {result.message}" + (f", at {result.place}" if result.place else ""),
-    ]
-    if result.expected:
-        lines.append(f"    expected  {result.expected}")
-    if result.got:
-        lines.append(f"    came      {result.got}")
-    if result.is_bad:
-        lines.append(f"    remedy    {case.remedy}")
-    if commands:
-        lines += [f"    $ {command}" for command in result.commands[-1:]]
-    return lines
 
 
 def _told(case: Case) -> dict[str, Any]:

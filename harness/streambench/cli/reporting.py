@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from streambench.analysis.suites import read_suites
 from streambench.analysis.summary import Summary, summarize
 from streambench.cli.output import json_text
 from streambench.record.run_file import read_run
@@ -29,6 +30,7 @@ def finish_run(
     from streambench.report.terminal import describe_run, terminal_width
 
     summary = summarize(read_run(records_path))
+    summary.suites = read_suites(records_path.parent)
     written = write_reports(summary, records_path.parent, formats=formats, plots=plots)
     if as_json:
         click.echo(redact(json_text(summary_json(summary), indent=2)))

@@ -132,6 +132,8 @@ def run_one(
     if not records_path.exists():
         click.echo("interrupted before the run began", err=True)
         return code
+    if received is None and scenario.conform.gate:
+        received = _conform(scenario, folder, quiet=quiet or as_json)
     summary = finish_run(
         records_path, formats=DEFAULT_FORMATS, plots=plots, as_json=as_json, quiet=quiet, redact=scenario.secrets
     )
@@ -139,6 +141,19 @@ def run_one(
         click.echo(f"interrupted: what was measured until then is in {folder}", err=True)
         return code
     return summary.exit_code
+
+
+def _conform(scenario: Scenario, folder: Path, *, quiet: bool) -> signal.Signals | None:
+    """Put the targets through the conformance cases; returns the signal that ended that early, or None."""
+    from streambench.analysis.suites import FOLDER, write_suites
+    from streambench.cli.conform import run_suites
+    from streambench.report.conformance import write_matrix
+
+    suites, received = asyncio.run(run_suites([scenario], None, (), strict=False, quiet=quiet))
+    if suites:
+        write_suites(folder, [suite.to_json() for suite in suites])
+        write_matrix(suites, folder / FOLDER)
+    return received
 
 
 async def _run(

@@ -75,6 +75,7 @@ class SuiteResult:
     results: list[CaseResult]
     seconds: float
     strict: bool = False
+    interrupted: bool = False  # somebody stopped it: cases are missing
 
     def count(self, verdict: Verdict) -> int:
         """How many cases have the verdict, those that may fail left out."""
@@ -93,6 +94,8 @@ class SuiteResult:
     @property
     def exit_code(self) -> ExitCode:
         """3 where a MUST is broken (with `strict` also a SHOULD), 4 where the harness failed or nothing was tested."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
         bad = self.count(Verdict.FAILED) + self.count(Verdict.FLAKY) + len(self.outlived)
         bad += self.count(Verdict.WARNING) if self.strict else 0
         codes = [ExitCode.PASSED]
@@ -109,6 +112,7 @@ class SuiteResult:
             "dialect": self.dialect,
             "exit_code": int(self.exit_code),
             "seconds": round(self.seconds, 3),
+            **({"interrupted": True} if self.interrupted else {}),
             "verdicts": {str(verdict): self.count(verdict) for verdict in Verdict if self.count(verdict)},
             "cases": [result.to_json() for result in self.results],
         }
@@ -122,27 +126,54 @@ async def run_suite(
     strict: bool = False,
     tries: int = TRIES,
     on_result: Callable[[CaseResult], None] | None = None,
+    stop: asyncio.Event | None = None,
 ) -> SuiteResult:
-    """Run the cases; `on_result` is told of each as soon as it is decided."""
+    """Run the cases; `on_result` is told of each as soon as it is decided. `stop` leaves it at those that are."""
     started_ns = _clock.now_ns()
-    shared, room = Shared(), asyncio.Semaphore(SIDE_BY_SIDE)
+    decided: dict[str, CaseResult] = {}
 
-    async def decide(case: Case) -> CaseResult:
-        async with room:
-            result = await run_case(subject, case, shared, tries)
-        result.expected_failure = case.id in expected_failures
+    def told(result: CaseResult) -> None:
+        result.expected_failure = result.case.id in expected_failures
+        decided[result.case.id] = result
         if on_result is not None:
             on_result(result)
-        return result
 
-    waiting = [asyncio.ensure_future(decide(case)) for case in cases if case.patient]
-    together = [decide(case) for case in cases if not case.alone and not case.patient]
-    results = list(await asyncio.gather(*together))
-    results += [await decide(case) for case in cases if case.alone]
-    results += await asyncio.gather(*waiting)
-    decided = {result.case.id: result for result in results}
+    work = asyncio.ensure_future(_decide_all(subject, cases, tries, told))
+    stopping = asyncio.ensure_future(stop.wait()) if stop is not None else None
+    try:
+        await asyncio.wait([one for one in (work, stopping) if one], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in (work, stopping):
+            if one is not None:
+                one.cancel()
+                await asyncio.gather(one, return_exceptions=True)
+    if not work.cancelled():
+        work.result()
+    results = [decided[case.id] for case in cases if case.id in decided]
     seconds = (_clock.now_ns() - started_ns) / NS_PER_S
-    return SuiteResult(subject.name, subject.dialect.name, [decided[case.id] for case in cases], seconds, strict=strict)
+    suite = SuiteResult(subject.name, subject.dialect.name, results, seconds, strict=strict)
+    suite.interrupted = len(results) < len(cases)
+    return suite
+
+
+async def _decide_all(subject: Subject, cases: Sequence[Case], tries: int, told: Callable[[CaseResult], None]) -> None:
+    shared, room = Shared(), asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def decide(case: Case) -> None:
+        async with room:
+            told(await run_case(subject, case, shared, tries))
+
+    async with asyncio.TaskGroup() as waiting:
+        for case in cases:
+            if case.patient:
+                waiting.create_task(decide(case))
+        async with asyncio.TaskGroup() as together:
+            for case in cases:
+                if not case.alone and not case.patient:
+                    together.create_task(decide(case))
+        for case in cases:
+            if case.alone:
+                await decide(case)
 
 
 async def run_case(subject: Subject, case: Case, shared: Shared, tries: int = TRIES) -> CaseResult:

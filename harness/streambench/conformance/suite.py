@@ -9,6 +9,7 @@ from importlib import import_module
 
 from streambench.conformance.case import Case, entered_cases
 from streambench.errors import ConfigurationError, nearest
+from streambench.load.scenario import Scenario
 
 # Each is a file of `areas/`; the texts are the headings of a report.
 AREAS = {
@@ -53,3 +54,14 @@ def chosen_cases(patterns: Sequence[str]) -> tuple[Case, ...]:
     if not patterns:
         return cases
     return tuple(case for case in cases if any(fnmatch.fnmatchcase(case.id, pattern) for pattern in patterns))
+
+
+def expected_failures(scenario: Scenario) -> tuple[str, ...]:
+    """The cases that may fail on a scenario's targets. Raises ConfigurationError for one that there is not."""
+    known = [case.id for case in all_cases()]
+    for name in scenario.conform.expected_failures:
+        if name not in known:
+            raise ConfigurationError(
+                f"expected_failures: there is no case {name!r}", path=scenario.path, suggestion=nearest(name, known)
+            )
+    return scenario.conform.expected_failures

@@ -139,12 +139,15 @@ CONFORM: Field[Any] = Field(
                 "profile": {"type": "string"},
                 "cases": {"type": "array", "items": {"type": "string"}},
                 "expected_failures": {"type": "array", "items": {"type": "string"}},
+                "gate": {"type": "boolean"},
+                "strict": {"type": "boolean"},
             },
             "additionalProperties": False,
         }
     ),
     "[conformance cases](conformance/README.md): `profile`, a file beside the scenario; `cases`, patterns of those to "
-    "run; `expected_failures`, ids of those that may fail",
+    "run; `expected_failures`, ids of those that may fail; `gate: true`, so that `run` tries them too and fails where "
+    "they do; `strict: true`, so that a broken SHOULD counts",
     None,
     shown="all cases, and the dialect's bundled profile",
 )

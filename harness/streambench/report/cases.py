@@ -77,6 +77,34 @@ def waiver_cases(summary: Summary) -> list[Case]:
     return cases
 
 
+_SUITE_OUTCOMES = {
+    "passed": CaseOutcome.PASSED,
+    "warning": CaseOutcome.PASSED,
+    "info": CaseOutcome.PASSED,
+    "not testable": CaseOutcome.SKIPPED,
+    "harness error": CaseOutcome.UNDECIDED,
+}
+
+
+def suite_cases(summary: Summary) -> list[Case]:
+    """A case for each case of the conformance suites that gate the run."""
+    return [
+        Case(
+            f"{suite.target} conformance",
+            case["case"],
+            CaseOutcome.SKIPPED
+            if case.get("expected_failure")
+            else _SUITE_OUTCOMES.get(case["verdict"], CaseOutcome.FAILED),
+            case.get("message") or case["requirement"],
+            tuple(case[key] for key in ("expected", "got", "requirement", "remedy", "unlock") if case.get(key)),
+            case.get("place"),
+            case.get("seconds"),
+        )
+        for suite in summary.suites
+        for case in suite.cases
+    ]
+
+
 def generator_case(summary: Summary) -> Case:
     """Whether the load generator kept up, so that the figures are those of the target."""
     valid = summary.generator["valid"]

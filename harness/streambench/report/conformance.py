@@ -58,7 +58,9 @@ def write_matrix(suites: Sequence[SuiteResult], folder: Path) -> Path:
 def counted(suite: SuiteResult) -> str:
     """The verdicts of a suite in a line, the worst first."""
     word = "FAILED" if suite.exit_code else "PASSED"
-    if not suite.tested:
+    if suite.interrupted:
+        word = "INTERRUPTED"
+    elif not suite.tested:
         word = "NOTHING TESTED"
     order = (
         Verdict.HARNESS_ERROR,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from streambench.analysis.authenticity import Verdict
 from streambench.analysis.claims import Claim
 from streambench.analysis.gates import VIOLATIONS, GateResult, Result
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.remedies import remedy
+from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
 from streambench.findings import Axis
@@ -99,9 +101,24 @@ def headline(summary: Summary) -> str:
         text += f", {undecided} of {plural(len(summary.gates), 'gate')} undecided"
     elif summary.gates:
         text += f", all {plural(len(summary.gates), 'gate')} passed"
+    for suite in summary.suites:
+        text += f"; conformance of {suite.target}: {suite_counts(suite)}"
     if summary.interrupted:
         text += "; the run was interrupted"
     return text
+
+
+def suite_counts(suite: SuiteOutcome) -> str:
+    """The verdicts of a suite, counted."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in suite.verdicts.items())
+
+
+def suite_sentence(suite: SuiteOutcome, case: Mapping[str, Any]) -> str:
+    """A case that does not hold, and what to do."""
+    said = f"{case['case']} {case['verdict']} on {suite.target}: {case.get('message', '')}".rstrip(": ")
+    if case.get("got"):
+        said += f" ({case['got']})"
+    return f"{said}. {case.get('remedy', '')}".rstrip()
 
 
 def verdict_sentence(target: TargetSummary) -> str:
@@ -134,6 +151,7 @@ def findings_in_words(summary: Summary) -> list[str]:
         out += broken_rules_in_words(target)
         out += accepted_rules_in_words(target)
     out += removable_in_words(summary)
+    out += [suite_sentence(suite, case) for suite in summary.suites for case in suite.bad]
     out += [
         f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."
         for gate in summary.gates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
@@ -12,12 +13,14 @@ from streambench.conformance.case import Broken, Case, Judge, Keyword, Need, Unt
 from streambench.conformance.profile import Profile
 from streambench.conformance.runner import SuiteResult, run_suite
 from streambench.conformance.subject import Subject
+from streambench.conformance.suite import all_cases
 from streambench.conformance.trial import Trial
 from streambench.conformance.wire_log import WireLog, curl
 from streambench.dialects import load_dialect
 from streambench.drivers.target import TargetSpec
 from streambench.errors import ExitCode
 from streambench.report.conformance import render_badge, render_matrix, render_page, report_cases
+from streambench.report.conformance_text import describe_cases, describe_suite
 from streambench.report.export.junit import render_junit
 from streambench.transport.target import Endpoint
 
@@ -138,3 +141,26 @@ def test_a_request_can_be_sent_again_with_curl() -> None:
     assert text.startswith("curl -sN -X POST 'http://x/?q=1' -H 'authorization: Bearer ***'")
     assert "--data-binary" in text
     assert "no curl command" in curl("POST", "http://x/", [], b"\xff", SUBJECT.mask)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+async def test_a_suite_fits_a_narrow_terminal(width: int) -> None:
+    suite = await run(a_case(breaks, "made.bad"), a_case(breaks, "made.lacking", Keyword.MUST, Need.SECOND_USER))
+    suite.results[0].message = "it says " + "word " * 40
+    suite.results[0].got = "x" * 300
+    text = describe_suite(suite, width=width) + describe_cases(all_cases(), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "Mend it." in text
+
+
+async def test_a_suite_that_is_stopped_keeps_what_was_decided() -> None:
+    stop = asyncio.Event()
+
+    async def waits(trial: Trial) -> None:
+        stop.set()
+        await asyncio.Event().wait()
+
+    suite = await run(a_case(holds, "made.good"), a_case(waits, "made.endless"), stop=stop)
+    assert [result.case.id for result in suite.results] == ["made.good"]
+    assert suite.interrupted
+    assert suite.exit_code is ExitCode.INTERRUPTED

@@ -104,7 +104,7 @@ async def data_is_json(trial: Trial) -> None:
 
     The data of every event can be parsed.
     """
-    await _rule(trial, "data.not-json")
+    await _rule(trial, "data.not-json", prefix="socketio.")
 
 
 @case(

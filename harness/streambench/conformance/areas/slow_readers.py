@@ -14,16 +14,23 @@ from streambench.units import NS_PER_S
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
 LETTERS = "𝄞𝄢𝄡𝄫𝄪𝄐𝄑𝄒𝄓𝄔"  # of 4 bytes each
+ESCAPED = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10"  # of 6 bytes each in JSON, whoever writes it
 
 
 def _words(subject: Subject) -> list[str]:
     """Words that, each sent twice, are more than the buffers of both kernels hold.
 
-    A protocol that repeats the text so far in every event makes as much of much less.
+    A protocol that repeats the text so far in every event makes as much of much less; on a WebSocket no framing adds
+    to it.
     """
     repeats = any(isinstance(make(), Concat) for make in subject.dialect.checks)
-    words, letters = (40, 2_000) if repeats and subject.on_socket else (10, 90_000)
-    return [f"{' ' if i else ''}{LETTERS[i % 10] * letters}" for i in range(words)]
+    if not subject.on_socket:
+        words, letters, alphabet = 10, 90_000, LETTERS
+    elif repeats:
+        words, letters, alphabet = 40, 2_000, LETTERS
+    else:
+        words, letters, alphabet = 11, 90_000, ESCAPED
+    return [f"{' ' if i else ''}{alphabet[i % 10] * letters}" for i in range(words)]
 
 
 def _big(words: list[str]) -> dict[str, Any]:

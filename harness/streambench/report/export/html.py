@@ -8,6 +8,7 @@ from typing import Any
 
 from streambench.analysis.claims import claims_of
 from streambench.analysis.metrics import METRICS
+from streambench.analysis.suites import FOLDER as CONFORMANCE
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
 from streambench.report.plots import Plot, draw_plots
@@ -24,6 +25,7 @@ from streambench.report.wording import (
     interval,
     metric_heading,
     plural,
+    suite_counts,
     transcript_of,
     verdict_matrix,
 )
@@ -82,6 +84,8 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         look_at=lambda rule: (
             check_command(summary, path) if (path := transcript_of(summary, rule.example_stream)) is not None else None
         ),
+        suites=[(suite, suite_counts(suite)) for suite in summary.suites],
+        suite_page=f"{CONFORMANCE}/report.html",
         several=several,
         matrix=verdict_matrix(summary),
     )

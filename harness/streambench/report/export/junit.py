@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from streambench.analysis.summary import Summary
-from streambench.report.cases import Case, CaseOutcome, count, gate_cases, generator_case, waiver_cases
+from streambench.report.cases import Case, CaseOutcome, count, gate_cases, generator_case, suite_cases, waiver_cases
 
 # What XML 1.0 cannot hold, however it is escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -18,7 +18,7 @@ _ELEMENTS = {CaseOutcome.FAILED: "failure", CaseOutcome.UNDECIDED: "error", Case
 def write(summary: Summary, folder: Path, *, plots: bool) -> Path:
     """Write `junit.xml`: the gates, the rules that may be broken, and whether the measurement is valid."""
     path = folder / "junit.xml"
-    cases = [*gate_cases(summary), *waiver_cases(summary), generator_case(summary)]
+    cases = [*gate_cases(summary), *waiver_cases(summary), *suite_cases(summary), generator_case(summary)]
     path.write_text(render_junit(cases, name=summary.header["scenario"]["name"], seconds=summary.duration_s), "utf-8")
     return path
 

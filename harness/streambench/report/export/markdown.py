@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary
-from streambench.report.cases import Case, gate_cases
+from streambench.report.cases import Case, gate_cases, suite_cases
 from streambench.report.wording import (
     CLAIM_HEADING,
     HEADLINE,
@@ -17,6 +17,7 @@ from streambench.report.wording import (
     findings_in_words,
     headline,
     metric_heading,
+    suite_counts,
     verdict_matrix,
 )
 
@@ -39,6 +40,7 @@ def render_markdown(summary: Summary) -> str:
         *_matrix(summary),
         "### Gates",
         case_table("gate", gate_cases(summary)),
+        *_suites(summary),
         "### Figures",
         _figures(summary),
     ]
@@ -47,6 +49,16 @@ def render_markdown(summary: Summary) -> str:
         rows = [tuple(map(_escape, claim_row(claim))) for claim in claims]
         parts += ["### What is claimed of real streaming, and what was measured", _table(CLAIM_HEADING, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _suites(summary: Summary) -> list[str]:
+    out: list[str] = []
+    for suite in summary.suites:
+        bad = {case["case"] for case in suite.bad}
+        shown = [case for case in suite_cases(summary) if case.name in bad and case.suite.startswith(suite.target)]
+        out += [f"### Conformance of {_escape(suite.target)}", f"{_escape(suite_counts(suite))}."]
+        out += [case_table("case", shown)] if shown else []
+    return out
 
 
 def case_table(noun: str, cases: Sequence[Case]) -> str:
