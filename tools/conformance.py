@@ -38,6 +38,8 @@ from tools.imports import ROOT
 
 FOLDER = ROOT / "docs/reference/conformance"
 IDLE_S = 1.5  # a server that is as patient as its profile says would keep a proof waiting for half a minute
+RATE_LIMIT = {"burst": 1, "recovers_s": 1.0}  # of a server that is started with one; others have none
+LIMITED_AREA = "rate_limits"
 SIDE_BY_SIDE = 4
 TRIES = 3
 SYSTEMS = {
@@ -56,6 +58,7 @@ HOMES = {
     "owner.user-in-path": "conversation-stream",
     "upstream.next-provider": "conversation-stream",
     "upstream.nothing-twice": "conversation-stream",
+    "rate.is-told": "assistant-ws",
 }
 
 
@@ -85,9 +88,14 @@ def fake_upstream() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def reference(upstream_url: str, system: str, *defects: str) -> AsyncIterator[Subject]:
-    """A system of the reference chat server, with some defects, ready to be tested."""
-    settings = ChatSettings(upstream=upstream_url, defects=frozenset(defects), caps=Caps(idle_s=IDLE_S))
+async def reference(upstream_url: str, system: str, *defects: str, limited: bool = False) -> AsyncIterator[Subject]:
+    """A system of the reference chat server, with some defects, to be tested; `limited`: one question a second."""
+    settings = ChatSettings(
+        upstream=upstream_url,
+        defects=frozenset(defects),
+        caps=Caps(idle_s=IDLE_S),
+        rate_limit_per_s=1.0 if limited else None,
+    )
     runner = web.AppRunner(create_app(settings), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -102,7 +110,7 @@ async def reference(upstream_url: str, system: str, *defects: str) -> AsyncItera
             )
             yield Subject(
                 TargetSpec(system, load_dialect(system), endpoint),
-                replace(profile_of(system), idle_s=IDLE_S),
+                replace(profile_of(system), idle_s=IDLE_S, rate_limit=RATE_LIMIT if limited else None),
                 upstream,
                 lambda text: text.replace("alice-token", "***").replace("bob-token", "***"),
             )
@@ -118,7 +126,10 @@ async def broken_by_its_defect(upstream_url: str, cases: Sequence[Case], system:
     room = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(case: Case) -> CaseResult:
-        async with room, reference(upstream_url, system or home_of(case), case.defect) as subject:
+        async with (
+            room,
+            reference(upstream_url, system or home_of(case), case.defect, limited=case.area == LIMITED_AREA) as subject,
+        ):
             for _ in range(TRIES):
                 result = await run_case(subject, case, Shared(), tries=1)
                 if result.verdict is not Verdict.PASSED:
@@ -195,7 +206,12 @@ model: model                      # the field of the body that names the model
 params: {temperature: 0.7}        # what the upstream should be asked with
 fallback: true                    # there is a second provider
 history_messages: 10
-```"""
+history: messages                 # the field of the body that carries what was said before
+rate_limit: {burst: 5, recovers_s: 1}   # so many questions at once, and one more after so many seconds
+```
+
+On a socket, `conversation.create: {capture: NAME}` says under which name the dialect's setup captures the conversation
+that it makes."""
 
 
 async def _prove(runs: int) -> int:

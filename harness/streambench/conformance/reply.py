@@ -128,32 +128,37 @@ class Witness(Recorder):
         self._reply.complete = self._stream.complete
 
     def messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
-        """The messages of a read, one by one: the client may leave after each."""
-        for message in messages:
-            super().messages((message,), at_ns)
-            self._witness(at_ns)
-
-    def _witness(self, at_ns: int) -> None:
-        event = self._reading.latest
+        """All messages that one read completed, with its stamp."""
+        super().messages(messages, at_ns)
         reply = self._reply
         reply.complete, reply.interrupted = self._stream.complete, self._stream.interrupted
-        if event is None or event.name == UNDISPATCHED:
-            return
-        reply.events.append(Seen(at_ns, event.name, event.content, event.data, event.error, event.offset))
-        if self._leave is not None and self._leave(reply):
-            self._gone.set()
+        for event in self._reading.drain():
+            if event.name != UNDISPATCHED:
+                reply.events.append(Seen(at_ns, event.name, event.content, event.data, event.error, event.offset))
+                if self._leave is not None and self._leave(reply):
+                    self._gone.set()
 
 
 class _Reading(DialectStream):
-    """A reply that is being read; `latest` is its newest event."""
+    """A reply that is being read; it keeps its events until they are taken."""
 
-    __slots__ = ("latest",)
+    __slots__ = ("_new",)
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
-        self.latest: Event | None = None
+        self._new: list[Event] = []
+
+    def repeated(self, message: WireMessage) -> str | None:
+        """Nothing is passed over as a repetition."""
+        return None
 
     def take(self, message: WireMessage) -> Event:
         """Take the next message, judged as a whole: cases look at all of it."""
-        event = self.latest = self.feed(message)
+        event = self.feed(message)
+        self._new.append(event)
         return event
+
+    def drain(self) -> list[Event]:
+        """The events since the last call."""
+        new, self._new = self._new, []
+        return new

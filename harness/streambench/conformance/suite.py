@@ -24,6 +24,7 @@ AREAS = {
     "history": "History and parameters, as the upstream sees them",
     "storage": "What is stored",
     "upstream_faults": "Faults of the upstream",
+    "rate_limits": "Rate limits",
     "leaving": "Clients that leave",
     "slow_readers": "Clients that read slowly",
     "concurrency": "Many users at once",

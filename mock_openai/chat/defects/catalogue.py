@@ -14,6 +14,7 @@ from mock_openai.chat.defects import (
     framing,
     headers,
     memory,
+    rates,
     replies,
     requests,
     texts,
@@ -23,7 +24,7 @@ from mock_openai.chat.server import ChatServer, ChatSettings
 
 DEFECTS: dict[str, Defect] = {
     defect.name: defect
-    for part in (headers, framing, events, requests, access, conversations, memory, replies, texts)
+    for part in (headers, framing, events, requests, access, conversations, memory, rates, replies, texts)
     for defect in part.DEFECTS
 }
 """Every defect by name."""

@@ -11,10 +11,20 @@ from mock_openai.chat.defects.catalogue import DEFECTS
 from streambench.conformance.case import BROKEN, Case, Verdict
 from streambench.conformance.runner import CaseResult, run_suite
 from streambench.conformance.suite import AREAS, all_cases
-from tools.conformance import FOLDER, broken_by_its_defect, fake_upstream, home_of, pages, reference
+from tools.conformance import (
+    FOLDER,
+    LIMITED_AREA,
+    SYSTEMS,
+    broken_by_its_defect,
+    fake_upstream,
+    home_of,
+    pages,
+    reference,
+)
 
 # Areas in which time counts: on a loaded machine a second try may be needed.
 TIMED = {"transport", "framing", "streaming", "termination", "leaving", "slow_readers", "concurrency", "storage"}
+TIMED |= {"rate_limits"}
 LONG = pytest.mark.timeout(400)
 
 
@@ -38,13 +48,16 @@ def test_a_case_says_all_that_a_reader_must_know(case: Case) -> None:
 
 
 @LONG
-@pytest.mark.parametrize("system", ["chat-stream", "thread-events", "conversation-stream"])
+@pytest.mark.parametrize("system", SYSTEMS)
 async def test_every_case_holds_on_the_reference_server(upstream_url: str, system: str) -> None:
     """Each on the system on which it is shown; `python -m tools.conformance --prove` has all on all."""
-    async with reference(upstream_url, system) as subject:
-        suite = await run_suite(subject, [case for case in all_cases() if home_of(case) == system])
-    assert suite.results
-    for result in suite.results:
+    results: list[CaseResult] = []
+    for limited in (False, True):
+        cases = [case for case in all_cases() if home_of(case) == system and (case.area == LIMITED_AREA) is limited]
+        if cases:
+            async with reference(upstream_url, system, limited=limited) as subject:
+                results += (await run_suite(subject, cases)).results
+    for result in results:
         accepted = {Verdict.PASSED, Verdict.FLAKY} if result.case.area in TIMED else {Verdict.PASSED}
         assert result.verdict in accepted, told(result)
 

@@ -1,0 +1,204 @@
+"""Rate limits: too many questions are refused so that a client knows what to do, and nobody else is concerned."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streambench.conformance.case import Keyword, Need, Untestable, case
+from streambench.conformance.reply import Reply
+from streambench.conformance.trial import FIRST, SECOND, Trial, describe
+
+MUST, SHOULD, MAY = Keyword
+LIMITED = (Need.RATE_LIMIT, Need.SECOND_USER)
+STATUS = "RFC 6585, section 4"
+MOST_WAITED_S = 10.0
+LITTLE = {"tokens": 2, "profile": "instant"}
+
+
+def _known(trial: Trial) -> tuple[int, float]:
+    """How many questions a user may ask at once, and after how many seconds one more."""
+    known = trial.subject.profile.rate_limit
+    assert known is not None
+    return int(known["burst"]), float(known.get("recovers_s", 1.0))
+
+
+async def _conversation(trial: Trial, user: str) -> str | None:
+    """A conversation, where questions need one; making it may count as well, and is waited off."""
+    variables = await trial.conversation_variables(None, user)
+    if variables:
+        await _recovered(trial)
+    return variables.get("conversation_id")
+
+
+async def _ask(trial: Trial, user: str, conversation: str | None) -> Reply:
+    plan = LITTLE if trial.subject.upstream is not None else None
+    return await trial.ask(user=user, plan=plan, conversation=conversation)
+
+
+async def _refused(trial: Trial, conversation: str | None = None) -> Reply:
+    """Ask more at once than the second user may; one of the refusals."""
+    burst, _ = _known(trial)
+    conversation = conversation or await _conversation(trial, SECOND)
+    replies = await asyncio.gather(*(_ask(trial, SECOND, conversation) for _ in range(burst + 3)))
+    refused = [reply for reply in replies if not reply.is_stream]
+    trial.check(bool(refused), f"{burst + 3} questions at once are answered", expected="a refusal", got="no limit")
+    return refused[0]
+
+
+async def _recovered(trial: Trial) -> None:
+    """Wait until the users may ask again, so that the next case finds the limit untouched."""
+    burst, recovers_s = _known(trial)
+    await asyncio.sleep(min(MOST_WAITED_S, burst * recovers_s))
+
+
+@case(
+    "rate.refused",
+    MUST,
+    "Who asks too often is refused with 429.",
+    source=STATUS,
+    remedy="Answer 429 before the stream begins: 403 and 503 make clients give up, or try again at once.",
+    defect="limit-as-503",
+    needs=(*LIMITED, Need.EVENT_STREAM),
+    alone=True,
+)
+async def refused(trial: Trial) -> None:
+    """Ask more at once than the profile allows.
+
+    The refusal is 429.
+    """
+    reply = await _refused(trial)
+    await _recovered(trial)
+    trial.check(reply.status == 429, "the limit has another status", expected="429", got=describe(reply))
+
+
+@case(
+    "rate.is-told",
+    MUST,
+    "Who asks too often on a socket gets an error, and keeps the connection.",
+    source="the dialect's interrupt",
+    remedy="Send the error event for this question; who loses the connection connects and asks again at once.",
+    defect="limit-closes",
+    needs=(*LIMITED, Need.SOCKET),
+    alone=True,
+)
+async def is_told(trial: Trial) -> None:
+    """Ask more at once than the profile allows.
+
+    The refusal is an error event, and the connection stays open.
+    """
+    reply = await _refused(trial)
+    await _recovered(trial)
+    trial.check(reply.error is not None, "no error tells of the limit", expected="an error event", got=describe(reply))
+
+
+@case(
+    "rate.retry-after",
+    SHOULD,
+    "A 429 says when to try again.",
+    source="RFC 9110, section 10.2.3",
+    remedy="Send Retry-After with whole seconds, or a date: without it clients guess, and all at once.",
+    defect="no-retry-after",
+    needs=(*LIMITED, Need.EVENT_STREAM),
+    alone=True,
+)
+async def retry_after(trial: Trial) -> None:
+    """Ask more at once than the profile allows.
+
+    Retry-After is a number of whole seconds, at least 1, or a date.
+    """
+    reply = await _refused(trial)
+    await _recovered(trial)
+    given = reply.exchange.headers.get("retry-after", "")
+    is_date = given[:3] in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun") and given.endswith("GMT")
+    is_time = given.isdecimal() and int(given) >= 1
+    trial.check(is_time or is_date, "no time to try again", expected="Retry-After: 1", got=given or describe(reply))
+
+
+@case(
+    "rate.says-why",
+    SHOULD,
+    "The refusal of a limit says what happened.",
+    source=STATUS,
+    remedy="Put a sentence into the body, or the error event, that names the limit.",
+    defect="silent-refusals",
+    needs=LIMITED,
+    alone=True,
+)
+async def says_why(trial: Trial) -> None:
+    """Ask more at once than the profile allows.
+
+    The refusal has a text of ten letters or more.
+    """
+    reply = await _refused(trial)
+    await _recovered(trial)
+    said = reply.error or "" if reply.on_socket else reply.exchange.body.decode("utf-8", "replace")
+    letters = sum(character.isalpha() for character in said)
+    trial.check(letters >= 10, "the refusal gives no reason", expected="a sentence", got=describe(reply))
+
+
+@case(
+    "rate.per-user",
+    MUST,
+    "One user's limit is nobody else's.",
+    source="the target's profile",
+    remedy="Count by user, not by address or for the whole service: one loud client would lock everybody out.",
+    defect="limit-for-all",
+    needs=LIMITED,
+    alone=True,
+)
+async def per_user(trial: Trial) -> None:
+    """Let one user ask until they are refused, and another one ask once.
+
+    The other one gets a reply.
+    """
+    conversation = await _conversation(trial, FIRST)
+    await _refused(trial)
+    reply = await _ask(trial, FIRST, conversation)
+    await _recovered(trial)
+    trial.check(not reply.is_refusal, "another user is refused, too", expected="a reply", got=describe(reply))
+
+
+@case(
+    "rate.recovers",
+    MUST,
+    "Who was refused is served again after the time that the profile says.",
+    source="the target's profile",
+    remedy="Refill the allowance with time; a refused question must not use any of it up.",
+    defect="limit-for-good",
+    needs=LIMITED,
+    alone=True,
+)
+async def recovers(trial: Trial) -> None:
+    """Ask until the target refuses, wait as long as the profile says, and ask again.
+
+    There is a reply.
+    """
+    _, wait_s = _known(trial)
+    if wait_s > MOST_WAITED_S:
+        raise Untestable(f"one more question is allowed after {wait_s:g} s only", "a limit that recovers within 10 s")
+    conversation = await _conversation(trial, SECOND)
+    await _refused(trial, conversation)
+    await asyncio.sleep(wait_s * 1.5)
+    reply = await _ask(trial, SECOND, conversation)
+    await _recovered(trial)
+    trial.check(not reply.is_refusal, "the user is still refused", expected="a reply", got=describe(reply))
+
+
+@case(
+    "rate.costs-nothing",
+    MUST,
+    "A question that the limit refuses never reaches the model.",
+    source="the order of checks: first the limit, then the model",
+    remedy="Look at the limit before the upstream is asked.",
+    defect="asks-before-checking",
+    needs=(*LIMITED, Need.TWO_SIDED),
+    alone=True,
+)
+async def costs_nothing(trial: Trial) -> None:
+    """Ask more at once than the profile allows.
+
+    The upstream has seen no request with the mark of the refused question.
+    """
+    reply = await _refused(trial)
+    await _recovered(trial)
+    await trial.never_reached_upstream(reply.mark, "the limit refused it")
