@@ -5,7 +5,8 @@
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
 # make locusts  tests the web UI with the two minor versions of Locust before the newest
-# make hostile  meets every hostile server of the corpus
+# make hostile  meets every hostile server of the corpus, and reads 10,000 edited files
+# make audit  looks up known vulnerabilities of the dependencies; says so where it cannot ask
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check lint format types layers pages wheel locusts hostile sample clean
+.PHONY: demo test check lint format types layers pages wheel locusts hostile audit sample clean
 
 demo: $(INSTALLED)
 	$(BIN)/streambench run scenarios/simulated-vs-real.yaml
@@ -53,6 +54,9 @@ locusts: $(INSTALLED)
 
 hostile: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m hostile tests/hostile
+
+audit: $(INSTALLED)
+	$(BIN)/python -m tools.audit
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

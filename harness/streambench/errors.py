@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 MAX_NAME_CHARS = 200
+MAX_REASON_CHARS = 1_000  # a value of the user's that is quoted may be as long as its file
 
 
 class ExitCode(IntEnum):
@@ -60,6 +61,8 @@ class ConfigurationError(StreambenchError):
         text: str | None = None,
         suggestion: str | None = None,
     ) -> None:
+        if len(reason) > MAX_REASON_CHARS:
+            reason = f"{reason[: MAX_REASON_CHARS // 2]} … {reason[-MAX_REASON_CHARS // 2 :]}"
         super().__init__(reason)
         self.reason = reason
         self.path = path

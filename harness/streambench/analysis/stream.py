@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streambench.analysis.alignment import Alignment, align
@@ -21,6 +22,13 @@ class AnalysedStream:
     figures: StreamFigures
     authenticity: StreamAuthenticity | None
     findings: list[Finding]
+
+    def counted_findings(self) -> Iterator[tuple[Finding, int]]:
+        """Each finding, and how often it came: once, or for those that are not kept, an example and their number."""
+        for finding in self.findings:
+            yield finding, 1
+        for further in self.record.further:
+            yield further.first, further.count
 
     @property
     def violations(self) -> list[Finding]:

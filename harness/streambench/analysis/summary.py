@@ -365,19 +365,29 @@ def _observations(target: TargetSummary) -> Observations:
 def _generator(run: Run, whole: _Whole) -> dict[str, Any]:
     """The generator's own verdict on itself; of a killed run, what its last line said. Damaged records have none."""
     if run.end is not None:
-        told = run.end["generator"]
+        told = {**_UNTOLD, **run.end["generator"]}
         return {**told, "valid": told["valid"] and not run.damage, "reasons": [*told["reasons"], *run.damage]}
     last = run.generator[-1] if run.generator else {}
     return {
-        "valid": not run.damage,
-        "reasons": [*run.damage, "the run was killed: the generator's own verdict is missing"],
-        "requested_rate": None,
-        "achieved_rate": None,
-        "start_delay_p99_ms": None,
-        "loop_lag_p99_ms": last.get("loop_lag_p99_ms"),
+        **_UNTOLD,
         "upstream_late_p95_ms": None,
         "server_wait": {},
+        "valid": not run.damage,
+        "reasons": [*run.damage, "the run was killed: the generator's own verdict is missing"],
+        "loop_lag_p99_ms": last.get("loop_lag_p99_ms"),
         "cpu": last.get("cpu"),
         "stamps": whole.stamps,
         "coalesced_reads": whole.coalesced_reads,
     }
+
+
+# What a generator's verdict on itself may leave unsaid.
+_UNTOLD: dict[str, Any] = {
+    "requested_rate": None,
+    "achieved_rate": None,
+    "start_delay_p99_ms": None,
+    "loop_lag_p99_ms": None,
+    "cpu": None,
+    "stamps": "user",
+    "coalesced_reads": 0,
+}

@@ -74,7 +74,7 @@ class Tally:
         self.resent += record.resent
         if record.outcome is Outcome.FAILED:
             self._add_error(record.error or "?", record.error_message or "", (record.intended_ns, place, 0))
-        if stream.findings:
+        if stream.findings or record.further:
             self._add_findings(stream, place)
 
     def errors(self) -> dict[str, int]:
@@ -113,7 +113,7 @@ class Tally:
 
     def _add_findings(self, stream: AnalysedStream, place: int) -> None:
         seen: set[tuple[str, str]] = set()
-        for number, finding in enumerate(stream.findings):
+        for number, (finding, count) in enumerate(stream.counted_findings()):
             key = (finding.rule, finding.severity)
             moment = (stream.record.intended_ns, place, number)
             rule = self._rules.get(key)
@@ -124,7 +124,7 @@ class Tally:
             elif moment < self._first[key]:
                 rule.axis, rule.example_stream, rule.example = finding.axis, stream.record.id, finding
                 self._first[key] = moment
-            rule.count += 1
+            rule.count += count
             rule.streams += key not in seen
             seen.add(key)
         self.broken_streams += any(self._rules[key].is_violation for key in seen)

@@ -25,6 +25,7 @@ UNDISPATCHED = "(undispatched)"
 NO_FINDINGS: tuple[Finding, ...] = ()
 MAX_SCHEMA_FINDINGS = 3
 EXCERPT_CHARS = 120
+MAX_TOKENS = 2**53  # what every reader of JSON can hold exactly (RFC 8259, section 6)
 
 _ENDINGS = {
     "fin": (rules.PREMATURE_END, "The server closed the connection"),
@@ -65,7 +66,7 @@ class DialectStream:
     Where only their text matters, `repeated` may be asked first; their name is `delta`.
 
     `complete`: the terminal event came, or an event that interrupts the stream. `interrupted`: the latter.
-    `tokens`: as the protocol reported them.
+    `tokens`: as the protocol reported them, `MAX_TOKENS` for more.
     """
 
     __slots__ = (
@@ -226,7 +227,7 @@ class DialectStream:
         if rule.tokens is not None:
             tokens = rule.tokens(data)
             if tokens.__class__ is int:
-                self.tokens = tokens
+                self.tokens = max(-MAX_TOKENS, min(tokens, MAX_TOKENS))
         if findings is not None:
             event.findings = tuple(findings)
         return event

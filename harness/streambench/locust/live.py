@@ -137,10 +137,10 @@ class LiveTarget:
 
     def _take_findings(self, stream: AnalysedStream) -> None:
         seen: set[tuple[str, str]] = set()
-        for finding in stream.findings:
+        for finding, count in stream.counted_findings():
             if finding.severity is not Severity.VIOLATION:
                 continue
-            self._axes[finding.axis] += 1
+            self._axes[finding.axis] += count
             key = (finding.rule, finding.axis)
             rule = self._rules.get(key)
             if rule is None:
@@ -154,7 +154,7 @@ class LiveTarget:
                     "example_stream": stream.record.id,
                     "message": finding.message[:500],
                 }
-            rule["count"] += 1
+            rule["count"] += count
             rule["streams"] += key not in seen
             seen.add(key)
 
@@ -214,7 +214,7 @@ class LiveRun:
                     if not record.warmup:
                         second = (end_ns - self._start_ns) / NS_PER_S
                         self._targets[record.target].take(analyse(record, self._settings), second)
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError):
             self.skipped_lines += 1
 
     def _begin(self, header: dict[str, Any]) -> None:

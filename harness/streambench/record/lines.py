@@ -41,6 +41,15 @@ class ScenarioFacts(TypedDict):
     hash: str
 
 
+class Environment(TypedDict):
+    """What ran the load."""
+
+    cpu: str
+    cores: int
+    platform: str
+    python: str
+
+
 class Settings(TypedDict):
     """What figures are computed with."""
 
@@ -48,8 +57,19 @@ class Settings(TypedDict):
     reading_wpm: float
 
 
+class _Waiver(TypedDict):
+    rule: str
+
+
+class Waiver(_Waiver, total=False):
+    """A rule that may be broken."""
+
+    target: str | None
+    reason: str | None
+
+
 class Header(TypedDict):
-    """The first line. It says more, which nobody reads back."""
+    """What the first line must say. It says more; of that, `Waivers` is read back."""
 
     scenario: ScenarioFacts
     started: str
@@ -57,7 +77,18 @@ class Header(TypedDict):
     targets: dict[str, Target]
     gates: list[str]
     settings: Settings
-    environment: dict[str, Any]
+    environment: Environment
+    streambench: str
+    seed: int | None
+    warmup_s: float
+    phases: list[str]
+
+
+class Waivers(TypedDict, total=False):
+    """What the scenario tolerates; older files lack it."""
+
+    accept: list[Waiver]
+    ignore: list[Waiver]
 
 
 class Generator(TypedDict, total=False):

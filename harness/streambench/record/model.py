@@ -15,6 +15,7 @@ from typing import Any
 
 from streambench.endings import Ending
 from streambench.findings import Finding, Severity
+from streambench.printable import printable, printable_values
 from streambench.record.lines import Shape
 
 
@@ -105,14 +106,15 @@ class EventColumns:
         """Read back what `to_json` wrote. Raises ValueError, TypeError or OverflowError where it is something else."""
         _EVENTS.check(data)
         words, name = data["names"], data["name"]
-        "".join(words)  # says so where one is no text
+        if not "".join(words).isprintable():
+            words = list(map(printable, words))
         columns = cls.__new__(cls)
         columns.at_ns = array("q", [at + start_ns for at in data["at"]])
         columns.chars = array("q", data["chars"])
         columns.read = array("q", data["read"])
         columns._index = {word: i for i, word in enumerate(words)}
         columns._name = array("L", name)
-        if name and max(name) >= len(words):
+        if name and max(name) >= len(columns._index):
             raise ValueError("an event has a name that is not in the list")
         if not len(name) == len(columns.at_ns) == len(columns.chars) == len(columns.read):
             raise ValueError("the columns of the events are not equally long")
@@ -228,6 +230,25 @@ class UpstreamExchange:
 
 
 @dataclass(slots=True)
+class Further:
+    """Findings of one rule beyond those that are kept: how many, and the one that comes first in the stream."""
+
+    first: Finding
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding, with how many there were."""
+        return {**self.first.to_json(), "count": self.count}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Further:
+        """Read back what `to_json` wrote. Raises ValueError or TypeError where it is something else."""
+        first = _finding(data)
+        _all(int, [data["count"]])
+        return cls(first, data["count"])
+
+
+@dataclass(slots=True)
 class StreamRecord:
     """Everything that was seen of one stream."""
 
@@ -262,6 +283,7 @@ class StreamRecord:
     events: EventColumns = field(default_factory=EventColumns)
     findings: list[Finding] = field(default_factory=list)
     findings_dropped: int = 0  # beyond the number that is kept of one stream
+    further: list[Further] = field(default_factory=list)  # which those were, by rule
     text: str | None = None  # the content; kept only where an upstream's journal is there to compare it with
     tokens: int | None = None  # as the protocol reported it, never guessed
 
@@ -323,6 +345,7 @@ class StreamRecord:
             "text": self.text,
             "findings": [finding.to_json() for finding in self.findings],
             "findings_dropped": self.findings_dropped,
+            "further": [more.to_json() for more in self.further],
             "events": self.events.to_json(start_ns),
             "upstream": [exchange.to_json(start_ns) for exchange in self.upstream],
         }
@@ -337,6 +360,9 @@ class StreamRecord:
         start_ns = data["start_ns"]
         if (start_ns | data["intended_ns"]) >> 63:
             raise ValueError("a moment is out of all bounds")
+        names = f"{data['id']}{data['target']}{data['dialect']}{data['error']}"
+        if not names.isprintable() and printable(names) != names:
+            raise ValueError("a name holds characters that act on a terminal")
 
         def absolute(at: int | None) -> int | None:
             return None if at is None else at + start_ns
@@ -365,13 +391,14 @@ class StreamRecord:
             absolute(data["end"]),
             _OUTCOMES[data["outcome"]],
             data["error"],
-            data["error_message"],
+            None if data["error_message"] is None else printable(data["error_message"]),
             None if ending is None else _ENDINGS[ending],
             data["close_code"],
             data["terminal_event"],
             EventColumns.from_json(data["events"], start_ns),
             list(map(_finding, findings)) if findings else [],
             data["findings_dropped"],
+            list(map(Further.from_json, data.get("further", ()))),  # older files do not say
             data["text"],
             data["tokens"],
             data["stamps"],
@@ -392,7 +419,7 @@ def _all(kind: type, values: list[Any]) -> list[Any]:
 def _finding(data: Any) -> Finding:
     _FINDING.check(data)
     _all(str, data.get("expected", []))
-    return Finding.from_json(data)
+    return Finding.from_json(printable_values(data))
 
 
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
@@ -409,12 +436,12 @@ _STREAM = Shape(
         **dict.fromkeys(("findings", "upstream"), _LIST),
         "events": (dict,),
     },
-    {"worker": _WORD, "connect_ahead": _MOMENT, "resent": _INT},  # older files lack them
+    {"worker": _WORD, "connect_ahead": _MOMENT, "resent": _INT, "further": _LIST},  # older files lack them
 )
 _EVENTS = Shape(dict.fromkeys(("names", "name", "at", "chars", "read"), _LIST))
 _FINDING = Shape(
     dict.fromkeys(("axis", "rule", "message"), _TEXT),
-    {"severity": _TEXT, "event_index": _INT, "offset": _INT, "got": _TEXT, "expected": _LIST},
+    {"severity": _TEXT, "event_index": _INT, "offset": _INT, "got": _TEXT, "expected": _LIST, "count": _INT},
 )
 _EXCHANGE = Shape(
     {

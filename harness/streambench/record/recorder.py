@@ -5,6 +5,8 @@ Asks for no time: every stamp is given to it by the driver.
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections.abc import Iterable
 
 from streambench.dialects import Dialect, DialectStream
@@ -12,7 +14,7 @@ from streambench.dialects.stream import UNDISPATCHED
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
 from streambench.printable import printable
-from streambench.record.model import Outcome, StreamRecord
+from streambench.record.model import Further, Outcome, StreamRecord
 from streambench.record.tap import Tap
 from streambench.rules import Rule, declare
 from streambench.wire.message import WireMessage
@@ -20,6 +22,7 @@ from streambench.wire.message import WireMessage
 MAX_EVENTS = 1_000_000
 MAX_TEXT_CHARS = 4 << 20
 MAX_FINDINGS = 100
+MAX_FURTHER = 100  # rules of which findings beyond those are counted
 MAX_MESSAGE_CHARS = 500
 
 CONTENT_TYPE = declare(
@@ -63,6 +66,7 @@ class Recorder:
     __slots__ = (
         "_blank",
         "_dialect",
+        "_further",
         "_read",
         "_stream",
         "_text",
@@ -93,6 +97,7 @@ class Recorder:
         self.ended = False
         self.content_came = False
         self._dialect = dialect
+        self._further: dict[tuple[str, str], Further] = {}
         self._blank = True  # no text has come, or nothing but white space
         self._stream = DialectStream(dialect)
         self.keep_text = keep_text
@@ -187,12 +192,35 @@ class Recorder:
             self._text_chars += len(text)
 
     def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
-        """Keep what a decoder or the dialect found; of one stream, the first hundred."""
+        """Keep what a decoder or the dialect found; of one stream, the hundred that come first in it.
+
+        All are counted. Which are kept does not depend on how the bytes were read.
+        """
+        kept = self.record.findings
         for finding in findings:
-            if len(self.record.findings) < MAX_FINDINGS:
-                self.record.findings.append(finding)
-            else:
-                self.record.findings_dropped += 1
+            if len(kept) < MAX_FINDINGS:
+                kept.append(finding)
+                continue
+            if not self.record.findings_dropped:
+                kept.sort(key=_place)
+            if _place(finding) < _place(kept[-1]):
+                insort(kept, finding, key=_place)
+                finding = kept.pop()
+            self._count(finding)
+
+    def _count(self, finding: Finding) -> None:
+        """Count a finding that is not kept, with the first of each rule as its example."""
+        self.record.findings_dropped += 1
+        key = (finding.rule, finding.severity)
+        further = self._further.get(key)
+        if further is None:
+            if len(self._further) == MAX_FURTHER:
+                return
+            further = self._further[key] = Further(finding, 0)
+            self.record.further.append(further)
+        elif _place(finding) < _place(further.first):
+            further.first = finding
+        further.count += 1
 
     def fail(self, error: str, message: str) -> None:
         """The stream has failed; the first reason stands. An error event may be followed by more of the protocol."""
@@ -275,3 +303,15 @@ class Recorder:
 def wrong_content_type(expected: str, got: str) -> Finding:
     """The finding for a response whose content type is not the transport's."""
     return CONTENT_TYPE.found(f"The response should be {expected}.", got=got or "no content type", expected=(expected,))
+
+
+def _place(finding: Finding) -> tuple[float, float, str, str, str, str]:
+    """Where a finding stands in its stream; what is about the whole of it comes last."""
+    return (
+        math.inf if finding.offset is None else finding.offset,
+        math.inf if finding.event_index is None else finding.event_index,
+        finding.rule,
+        finding.severity,
+        finding.message,
+        finding.got or "",
+    )

@@ -18,8 +18,8 @@ from typing import Any, Protocol, get_type_hints, overload
 import orjson
 
 from streambench.errors import ConfigurationError
-from streambench.printable import printable
-from streambench.record.lines import SCHEMA, Begun, End, Generator, Header, Target, fault
+from streambench.printable import printable, printable_values
+from streambench.record.lines import SCHEMA, Begun, End, Generator, Header, Target, Waivers, fault
 from streambench.record.model import StreamRecord
 
 STREAM, GENERATOR, BEGUN, END, TORN, OTHER = "stream", "generator", "begun", "end", "torn", "unknown"
@@ -30,8 +30,14 @@ NEUTRAL: Mapping[str, Any] = {
     "start_ns": 0,
     "targets": {},
     "gates": [],
+    "accept": [],
+    "ignore": [],
     "settings": {"stall_after_ms": 500.0, "reading_wpm": 250.0},
-    "environment": {},
+    "environment": {"cpu": "unknown", "cores": 0, "platform": "unknown", "python": "unknown"},
+    "streambench": "unknown",
+    "seed": None,
+    "warmup_s": 0,
+    "phases": [],
 }
 # What damaged bytes, and values of other types or out of all bounds, make of reading a line.
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError)
@@ -239,7 +245,9 @@ class RunFile:
             self._header_faults.append("it cannot be read")
             data = data if isinstance(data, dict) else {}
         header = {name: self._sound(data.get(name), name, kind) for name, kind in get_type_hints(Header).items()}
-        return data | header
+        for name, kind in get_type_hints(Waivers).items():
+            header[name] = self._sound(data.get(name, []), name, kind)
+        return dict(printable_values(data | header))
 
     def _sound(self, value: Any, name: str, kind: Any) -> Any:
         """The value of a key of the header, or where it is damaged what is neutral, or what the streams say."""
@@ -311,7 +319,7 @@ def _take(rest: _Rest, kind: Any, data: dict[str, Any]) -> None:
     elif kind == BEGUN:
         rest.begun[data.get("worker", "")] = data["streams"]
     else:
-        rest.end = data
+        rest.end = printable_values(data)
 
 
 def _shown(kind: Any) -> str:

@@ -14,6 +14,8 @@ from streambench.units import NS_PER_MS
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
 
 def stream_frame(summary: Summary) -> DataFrame:
     """One row a judged stream: what it was, how it ended, and its metrics in their units."""
@@ -79,8 +81,15 @@ def write_csv(summary: Summary, folder: Path) -> list[Path]:
     """`streams.csv` and `chunks.csv`."""
     paths = [folder / "streams.csv", folder / "chunks.csv"]
     for frame, path in zip((stream_frame(summary), chunk_frame(summary)), paths, strict=True):
+        for name in frame.select_dtypes(include=["object", "string"]):
+            frame[name] = frame[name].map(_no_formula)
         frame.to_csv(path, index=False)
     return paths
+
+
+def _no_formula(cell: Any) -> Any:
+    """A word that a spreadsheet would compute, such as `=1+1`, as one that it shows (OWASP, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
 
 
 def write_parquet(summary: Summary, folder: Path) -> list[Path]:

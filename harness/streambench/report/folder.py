@@ -9,6 +9,7 @@ from typing import Any
 
 from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary
+from streambench.printable import printable_json
 from streambench.report.export import exporter
 
 
@@ -24,5 +25,6 @@ def write_reports(summary: Summary, folder: Path, *, formats: Sequence[str], plo
     Returns the main file of each format. Raises OSError where the folder cannot be written to.
     """
     path = folder / "summary.json"
-    path.write_text(json.dumps(summary_json(summary), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    document = json.dumps(summary_json(summary), indent=2, ensure_ascii=False)
+    path.write_text(printable_json(document) + "\n", "utf-8")
     return {"json": path, **{name: exporter(name).write(summary, folder, plots=plots) for name in formats}}

@@ -42,7 +42,11 @@ def header(**fields: object) -> dict[str, object]:
         "targets": {"t": {"dialect": "d", "transport": "sse", "url": "http://x/", "two_sided": False}},
         "gates": [],
         "settings": {"stall_after_ms": 500.0, "reading_wpm": 250.0},
-        "environment": {},
+        "environment": {"cpu": "c", "cores": 2, "platform": "p", "python": "y"},
+        "streambench": "0",
+        "seed": 0,
+        "warmup_s": 0,
+        "phases": [],
         **fields,
     }
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
+from streambench.printable import printable
 from streambench.record.model import EventColumns, Outcome, StreamRecord, UpstreamExchange
 
 stamp = st.integers(0, 2**62)
 maybe = st.none() | stamp
 count = st.integers(0, 2**40)
-text = st.text(max_size=30)
+text = st.text(max_size=30).map(printable)  # as the recorder keeps words of servers
 
 
 def columns(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, list[Any]]]:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from streambench.dialects import load_dialect
 from streambench.endings import Ending, ErrorClass
 from streambench.findings import Axis, Finding
+from streambench.record.journal import encode_line
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import MAX_FINDINGS, MAX_MESSAGE_CHARS, Recorder, wrong_content_type
 from streambench.wire.message import WireMessage
@@ -232,6 +234,17 @@ def test_tokens_are_what_the_protocol_said(recorder: MakeRecorder) -> None:
     assert user.record.tokens == 42
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_tokens_that_no_text_has_can_be_written_and_read_back(recorder: MakeRecorder, sign: int) -> None:
+    user = recorder("openai-chat")
+    shape = {"id": "a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    tokens = sign * 10**400
+    say(user, {**shape, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1}})
+    user.end(Ending.FIN, 30)
+    line = encode_line(user.record.to_json(), str)
+    assert StreamRecord.from_json(orjson.loads(line)).tokens == sign * 2**53
+
+
 # Bounds
 
 
@@ -258,6 +271,20 @@ def test_findings_are_kept_up_to_a_number_and_then_counted(recorder: MakeRecorde
     assert len(user.record.findings) == MAX_FINDINGS
     assert user.record.findings_dropped == 7
     assert user.record.findings[0].rule == "r0"
+
+
+def test_which_findings_are_kept_does_not_depend_on_the_order_in_which_they_were_found(recorder: MakeRecorder) -> None:
+    found = [Finding(Axis.GRAMMAR, f"r{i % 3}", "m", offset=i) for i in range(MAX_FINDINGS * 3)]
+    records = []
+    for order in (found, found[::-1], [*found[1::2], *found[::2]]):
+        user = recorder()
+        user.findings(order)
+        records.append(user.record)
+    for record in records:
+        assert sorted(f.offset or 0 for f in record.findings) == list(range(MAX_FINDINGS))
+        assert record.findings_dropped == 2 * MAX_FINDINGS
+        told = sorted((further.first.rule, further.first.offset, further.count) for further in record.further)
+        assert told == [("r0", 102, 66), ("r1", 100, 67), ("r2", 101, 67)]
 
 
 def test_a_message_of_the_servers_is_cut(recorder: MakeRecorder) -> None:
