@@ -1,16 +1,29 @@
 """Hostile servers, over every transport that can carry them: each stream ends as it should, soon and in little memory.
 
 Many of a transport are met in one run, so that none can hide behind another one's silence: what one sends must not keep
-the streams of the others from ending as they should. `benchmarks/hostile.py` meets each of them alone.
+the streams of the others from ending as they should. `benchmarks/hostile.py` meets each of them alone. Then each is
+met by `probe`, whose capture `check` reads, and by the user that waits, as Locust's do.
 """
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
-from corpus import CASES
-from desk import Jobs, Servers, endings, name_of
+from corpus import CASES, Case
+from desk import TIMEOUTS, Done, Jobs, Servers, endings, name_of
+
+from streambench.dialects import load_dialect
+from streambench.drivers.blocking_user import BlockingHttpUser
+from streambench.drivers.target import TargetSpec
+from streambench.record.model import StreamRecord
+from streambench.record.recorder import Recorder
+from streambench.transport.target import Endpoint, Timeouts
+from streambench.units import NS_PER_S
+from streambench.wire.limits import WireLimits
 
 pytestmark = pytest.mark.hostile
 
@@ -30,6 +43,8 @@ GROUPS = {
 }
 # Passed, failed a gate, broke its protocol, is not valid (so many at once are more than a machine may take in time).
 ENDED = (0, 1, 3, 4, 5)
+PROBED = (0, 1, 3, 5)
+CHECKED = (0, 2, 3)  # also that there is nothing to read
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -49,6 +64,10 @@ def test_hostile_servers_get_what_they_deserve(jobs: Jobs, servers: Servers, tmp
     assert not wrong
     assert not ended
     assert done.mebibytes < MEBIBYTES
+    assert_clean(done)
+
+
+def assert_clean(done: Done) -> None:
     assert not {character for character in done.out + done.err if character in "\x1b\x07\u202e"}
 
 
@@ -59,3 +78,60 @@ def test_what_is_no_tls_is_unreachable(jobs: Jobs, servers: Servers, tmp_path: P
     scenario = servers.scenario(tmp_path, case)  # type: ignore[arg-type]
     done = jobs.run("run", str(scenario), "-q", "--no-plots", "-o", "out", cwd=tmp_path)
     assert (done.code, list(tmp_path.glob("out/*/*/records.jsonl"))) == (5, []), done.err
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_probe_and_check_end_soon_and_say_it_cleanly(
+    jobs: Jobs, servers: Servers, tmp_path: Path, transport: str
+) -> None:
+    for case in (case for case in CASES.values() if case.transport == transport):
+        target = servers.target(case)
+        settings = {f"timeouts.{name}": value for name, value in TIMEOUTS.items()}
+        settings |= {f"limits.{name}": str(value) for name, value in LIMITS.items()}
+        settings |= {f"target.{key}": json.dumps(target[key]) for key in ("tls", "http", "setup") if key in target}
+        options = [item for setting in settings.items() for item in ("--set", "=".join(setting))]
+        options += [item for name, value in case.hostile.asks for item in ("-H", f"{name}: {value}")]
+        kept = tmp_path / name_of(case)
+        done = jobs.run(
+            *("probe", target["url"], "-d", target["dialect"], "--save", str(kept), *options),
+            cwd=tmp_path,
+            seconds=60.0,
+        )
+        assert (done.is_bug, done.code in PROBED) == (False, True), (case.id, done.code, done.err[-3000:])
+        assert done.mebibytes < MEBIBYTES, case.id
+        assert_clean(done)
+        if kept.exists():
+            checked = jobs.run("check", str(kept), "-d", target["dialect"], cwd=tmp_path, seconds=60.0)
+            assert (checked.is_bug, checked.code in CHECKED) == (False, True), (case.id, checked.code, checked.err)
+            assert_clean(checked)
+
+
+@pytest.mark.parametrize("transport", [name for name in TRANSPORTS if name in ("h1", "h1-again") or "+" in name])
+def test_users_that_wait_see_the_same(servers: Servers, transport: str) -> None:
+    if transport.startswith("h2"):
+        pytest.skip("users that wait speak HTTP/1.1")
+
+    def meet(case: Case) -> list[str]:
+        target = servers.target(case)
+        endpoint = Endpoint(
+            target["url"],
+            headers=case.hostile.asks,
+            tls_verify=target.get("tls", {}).get("verify", True),
+            timeouts=Timeouts(*(seconds * NS_PER_S for seconds in (10, 10, 10, 12))),
+            limits=WireLimits(**{f"max_{name}": value for name, value in LIMITS.items()}),
+        )
+        dialect = load_dialect(target["dialect"])
+        user = BlockingHttpUser(TargetSpec("t", dialect, endpoint, setup=()), {})
+        ends = []
+        for number in range(2):
+            record = StreamRecord(f"s{number}", "t", dialect.name, monotonic_ns(), monotonic_ns())
+            user.stream("hi", Recorder(record, dialect, keep_text=False))
+            ends.append(record.error or str(record.outcome))
+        user.close()
+        return ends
+
+    cases = [case for case in CASES.values() if case.transport == transport]
+    with ThreadPoolExecutor(8) as threads:
+        found = dict(zip(cases, threads.map(meet, cases), strict=True))
+    wrong = {case.id: ends for case, ends in found.items() if not set(ends) <= set(case.hostile.ends)}
+    assert not wrong
