@@ -72,11 +72,13 @@ class Cut:
     changed: Any
 
 
-def cut(before: str, now: str, data: Any, text: str, content: Getter) -> Cut | None:
-    """Cut out of a document what differs from the one before, and its content, which is `text`. `data` is it, decoded.
+def cut(before: str, message: WireMessage, data: Any, text: str, content: Getter) -> Cut | None:
+    """Cut out of a message what differs from the one before, and its content, which is `text`.
 
-    None where they differ in more than a few values, or where the content is not one of its strings.
+    `data` is the message decoded: its JSON, or the only argument of a Socket.IO event. None where the two differ in
+    more than a few values, or where the content is not one of the strings.
     """
+    now, arguments = message.data, message.args
     if len(now) > MAX_CHARS or len(before) > MAX_CHARS:
         return None
     parts, other_parts = _TOKEN.split(now), _TOKEN.split(before)
@@ -97,6 +99,10 @@ def cut(before: str, now: str, data: Any, text: str, content: Getter) -> Cut | N
     tokens = [orjson.dumps(filling).decode() for filling in fillings]
     try:
         changed = orjson.loads("".join(chain.from_iterable(zip_longest(pieces, tokens, fillvalue=""))))
+        if arguments is not None:
+            if len(arguments) != 1 or orjson.loads(now) != arguments:  # a binary attachment is not in the JSON
+                return None
+            changed = changed[0]
         found = [list(_places(changed, filling)) for filling in fillings]
         mixed_up = any(place for filling in fillings for place in _places(data, filling))
     except (ValueError, RecursionError):

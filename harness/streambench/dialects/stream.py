@@ -270,7 +270,7 @@ class DialectStream:
         before = self._seeker.before(rule.name, message, event.index)
         if before is None or rule.content is None or not rule.is_delta or self.complete or self._half_pair:
             return
-        document = cut(before, message.data, event.data, event.content, rule.content)
+        document = cut(before, message, event.data, event.content, rule.content)
         if document is None or sum(map(len, document.pieces)) <= self._longest_literal:
             return
         data, changed = event.data, document.changed

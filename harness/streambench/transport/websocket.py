@@ -7,7 +7,7 @@ compressed only then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
@@ -36,6 +36,12 @@ PROTOCOL = declare(
 
 SLICE_BYTES = 1 << 10
 
+_FIN, _MASKED, _WHOLE_TEXT = 0x80, 0x80, 0x81
+_LENGTH_BYTES = {126: 2, 127: 8}  # of the length itself, where it is long
+_MASK_BYTES = 4
+_MESSAGES = (Opcode.CONT, Opcode.TEXT, Opcode.BINARY)
+_END_OF_HEAD = b"\r\n\r\n"
+
 # Ours to say in the upgrade, whatever the target's headers hold.
 _OWN_HEADERS = frozenset(
     {
@@ -49,6 +55,45 @@ _OWN_HEADERS = frozenset(
         "sec-websocket-protocol",
     }
 )
+
+
+class WholeTexts:
+    """Finds the text messages that come whole, in one frame and one read; for them the library need not be asked.
+
+    It follows the frames by their heads (RFC 6455, section 5.2), from the first one on.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._ahead = 0  # bytes until the next head
+        self._head = b""  # the part of one that has come; the library has it
+        self._in_fragments = False
+
+    def pieces(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
+        """What came, in order: the payload of such a message (True), or bytes that are for the library (False)."""
+        known = len(self._head)
+        data, at = (self._head + data, 0) if known else (data, self._ahead)
+        rest = known
+        while at + 2 <= len(data):
+            first, second = data[at], data[at + 1]
+            body = at + 2 + _LENGTH_BYTES.get(second & 0x7F, 0)
+            if body > len(data):
+                break
+            size = int.from_bytes(data[at + 2 : body]) if body > at + 2 else second & 0x7F
+            end = body + size + (_MASK_BYTES if second & _MASKED else 0)
+            is_whole = first == _WHOLE_TEXT and not second & _MASKED and end <= len(data) and at >= known
+            if is_whole and size <= self._max_bytes and not self._in_fragments:
+                if rest < at:
+                    yield False, data[rest:at]
+                yield True, data[body:end]
+                rest = end
+            elif first & 0x0F in _MESSAGES:
+                self._in_fragments = not first & _FIN
+            at = end
+        self._head = data[at:]
+        self._ahead = max(0, at - len(data))
+        if rest < len(data):
+            yield False, data[rest:]
 
 
 class WebSocketConnection:
@@ -69,6 +114,8 @@ class WebSocketConnection:
         self._offset = 0  # where the next message begins
         self._opcode = Opcode.TEXT
         self._pieces = bytearray()  # of a message that comes in fragments
+        self._answer = b""  # the end of what has come of the answer to the upgrade
+        self._texts: WholeTexts | None = None  # None until the first frame
 
     @property
     def writable(self) -> bool:
@@ -115,12 +162,19 @@ class WebSocketConnection:
         protocol = self._protocol
         arrivals: list[Arrival] = [Read(at_ns, len(data), kernel)]
         try:
-            # Slice by slice: a frame costs two bytes, and work that is only known when it is done.
-            for start in range(0, len(data), SLICE_BYTES):
-                slice_ = data[start : start + SLICE_BYTES]
-                self._budget.growth.compressed(len(slice_))
-                protocol.receive_data(slice_)
-                self._events(at_ns, arrivals)
+            if not self._upgraded:
+                data = self._read_answer(data, at_ns, arrivals)
+            if self._texts is None:
+                self._ask_library(data, at_ns, arrivals)
+            else:
+                for is_text, piece in self._texts.pieces(data):
+                    if is_text:
+                        (self._budget.frames if piece else self._budget.control).spend(1, at_ns)
+                        self._message(Opcode.TEXT, piece, at_ns, arrivals)
+                    else:
+                        self._ask_library(piece, at_ns, arrivals)
+                    if self.ended or protocol.parser_exc is not None:
+                        break
         except WireError as error:
             protocol.fail(CloseCode.POLICY_VIOLATION, "too much")
             self._leave(error.error_class, str(error), error.finding, CloseCode.POLICY_VIOLATION, at_ns, arrivals)
@@ -130,6 +184,27 @@ class WebSocketConnection:
             elif protocol.parser_exc is not None:
                 self._broken(protocol.parser_exc, at_ns, arrivals)
         return arrivals
+
+    def _read_answer(self, data: bytes, at_ns: int, arrivals: list[Arrival]) -> bytes:
+        """Read the answer to the upgrade; returns what follows its head."""
+        came = self._answer + data
+        end = came.find(_END_OF_HEAD)
+        if end < 0:
+            self._answer = came[1 - len(_END_OF_HEAD) :]
+            return data
+        size = end + len(_END_OF_HEAD) - len(self._answer)
+        self._ask_library(data[:size], at_ns, arrivals)
+        if self._upgraded:
+            self._texts = WholeTexts(self._limits.max_event_bytes)
+        return data[size:]
+
+    def _ask_library(self, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
+        """Slice by slice: a frame costs two bytes, and work that is only known when it is done. Raises WireError."""
+        for start in range(0, len(data), SLICE_BYTES):
+            slice_ = data[start : start + SLICE_BYTES]
+            self._budget.growth.compressed(len(slice_))
+            self._protocol.receive_data(slice_)
+            self._events(at_ns, arrivals)
 
     def _events(self, at_ns: int, arrivals: list[Arrival]) -> None:
         """What the protocol has read. Raises WireError where it is too much."""
