@@ -271,8 +271,8 @@ class LineLink:
     async def close(self):
         self.abort()
 
-    def received(self, data, at_ns, *, kernel):
-        arrivals = [Read(at_ns, len(data), kernel)]
+    def received(self, data, at_ns, *, kernel, early_ns):
+        arrivals = [Read(at_ns, len(data), kernel, early_ns=early_ns)]
         *lines, self._data = (self._data + data).split(b"\\n")
         for line in lines:
             arrivals.append(Data(at_ns, line.decode(), self._offset))

@@ -27,10 +27,10 @@ target:
   dialect: openai-chat
   url: ${serve.openai}/v1/chat/completions
 prompts: {text: Hello, tokens: 12}
-load: {users: 2, streams: 20}
+load: {users: 2, streams: 12}
 """
 
-ENDLESS = FAST.replace("gap_ms: 1}", "gap_ms: 20}").replace("{users: 2, streams: 20}", "{users: 4, duration: 120s}")
+ENDLESS = FAST.replace("gap_ms: 1}", "gap_ms: 20}").replace("{users: 2, streams: 12}", "{users: 4, duration: 120s}")
 
 
 def streambench(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -59,7 +59,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 def test_a_good_endpoint_passes_and_leaves_every_report(tmp_path: Path, scenario: Callable[[str], str]) -> None:
     # Slow enough that a busy machine cannot blur which chunk came when.
-    steady = FAST.replace("gap_ms: 1}", "gap_ms: 40}").replace("streams: 20", "streams: 6")
+    steady = FAST.replace("gap_ms: 1}", "gap_ms: 40}").replace("streams: 12", "streams: 6")
     done = streambench("run", scenario(steady), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     latest = tmp_path / "reports/fast/latest"
@@ -77,11 +77,11 @@ def test_a_missed_gate_exits_1_and_names_value_limit_and_n(tmp_path: Path, scena
     done = streambench("run", scenario(FAST), "--gate", "ttfc.p50 < 1us", "--no-plots", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     (gate,) = [gate for gate in summary_of(tmp_path / "reports/fast/latest")["gates"] if gate["result"] == "failed"]
-    assert gate["n"] == 20
+    assert gate["n"] == 12
     assert gate["observed"] > gate["limit"]
     line = next(line for line in done.stdout.splitlines() if "ttfc.p50" in line)
     assert f"{gate['observed']:.1f}" in line
-    assert "20" in line
+    assert "12" in line
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_broken_protocol_exits_3_and_says_what_was_expected(tmp_path: Path, sc
     done = streambench("run", scenario(broken), "--no-plots", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     (target,) = summary_of(tmp_path / "reports/fast/latest")["targets"].values()
-    assert target["violations"]["streams"] == 20
+    assert target["violations"]["streams"] == 12
     assert "DONE" in done.stdout
 
 

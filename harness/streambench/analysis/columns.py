@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from streambench.analysis.authenticity import AuthenticityColumns
 from streambench.analysis.metrics import METRICS
+from streambench.analysis.own_share import Share
+from streambench.analysis.shares import Shares
 from streambench.analysis.stream import AnalysedStream
 from streambench.record.model import Outcome
 
@@ -28,17 +30,50 @@ PER_STREAM = tuple(name for name, metric in METRICS.items() if metric.per == "st
 PER_CHUNK = tuple(name for name, metric in METRICS.items() if metric.per == "chunk")
 
 
+class OwnColumn:
+    """The generator's own share in some values of a metric: which value, and how far it may be off either way."""
+
+    __slots__ = ("minus", "place", "plus")
+
+    def __init__(self) -> None:
+        self.place = array("q")
+        self.minus = array("f")
+        self.plus = array("f")
+
+    def add(self, place: int, share: Share) -> None:
+        """The share in the value at `place`."""
+        self.place.append(place)
+        self.minus.append(share.minus)
+        self.plus.append(share.plus)
+
+    def shares(self, values: Floats, counted: npt.NDArray[np.bool_] | None = None) -> Shares | None:
+        """The shares in those `values` that are `counted`, or in all; None where there is none."""
+        import numpy as np
+
+        if not self.place:
+            return None
+        place = np.frombuffer(self.place, dtype=np.int64)
+        minus, plus = (np.frombuffer(side, dtype=np.float32).astype(np.float64) for side in (self.minus, self.plus))
+        if counted is not None:
+            wanted = counted[place]
+            place, minus, plus = place[wanted], minus[wanted], plus[wanted]
+        return Shares(values[place], minus, plus) if len(place) else None
+
+
 class ChunkColumn:
     """One metric of chunks: the values of all completed streams one after the other, and how many each stream has."""
 
-    __slots__ = ("counts", "values")
+    __slots__ = ("counts", "own", "values")
 
     def __init__(self) -> None:
         self.values = array("d")
         self.counts = array("q")
+        self.own = OwnColumn()
 
-    def add(self, values: Sequence[float]) -> None:
-        """The values of the next stream; none for a stream that is not completed."""
+    def add(self, values: Sequence[float], own: Sequence[tuple[int, Share]] = ()) -> None:
+        """The values of the next stream, and the shares in some of them; none for a stream that is not completed."""
+        for place, share in own:
+            self.own.add(len(self.values) + place, share)
         self.values.extend(values)
         self.counts.append(len(values))
 
@@ -71,6 +106,7 @@ class StreamColumns:
         self.written_span_ns = array("d")
         self._figures = array("d")  # row by row, a value for each metric of PER_STREAM
         self.chunks = {name: ChunkColumn() for name in PER_CHUNK}
+        self._own: dict[str, OwnColumn] = {}
         self.authenticity = AuthenticityColumns()
         self._order: Integers | None = None
 
@@ -91,9 +127,13 @@ class StreamColumns:
         self.written_span_ns.append(span_ns)
         figure = stream.figures.stream.get
         self._figures.extend([figure(name, math.nan) for name in PER_STREAM])
-        given = stream.figures.chunk if completed else {}
+        row = len(self.place) - 1
+        for name, share in stream.figures.own.stream.items():
+            if share.minus or share.plus:
+                self._own.setdefault(name, OwnColumn()).add(row, share)
+        given, own = (stream.figures.chunk, stream.figures.own.chunk) if completed else ({}, {})
         for name, chunks in self.chunks.items():
-            chunks.add(given.get(name, ()))
+            chunks.add(given.get(name, ()), own.get(name, ()))
         if completed and stream.authenticity is not None:
             self.authenticity.add(stream.authenticity)
 
@@ -120,3 +160,15 @@ class StreamColumns:
         import numpy as np
 
         return np.array(self._figures, dtype=np.float64).reshape(-1, len(PER_STREAM))[:, PER_STREAM.index(name)]
+
+    def own_shares(self, name: str, rows: Integers) -> Shares | None:
+        """The generator's share in a metric with one value a stream, of these rows; None where there is none."""
+        import numpy as np
+
+        if name not in self._own:
+            return None
+        values = self.figure(name)
+        counted = np.zeros(len(self), dtype=np.bool_)
+        counted[rows] = True
+        counted &= ~np.isnan(values)
+        return self._own[name].shares(values, counted)

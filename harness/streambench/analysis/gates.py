@@ -11,7 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -353,10 +353,9 @@ def _on_distribution(gate: Gate, target: str, metric: Metric, values: Distributi
     assert isinstance(gate.limit, float)
     n, q = values.streams, gate.quantile
     if q is None:
-        observed = {"mean": values.values.mean(), "min": values.values[0], "max": values.values[-1]}[
-            gate.statistic or "mean"
-        ]
-        return _decided(gate, target, float(observed), n, None)
+        statistic = gate.statistic or "mean"
+        decided = _decided(gate, target, values.statistic(statistic), n, None)
+        return _unless_own(decided, values.bounds(statistic))
     observed_q = values.quantile(q)
     needed = streams_needed(q)
     if n < needed:
@@ -368,8 +367,23 @@ def _on_distribution(gate: Gate, target: str, metric: Metric, values: Distributi
         return GateResult(gate, target, observed_q, n, result, None, reason)
     interval = values.interval(q)
     if gate.confidence is None:
-        return _decided(gate, target, observed_q, n, interval)
-    return _with_confidence(gate, target, values, observed_q, interval)
+        decided = _decided(gate, target, observed_q, n, interval)
+    else:
+        decided = _with_confidence(gate, target, values, observed_q, interval)
+    return _unless_own(decided, values.bounds(q))
+
+
+def _unless_own(decided: GateResult, bounds: tuple[float, float]) -> GateResult:
+    """Nothing is decided where it would have come out otherwise without the generator's own share."""
+    gate = decided.gate
+    if decided.result is Result.INCONCLUSIVE or len({gate.holds(value) for value in (decided.observed, *bounds)}) == 1:
+        return decided
+    low, high = bounds
+    reason = (
+        f"the generator's own share decides it: without that, it lies between {low:,.1f} and {high:,.1f} {gate.unit}; "
+        "lower the load, or give the generator a core of its own"
+    )
+    return replace(decided, result=Result.INCONCLUSIVE, reason=reason)
 
 
 def _with_confidence(

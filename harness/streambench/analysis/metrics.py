@@ -15,6 +15,16 @@ from typing import Literal
 
 from streambench.analysis.alignment import Alignment
 from streambench.analysis.authenticity import StreamAuthenticity
+from streambench.analysis.own_share import (
+    OwnShares,
+    difference,
+    early_ns,
+    other_time_lines,
+    share_of_gaps,
+    share_of_rows,
+    share_of_span,
+    share_of_times,
+)
 from streambench.analysis.qoe import quality_of_experience, read
 from streambench.record.model import StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -88,12 +98,21 @@ class Settings:
     reading_wpm: float = 250.0
 
 
+_RATES = ("cadence", "chars_per_s", "tokens_per_s")
+# Figures of the rhythm, of which nothing better is known than what they would be with other arrivals.
+_RHYTHM = ("stalls", "stalled_ms", "jitter", "burstiness", "reading_stall", "qoe")
+
+
 @dataclass(slots=True)
 class StreamFigures:
-    """The metrics of one stream: `stream` one value each, `chunk` many; in the metric's unit."""
+    """The metrics of one stream: `stream` one value each, `chunk` many; in the metric's unit.
+
+    `own` is what in them may be the generator's own doing.
+    """
 
     stream: dict[str, float] = field(default_factory=dict)
     chunk: dict[str, list[float]] = field(default_factory=dict)
+    own: OwnShares = field(default_factory=OwnShares)
 
 
 def measure(
@@ -116,11 +135,16 @@ def measure(
     if end_ns is not None:
         put["e2e"] = (end_ns - intended_ns) / NS_PER_MS
         put["e2e_service"] = (end_ns - start_ns) / NS_PER_MS
+    early = early_ns(record)
+    out.own = share_of_times(record, early)
     if any(events.chars):
-        _measure_content(record, settings, out)
+        _measure_content(record, settings, out, early)
     if alignment is not None and alignment.rows:
         out.chunk["forward_lag"] = [lag / NS_PER_MS for lag in alignment.lag_ns]
         out.chunk["hold_time"] = [age / NS_PER_MS for age in alignment.hold_ns]
+        if early is not None:
+            share_of_rows(out.own, "forward_lag", early, alignment.rows)
+            share_of_rows(out.own, "hold_time", early, alignment.rows)
     if judged is not None:
         for name in ("overlap", "granularity", "held"):
             value = getattr(judged, name)
@@ -133,11 +157,34 @@ def measure(
     return out
 
 
-def _measure_content(record: StreamRecord, settings: Settings, out: StreamFigures) -> None:
-    put = out.stream
+def _measure_content(record: StreamRecord, settings: Settings, out: StreamFigures, early: list[int] | None) -> None:
     events = record.events
     at_ns = list(itertools.compress(events.at_ns, events.chars))
-    chars = list(filter(None, events.chars))
+    reads = list(itertools.compress(events.read, events.chars))
+    _measure_times(record, settings, at_ns, reads, out)
+    content_early = [] if early is None else list(itertools.compress(early, events.chars))
+    if not any(content_early):
+        return
+    gaps_ns = list(map(operator.sub, at_ns[1:], at_ns))
+    if gaps_ns:
+        share_of_gaps(out.own, content_early, gaps_ns, reads)
+    rates = {name: value for name, value in out.stream.items() if name in _RATES}
+    share_of_span(out.own, content_early, at_ns[-1] - at_ns[0], rates)
+    others = [StreamFigures() for _ in range(2)]
+    for other, line in zip(others, other_time_lines(at_ns, content_early), strict=True):
+        _measure_times(record, settings, line, reads, other)
+    for name in _RHYTHM:
+        if name in out.stream:
+            known = [other.stream[name] for other in others if name in other.stream]
+            out.own.stream[name] = difference(out.stream[name], known)
+
+
+def _measure_times(
+    record: StreamRecord, settings: Settings, at_ns: list[int], reads: list[int], out: StreamFigures
+) -> None:
+    """What the times of a stream's texts give; `reads` brought them."""
+    put = out.stream
+    chars = list(filter(None, record.events.chars))
     put["ttfc"] = (at_ns[0] - record.intended_ns) / NS_PER_MS
     sent_ns = record.start_ns if record.sent_ns is None else record.sent_ns
     put["ttfc_service"] = (at_ns[0] - sent_ns) / NS_PER_MS
@@ -148,7 +195,6 @@ def _measure_content(record: StreamRecord, settings: Settings, out: StreamFigure
         return
     gaps_ns = list(map(operator.sub, at_ns[1:], at_ns))
     gaps = out.chunk["gap"] = [gap / NS_PER_MS for gap in gaps_ns]
-    reads = list(itertools.compress(events.read, events.chars))
     if len(set(reads)) == len(reads):
         out.chunk["burst_gap"] = gaps
     else:

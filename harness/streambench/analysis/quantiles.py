@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from streambench.analysis.shares import Shares
 from streambench.quantile import quantile, quantile_index
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Distribution:
     """All values of a metric over the judged streams of a target.
 
     `values` ascending. `clusters`: for a metric of chunks, the stream of each value, parallel to `values`; else None.
-    `failures`: streams that failed and have no value; in the adjusted quantiles they count as +infinity.
+    `failures`: streams that failed and have no value; in the adjusted quantiles they count as +infinity. `own`: what in
+    the values may be the generator's own doing; None where nothing is.
     """
 
     unit: str
@@ -107,15 +109,18 @@ class Distribution:
     streams: int
     failures: int = 0
     clusters: npt.NDArray[np.int32] | None = None
+    own: Shares | None = None
     # What `_resampled` has drawn, by quantile: the gates and every report ask for the same intervals.
     _draws: dict[float, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of_streams(cls, unit: str, values: Sequence[float] | Floats, failures: int) -> Distribution:
+    def of_streams(
+        cls, unit: str, values: Sequence[float] | Floats, failures: int, own: Shares | None = None
+    ) -> Distribution:
         """Of a metric with one value a stream, in any order."""
         import numpy as np
 
-        return cls(unit, np.sort(np.asarray(values, dtype=np.float64)), len(values), failures)
+        return cls(unit, np.sort(np.asarray(values, dtype=np.float64)), len(values), failures, None, own)
 
     @classmethod
     def of_chunks(cls, unit: str, per_stream: Sequence[Sequence[float]], failures: int) -> Distribution:
@@ -131,13 +136,19 @@ class Distribution:
 
     @classmethod
     def pooled(
-        cls, unit: str, values: Floats, clusters: npt.NDArray[np.int32], streams: int, failures: int
+        cls,
+        unit: str,
+        values: Floats,
+        clusters: npt.NDArray[np.int32],
+        streams: int,
+        failures: int,
+        own: Shares | None = None,
     ) -> Distribution:
         """Of the chunks of all streams in any order; `clusters` is the number of each chunk's stream, from 0."""
         import numpy as np
 
         order = np.argsort(values)
-        return cls(unit, values[order], streams, failures, clusters[order])
+        return cls(unit, values[order], streams, failures, clusters[order], own)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -145,6 +156,28 @@ class Distribution:
     def quantile(self, q: float) -> float:
         """The q-quantile of the values; at least one."""
         return quantile(self.values, q)
+
+    def statistic(self, name: str) -> float:
+        """The mean, min or max of the values."""
+        index = {"min": 0, "max": len(self.values) - 1}.get(name)
+        return float(self.values.mean() if index is None else self.values[index])
+
+    def bounds(self, statistic: str | float) -> tuple[float, float]:
+        """Between what a quantile, the mean, min or max lies, where the generator's own share is known."""
+        if self.own is None:
+            value = self.statistic(statistic) if isinstance(statistic, str) else self.quantile(statistic)
+            return value, value
+        if statistic == "mean":
+            return self.own.mean_bounds(self.values)
+        n = len(self.values)
+        index = {"min": 0, "max": n - 1}[statistic] if isinstance(statistic, str) else quantile_index(n, statistic)
+        return self.own.bounds(self.values, index)
+
+    def own_share(self, q: float) -> float:
+        """How far the generator may have moved a quantile, up or down."""
+        low, high = self.bounds(q)
+        value = self.quantile(q)
+        return max(value - low, high - value)
 
     def adjusted(self, q: float) -> float:
         """The quantile with every failed stream as a stream that never got there."""
@@ -227,6 +260,10 @@ class Distribution:
         out["ci95"] = {
             name: None if interval is None else [_rounded(interval[0]), _rounded(interval[1])]
             for name, interval in intervals.items()
+        }
+        out["own_share"] = {
+            **{name: _rounded(self.own_share(q)) for name, q in QUANTILES.items()},
+            "worst": _rounded(self.own.worst) if self.own is not None else 0.0,
         }
         if self.failures and self.clusters is None:
             adjusted = {name: self.adjusted(q) for name, q in QUANTILES.items()}

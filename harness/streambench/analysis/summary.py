@@ -27,11 +27,12 @@ from streambench.analysis.quantiles import Distribution
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.tally import RuleCount, Tally
+from streambench.analysis.validity import Activity, excesses, judged
 from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.endings import ErrorClass
 from streambench.errors import ExitCode
 from streambench.findings import Severity
-from streambench.record.model import Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord, stamps_of
 from streambench.record.run_file import Run
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -272,6 +273,8 @@ def summarize(run: Run) -> Summary:
         if gate.target in (None, name) and (result := evaluate(gate, name, _observations(target))) is not None
     ]
     removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
+    found = excesses({name: target.distributions for name, target in targets.items()})
+    generator = judged(generator, found, whole.activity)
     return Summary(run, targets, results, generator, settings, whole.last_end_ns, removable)
 
 
@@ -287,13 +290,17 @@ class _Whole:
     """What is said of all records together, those of the warm-up included."""
 
     last_end_ns: int | None = None
-    stamps: str = "user"
+    reads: int = 0
+    user_reads: int = 0
     coalesced_reads: int = 0
+    activity: Activity = field(default_factory=Activity)
 
     def add(self, record: StreamRecord) -> None:
         if record.end_ns is not None:
             self.last_end_ns = record.end_ns if self.last_end_ns is None else max(self.last_end_ns, record.end_ns)
-        self.stamps = record.stamps
+            self.activity.add(record.start_ns, record.end_ns)
+        self.reads += record.reads
+        self.user_reads += record.user_reads
         self.coalesced_reads += record.coalesced_reads
 
 
@@ -334,14 +341,18 @@ def _distributions(columns: StreamColumns, failures: int) -> dict[str, Distribut
     for name, metric in METRICS.items():
         if metric.per == "chunk":
             # The column is not needed again, and it is by far the largest.
-            out[name] = Distribution.pooled(metric.unit, *columns.chunks.pop(name).pooled(columns.order), failures)
+            column = columns.chunks.pop(name)
+            values, clusters, streams = column.pooled(columns.order)
+            out[name] = Distribution.pooled(metric.unit, values, clusters, streams, failures, column.own.shares(values))
             continue
         of_cancel = name in ("cancel_lag", "wasted_tokens")
-        values = columns.figure(name)[cancelled if of_cancel else completed]
+        rows = cancelled if of_cancel else completed
+        values = columns.figure(name)[rows]
         # A failed stream has never got there; but its start was the generator's affair.
         endless = metric.unit == "ms" and metric.lower_is_better and name != "start_delay"
         counted = failures if endless and not of_cancel else 0
-        out[name] = Distribution.of_streams(metric.unit, values[~np.isnan(values)], counted)
+        own = columns.own_shares(name, rows)
+        out[name] = Distribution.of_streams(metric.unit, values[~np.isnan(values)], counted, own)
     return out
 
 
@@ -376,7 +387,7 @@ def _generator(run: Run, whole: _Whole) -> dict[str, Any]:
         "reasons": [*run.damage, "the run was killed: the generator's own verdict is missing"],
         "loop_lag_p99_ms": last.get("loop_lag_p99_ms"),
         "cpu": last.get("cpu"),
-        "stamps": whole.stamps,
+        "stamps": stamps_of(whole.reads, whole.user_reads),
         "coalesced_reads": whole.coalesced_reads,
     }
 

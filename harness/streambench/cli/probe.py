@@ -72,8 +72,10 @@ def command(
       streambench probe http://127.0.0.1:8000/v1/chat/completions -d openai-chat --set target.extra.temperature=0
       streambench probe quickstart -n 3
     """
+    from streambench.transport.aio.polls import run_polled
+
     scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, overrides, timeout)
-    streams, interrupted = asyncio.run(_probe(scenario, count, wait_ns=wait, save=save, as_json=as_json))
+    streams, interrupted = run_polled(_probe(scenario, count, wait_ns=wait, save=save, as_json=as_json))
     return ExitCode.INTERRUPTED if interrupted else exit_code(streams, scenario.waivers)
 
 

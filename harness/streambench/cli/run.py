@@ -115,11 +115,12 @@ def run_one(
     from streambench.cli.reporting import finish_run
     from streambench.load.book import RECORDS, leave_nothing, new_folder
     from streambench.report.export import DEFAULT_FORMATS
+    from streambench.transport.aio.polls import run_polled
 
     folder = new_folder(output / scenario.name)
     records_path = folder / RECORDS
     try:
-        received = asyncio.run(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))
+        received = run_polled(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))
     except TargetUnreachable as error:
         tell_unreachable(scenario, folder, scenario.secrets(str(error)), as_json=as_json)
         raise

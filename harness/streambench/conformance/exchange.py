@@ -153,9 +153,10 @@ async def over_http(
         return
     link = HttpLink(channel, Http1Connection(endpoint))
     try:
-        decoding.take([Connected(_clock.now_ns())])
+        now_ns = _clock.now_ns()
+        decoding.take([Connected(now_ns)])
         stream = RunningStream(decoding, manner.timeouts, link.settle, link.over)
-        await until_gone(link.exchange(where, request, {}, stream, reused=False), manner.gone)
+        await until_gone(link.exchange(where, request, {}, stream, now_ns, reused=False), manner.gone)
     finally:
         link.close()
 

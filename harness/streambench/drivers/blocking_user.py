@@ -56,13 +56,17 @@ class BlockingHttpUser:
         where = locate(endpoint.url, rendered.path)
         decoding = ResponseDecoding(recorder, dialect.transport, endpoint.limits)
         try:
+            began_ns = _clock.now_ns()
             reused = self._connect(where, endpoint)
-            decoding.take([Connected(_clock.now_ns(), reused)])
+            connected_ns = _clock.now_ns()
+            decoding.take([Connected(connected_ns, reused)])
+            ready_ns = recorder.record.start_ns + (0 if reused else connected_ns - began_ns)
             deadlines = Deadlines(endpoint.timeouts, _clock.now_ns())
-            if not self._exchange(where, request, decoding, deadlines, reused=reused):
+            if not self._exchange(where, request, decoding, deadlines, ready_ns, reused=reused):
                 self._connect(where, endpoint)
-                decoding.take([Connected(_clock.now_ns(), again=True)])
-                self._exchange(where, request, decoding, deadlines, reused=False)
+                ready_ns = _clock.now_ns()
+                decoding.take([Connected(ready_ns, again=True)])
+                self._exchange(where, request, decoding, deadlines, ready_ns, reused=False)
         except ConnectFailure as failure:
             now_ns = _clock.now_ns()
             decoding.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.NOT_CONNECTED)])
@@ -91,18 +95,28 @@ class BlockingHttpUser:
         return False
 
     def _exchange(
-        self, where: Location, request: Request, decoding: ResponseDecoding, deadlines: Deadlines, *, reused: bool
+        self,
+        where: Location,
+        request: Request,
+        decoding: ResponseDecoding,
+        deadlines: Deadlines,
+        ready_ns: int,
+        *,
+        reused: bool,
     ) -> bool:
         """Send the request and read the response to its end.
 
-        False where the connection was `reused` and has ended without a byte of an answer.
+        `ready_ns`: since when nothing but we ourselves kept the request from being sent. False where the connection was
+        `reused` and has ended without a byte of an answer.
         """
         connection = self._connection
         assert connection is not None
         # Taken before the call: on loopback the answer may be here before the call returns.
-        progress = decoding.take([Sent(_clock.now_ns())])
+        data = self._http.request(where, request, self._cookies)
+        sent_ns = _clock.now_ns()
+        progress = decoding.take([Sent(sent_ns, sent_ns - ready_ns)])
         try:
-            connection.send(self._http.request(where, request, self._cookies))
+            connection.send(data)
         except OSError:
             ended = self._http.closed(_clock.now_ns(), reset=True)
             if reused:

@@ -48,7 +48,7 @@ class HttpConnection(Protocol):
         """Begin an exchange: the bytes to send now."""
         ...
 
-    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> list[Arrival]:
         """What one read brought of the response."""
         ...
 
@@ -78,37 +78,52 @@ class HttpLink:
         self._flush()
 
     @property
+    def connect_own_ns(self) -> int:
+        """How much of connecting was our own doing."""
+        return self._channel.own_ns
+
+    @property
     def open(self) -> bool:
         """Whether another request can be sent."""
         return self._channel.open and self._connection.usable
 
     async def exchange(
-        self, where: Location, request: Request, cookies: Mapping[str, str], stream: RunningStream, *, reused: bool
+        self,
+        where: Location,
+        request: Request,
+        cookies: Mapping[str, str],
+        stream: RunningStream,
+        ready_ns: int,
+        *,
+        reused: bool,
     ) -> bool:
         """Send the request and read the response to its end. Cancelling closes the connection at once.
 
-        False where the connection was `reused` and has ended without anything of an answer: a server may close a kept
-        connection at the moment in which it is used, and has read nothing then. The stream still waits.
+        `ready_ns`: since when nothing but we ourselves kept the request from being sent. False where the connection was
+        `reused` and has ended without anything of an answer: a server may close a kept connection at the moment in
+        which it is used, and has read nothing then. The stream still waits.
         """
         channel = self._channel
         self._stream, self._reused = stream, reused
         answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._answered = answered
         try:
-            # Taken before the call: on loopback the answer may be here before the call returns.
-            stream.take([Sent(_clock.now_ns())])
             try:
                 data = self._connection.request(where, request, cookies)
             except RequestFailed as failure:
                 now_ns = _clock.now_ns()
-                stream.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
+                stream.take([Sent(now_ns), Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
                 return True
-            if channel.open:
-                channel.write(data)
-            else:  # it was lost while it was handed over, when there was no layer to tell
+            # Taken before the call: on loopback the answer may be here before the call returns.
+            sent_ns = _clock.now_ns()
+            open_before = channel.open
+            channel.write(data)
+            late_ns = _clock.now_ns() - ready_ns
+            stream.take([Sent(sent_ns, late_ns)])
+            if not open_before:  # it was lost while it was handed over, when there was no layer to tell
                 self.closed(_clock.now_ns(), reset=True)
             if await channel.flushed():
-                stream.take([Sent(_clock.now_ns())])
+                stream.take([Sent(_clock.now_ns(), late_ns)])
             return await answered
         except asyncio.CancelledError:
             stream.cancel()
@@ -133,10 +148,10 @@ class HttpLink:
 
     # The layer
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
         """Take in what a read brought."""
         connection = self._connection
-        arrivals = connection.receive(data, at_ns, kernel=kernel)
+        arrivals = connection.receive(data, at_ns, kernel=kernel, early_ns=early_ns)
         if outgoing := connection.outgoing():
             self._channel.write(outgoing)
         if arrivals and self._stream is not None:
@@ -203,15 +218,19 @@ class HttpUser:
 
     async def stream(self, prompt: str, recorder: Recorder) -> None:
         """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        ready_ns = recorder.record.start_ns
         endpoint, dialect = self._spec.endpoint, self._spec.dialect
         variables = {**self.variables, "prompt": prompt}
         decoding = ResponseDecoding(recorder, dialect.transport, endpoint.limits)
         try:
             if dialect.steps:
+                began_ns = _clock.now_ns()
                 variables |= await self._steps.take(variables)
+                ready_ns += _clock.now_ns() - began_ns
             rendered = dialect.render_request(variables)
             request = self._spec.prompt_request(rendered)
             where = locate(endpoint.url, rendered.path)
+            began_ns = _clock.now_ns()
             link, reused = await self._connected(where)
         except (RequestFailed, ConnectFailure) as failure:
             now_ns = _clock.now_ns()
@@ -220,11 +239,15 @@ class HttpUser:
         except asyncio.CancelledError:
             decoding.take([Cancelled(_clock.now_ns())])
             raise
+        now_ns = _clock.now_ns()
+        if not reused:
+            ready_ns += now_ns - began_ns
         ahead_ns, self._ahead_ns = self._ahead_ns, None
         first = reused and ahead_ns is not None
-        decoding.take([Connected(_clock.now_ns(), reused and not first, ahead_ns if first else None)])
+        own_ns = link.connect_own_ns if first or not reused else 0
+        decoding.take([Connected(now_ns, reused and not first, ahead_ns if first else None, own_ns=own_ns)])
         stream = RunningStream(decoding, endpoint.timeouts, self._settle, self._over)
-        if not await link.exchange(where, request, self._cookies, stream, reused=reused):
+        if not await link.exchange(where, request, self._cookies, stream, ready_ns, reused=reused):
             await self._send_again(where, request, stream)
 
     async def close(self) -> None:
@@ -245,8 +268,9 @@ class HttpUser:
             stream.cancel()
             raise
         if not stream.finished.done():
-            stream.take([Connected(_clock.now_ns(), again=True)])
-            await link.exchange(where, request, self._cookies, stream, reused=False)
+            now_ns = _clock.now_ns()
+            stream.take([Connected(now_ns, again=True, own_ns=link.connect_own_ns)])
+            await link.exchange(where, request, self._cookies, stream, now_ns, reused=False)
 
     def _settle(self) -> None:
         if self._link is not None:

@@ -39,6 +39,11 @@ class Link(Protocol):
         """Whether a request can be sent."""
         ...
 
+    @property
+    def connect_own_ns(self) -> int:
+        """How much of connecting was our own doing, in ns."""
+        ...
+
     async def start(self) -> None:
         """Connect. Raises SetupError."""
         ...

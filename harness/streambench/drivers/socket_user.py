@@ -92,6 +92,7 @@ class SocketUser:
         self._open_link = open_link
         self._link: Link | None = None
         self._connected_ns = 0
+        self._ready_ns = 0  # since when nothing but we ourselves keep the request at hand from being sent
         self._ahead_ns: int | None = None  # how long connecting took, until a stream has told it
 
     @property
@@ -117,6 +118,7 @@ class SocketUser:
 
     async def stream(self, prompt: str, recorder: Recorder) -> None:
         """Send the prompt and record the reply to its end. Cancelling closes the connection at once."""
+        self._ready_ns = recorder.record.start_ns
         reused = self._link is not None and self._link.open
         try:
             link = self._link if reused and self._link is not None else await self._connect()
@@ -139,15 +141,16 @@ class SocketUser:
 
         ahead_ns, self._ahead_ns = self._ahead_ns, None
         if reused and ahead_ns is not None:
-            connected = Connected(_clock.now_ns(), False, ahead_ns)
+            connected = Connected(_clock.now_ns(), False, ahead_ns, own_ns=link.connect_own_ns)
+        elif reused:
+            connected = Connected(_clock.now_ns(), True)
         else:
-            connected = Connected(_clock.now_ns() if reused else self._connected_ns, reused)
+            connected = Connected(self._connected_ns, False, own_ns=link.connect_own_ns)
+            self._ready_ns = self._connected_ns
         decoding.take([connected])
         reply = RunningStream(decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True)
         link.receiver = reply
         try:
-            # Taken before the call: on loopback the answer may be here before the call returns.
-            reply.take([Sent(_clock.now_ns())])
             await self._ask(prompt, link, reply)
             await reply.finished
         except asyncio.CancelledError:
@@ -159,19 +162,26 @@ class SocketUser:
         """Send what a prompt is, by HTTP, on the socket, or both; the reply may begin meanwhile."""
         variables = {**self.variables, "prompt": prompt}
         if self._spec.dialect.steps:
+            began_ns = _clock.now_ns()
+            reply.take([Sent(began_ns)])
             try:
                 variables |= await self._steps.take(variables)
             except RequestFailed as failure:
                 now_ns = _clock.now_ns()
                 reply.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
                 return
-            reply.take([Sent(_clock.now_ns())])
+            self._ready_ns += _clock.now_ns() - began_ns
         request = self._spec.dialect.render_request(variables)
+        # Taken before the call: on loopback the answer may be here before the call returns.
+        sent_ns = _clock.now_ns()
         if request.send or request.emit is not None:
             link.send(request)
-            sent_ns = await link.flushed()
-            if sent_ns is not None:
-                reply.take([Sent(sent_ns)])
+        late_ns = _clock.now_ns() - self._ready_ns
+        reply.take([Sent(sent_ns, late_ns)])
+        if request.send or request.emit is not None:
+            flushed_ns = await link.flushed()
+            if flushed_ns is not None:
+                reply.take([Sent(flushed_ns, late_ns)])
 
     async def close(self) -> None:
         """Close the connection as its protocol asks for it."""

@@ -62,6 +62,11 @@ class SocketIoLink:
         """Whether a request can be sent: the namespace is joined, and nothing was lost."""
         return not self._lost and self._joined.done() and (self._socket is None or self._socket.open)
 
+    @property
+    def connect_own_ns(self) -> int:
+        """How much of connecting was our own doing, as far as a WebSocket knows it."""
+        return 0 if self._socket is None else self._socket.own_ns
+
     async def start(self) -> None:
         """Open the session, on whichever transport, and join the namespace. Raises SetupError."""
         if self._mode == "websocket":

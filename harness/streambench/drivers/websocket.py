@@ -30,6 +30,11 @@ class WebSocketLink:
         """Whether a request can be sent."""
         return self._transport.open
 
+    @property
+    def connect_own_ns(self) -> int:
+        """How much of connecting was our own doing."""
+        return self._transport.own_ns
+
     async def start(self) -> None:
         """Connect and upgrade. Raises SetupError."""
         where, headers = destination(self._spec, self._variables)

@@ -69,9 +69,9 @@ def merged(facts: Sequence[GeneratorFacts]) -> GeneratorFacts:
         out.lags_ns += one.lags_ns
         out.upstream_late_ns += one.upstream_late_ns
         out.cpu = one.cpu if out.cpu is None else max(out.cpu, one.cpu or 0.0)
+        out.cpu_wait = one.cpu_wait if out.cpu_wait is None else max(out.cpu_wait, one.cpu_wait or 0.0)
         out.gc_pause_ns += one.gc_pause_ns
         out.coalesced_reads += one.coalesced_reads
         out.reads += one.reads
-    kinds = {one.stamps for one in facts if one.reads}
-    out.stamps = "kernel" if kinds == {"kernel"} else "user"
+        out.user_reads += one.user_reads
     return out

@@ -114,8 +114,9 @@ class TargetLoad:
         record, recorder, prompt = self._begin(iteration)
         self._progress.started += 1
         self._progress.active += 1
+        record.own.start_ns = record.start_ns - record.intended_ns - iteration.setup_ns
         if not iteration.warmup:
-            self.facts.start_delays_ns.append(record.start_ns - record.intended_ns - iteration.setup_ns)
+            self.facts.start_delays_ns.append(record.own.start_ns)
         try:
             await session.stream(prompt, recorder)
         finally:
@@ -153,9 +154,8 @@ class TargetLoad:
     def _finish(self, record: StreamRecord) -> None:
         self._progress.take(record)
         self.facts.reads += record.reads
+        self.facts.user_reads += record.user_reads
         self.facts.coalesced_reads += record.coalesced_reads
-        if record.reads:
-            self.facts.stamps = record.stamps
         self.tasks.write(self._written(record))
 
     async def _written(self, record: StreamRecord) -> None:

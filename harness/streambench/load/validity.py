@@ -13,17 +13,13 @@ from typing import Any
 from streambench.analysis.authenticity import MAX_SERVER_WAIT, MAX_UPSTREAM_LATE_MS
 from streambench.clock import MonotonicClock
 from streambench.quantile import quantile
-from streambench.record.model import StreamRecord
+from streambench.record.model import StreamRecord, stamps_of
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SAMPLE_S = 0.02
 LINE_NS = NS_PER_S
 CALM_THRESHOLDS = (20_000, 50, 100)
-MAX_LAG_MS = 500.0  # kernel stamps stay exact when we are late, but starts and timeouts do not
-MAX_LAG_USER_STAMPS_MS = 50.0
-MAX_START_DELAY_MS = 500.0
 MIN_RATE_SHARE = 0.95
-MAX_CPU = 0.95
 MIN_JUDGED_NS = 2 * NS_PER_S  # in less time a share of the CPU says nothing
 
 _clock = MonotonicClock()
@@ -42,11 +38,12 @@ class GeneratorFacts:
     lags_ns: list[int] = field(default_factory=list)
     upstream_late_ns: list[int] = field(default_factory=list)  # of each stream, the mean against its schedule
     cpu: float | None = None
+    cpu_wait: float | None = None  # share of the time in which the loop's thread could run and had no CPU
     gc_pause_ns: int = 0
     server_wait: dict[str, float] = field(default_factory=dict)  # share of the time without the CPU they wanted
-    stamps: str = "user"
-    coalesced_reads: int = 0
     reads: int = 0
+    user_reads: int = 0  # those that the kernel did not stamp
+    coalesced_reads: int = 0
 
 
 class Watch:
@@ -77,6 +74,7 @@ class Watch:
         gc.set_threshold(*CALM_THRESHOLDS)
         start_ns = line_ns = _clock.now_ns()
         cpu_start_ns = cpu_line_ns = time.process_time_ns()
+        waiting = _ThreadWait()
         lags_ns: list[int] = []
         try:
             while True:
@@ -104,6 +102,7 @@ class Watch:
             self.facts.elapsed_ns = _clock.now_ns() - start_ns
             if self.facts.elapsed_ns > 0:
                 self.facts.cpu = (time.process_time_ns() - cpu_start_ns) / self.facts.elapsed_ns
+                self.facts.cpu_wait = waiting.share(self.facts.elapsed_ns)
             gc.callbacks.remove(self._gc)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
@@ -118,6 +117,18 @@ class Watch:
             self._gc_started_ns = _clock.now_ns()
         else:
             self.facts.gc_pause_ns += _clock.now_ns() - self._gc_started_ns
+
+
+class _ThreadWait:
+    """How long this thread waits for a CPU while it could run."""
+
+    def __init__(self) -> None:
+        self._before_ns = _waited_ns("thread-self")
+
+    def share(self, elapsed_ns: int) -> float | None:
+        """Of the time since the beginning; None where the system does not tell."""
+        now_ns = _waited_ns("thread-self")
+        return None if self._before_ns is None or now_ns is None else (now_ns - self._before_ns) / elapsed_ns
 
 
 class CpuWait:
@@ -139,7 +150,7 @@ class CpuWait:
         return out
 
 
-def _waited_ns(pid: int) -> int | None:
+def _waited_ns(pid: int | str) -> int | None:
     """The second field of schedstat: ns on a run queue. That of the main thread, which runs the server's loop."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
@@ -164,7 +175,10 @@ def percentile_ms(values_ns: list[int], percent: float) -> float | None:
 
 
 def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
-    """The `generator` object of the records' last line: `valid`, and in `reasons` why not and what helps."""
+    """The `generator` object of the records' last line: `valid`, and in `reasons` why not and what helps.
+
+    What the generator has added to the figures is not known here: the analysis decides on that.
+    """
     lag_ms = percentile_ms(facts.lags_ns, 99)
     delay_ms = percentile_ms(facts.start_delays_ns, 99)
     requested_rate = achieved_rate = None
@@ -177,17 +191,6 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
                 f"only {achieved_rate:.1f} of {requested_rate:.1f} streams/s were started: lower the rate, raise "
                 "max_active, or use a larger machine"
             )
-    lag_limit_ms = MAX_LAG_MS if facts.stamps == "kernel" else MAX_LAG_USER_STAMPS_MS
-    if lag_ms is not None and lag_ms > lag_limit_ms:
-        reasons.append(
-            f"the generator was {lag_ms:,.0f} ms late at p99 (limit {lag_limit_ms:,.0f} ms): lower the load, or give "
-            "it a core of its own"
-        )
-    if delay_ms is not None and delay_ms > MAX_START_DELAY_MS:
-        reasons.append(
-            f"streams were started {delay_ms:,.0f} ms late at p99 (limit {MAX_START_DELAY_MS:,.0f} ms): lower the "
-            "rate or the number of users"
-        )
     late_ms = percentile_ms(facts.upstream_late_ns, 95)
     if late_ms is not None and late_ms > MAX_UPSTREAM_LATE_MS:
         reasons.append(
@@ -200,8 +203,6 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
                 f"the bundled server {name!r} waited {share:.0%} of the time for a CPU (limit {MAX_SERVER_WAIT:.0%}): "
                 "the machine is busy; lower the load, or end what else runs on it"
             )
-    if facts.cpu is not None and facts.cpu > MAX_CPU and facts.elapsed_ns > MIN_JUDGED_NS:
-        reasons.append(f"the generator used {facts.cpu:.0%} of its core: lower the load, or use a faster machine")
     return {
         "valid": not reasons,
         "reasons": reasons,
@@ -211,9 +212,11 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
         "loop_lag_p99_ms": lag_ms,
         "upstream_late_p95_ms": late_ms,
         "server_wait": {name: round(share, 3) for name, share in facts.server_wait.items()},
+        "elapsed_s": round(facts.elapsed_ns / NS_PER_S, 3),
         "cpu": None if facts.cpu is None else round(facts.cpu, 3),
+        "cpu_wait": None if facts.cpu_wait is None else round(facts.cpu_wait, 3),
         "gc_pause_ms": round(facts.gc_pause_ns / NS_PER_MS, 3),
-        "stamps": facts.stamps,
+        "stamps": stamps_of(facts.reads, facts.user_reads),
         "coalesced_reads": facts.coalesced_reads,
         "reads": facts.reads,
     }

@@ -26,6 +26,7 @@ from streambench.load.testbed import Testbed, open_testbed
 from streambench.load.transcripts import Keep
 from streambench.load.validity import GeneratorFacts
 from streambench.record.journal import RecordWriter
+from streambench.transport.aio.polls import run_polled
 
 SNAPSHOT_S = 0.25
 
@@ -163,7 +164,7 @@ def main() -> int:
     """Read the order from the first line of standard input, and work it off; returns the exit code."""
     with open(0, "rb", buffering=0, closefd=False) as first:
         order = WorkerOrder(**json.loads(first.readline()))
-    return asyncio.run(serve(order))
+    return run_polled(serve(order))
 
 
 if __name__ == "__main__":

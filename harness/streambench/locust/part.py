@@ -13,7 +13,7 @@ from streambench.load.validity import GeneratorFacts, Watch, percentile_ms, upst
 from streambench.locust.population import Population
 from streambench.locust.rows import Rows, method_of
 from streambench.record.journal import encode_line
-from streambench.record.model import Outcome, StreamRecord
+from streambench.record.model import Outcome, StreamRecord, stamps_of
 from streambench.units import NS_PER_MS
 from streambench.upstream.clocks import ClockRelation
 
@@ -73,7 +73,7 @@ class Part:
                 "cpu": self._sample.get("cpu"),
                 "loop_lag_p99_ms": self._sample.get("loop_lag_p99_ms"),
                 "start_delay_p99_ms": percentile_ms(facts.start_delays_ns[-RECENT_DELAYS:], 99),
-                "stamps": facts.stamps,
+                "stamps": stamps_of(facts.reads, facts.user_reads),
                 "coalesced_reads": facts.coalesced_reads,
                 "clock_error_ms": self._relation.error_ns / NS_PER_MS,
             },

@@ -41,6 +41,7 @@ from streambench.locust.protocol import (
     WorkerProtocol,
 )
 from streambench.locust.rows import Rows
+from streambench.transport.aio.polls import run_polled
 from streambench.units import NS_PER_S
 from streambench.upstream.clocks import ClockRelation, boot_id, relation_of
 
@@ -337,7 +338,7 @@ def main() -> int:
         await Worker(scenario, settings).run()
 
     try:
-        asyncio.run(serve())
+        run_polled(serve())
     except StreambenchError as error:
         _log.error("%s", error)
         return error.exit_code

@@ -101,9 +101,15 @@ class StreamDecoding:
         recorder = self._recorder
         match arrival:
             case Connected():
-                recorder.connected(arrival.at_ns, reused=arrival.reused, ahead_ns=arrival.ahead_ns, again=arrival.again)
-            case Sent(at_ns=at_ns):
-                recorder.sent(at_ns)
+                recorder.connected(
+                    arrival.at_ns,
+                    reused=arrival.reused,
+                    ahead_ns=arrival.ahead_ns,
+                    again=arrival.again,
+                    own_ns=arrival.own_ns,
+                )
+            case Sent():
+                recorder.sent(arrival.at_ns, late_ns=arrival.late_ns)
             case Head():
                 self._head(arrival)
             case Noted(finding=finding):
@@ -166,7 +172,7 @@ class ResponseDecoding(StreamDecoding):
 
     def _read(self, read: Read) -> None:
         self.alive_ns = read.at_ns
-        self._recorder.read(read.at_ns, read.size, kernel=read.kernel)
+        self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
         if read.pieces > 1:
             self._recorder.coalesced()
 
@@ -282,7 +288,7 @@ class SocketDecoding(StreamDecoding):
 
     def _read(self, read: Read) -> None:
         self._settle()
-        self._recorder.read(read.at_ns, read.size, kernel=read.kernel)
+        self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
 
     def _data(self, data: Data) -> None:
         if self._begin_offset is None:

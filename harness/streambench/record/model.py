@@ -229,6 +229,40 @@ class UpstreamExchange:
         )
 
 
+def stamps_of(reads: int, user_reads: int) -> str:
+    """Who stamped so many reads, of which the kernel did not stamp `user_reads`: `kernel`, `user` or `mixed`."""
+    if user_reads == reads:
+        return "user"
+    return "mixed" if user_reads else "kernel"
+
+
+@dataclass(slots=True)
+class OwnShare:
+    """What in a stream's times was the generator's own doing, in ns; none of it is subtracted anywhere.
+
+    `start_ns`: how late the stream was started, setup not counted. `send_ns`: what sending the request took since the
+    start, beside connecting and waiting for the server. `connect_ns`: how much of connecting was ours. `early`: by
+    number of the read, how long before its stamp its first bytes may have come, because we read them late.
+    """
+
+    start_ns: int = 0
+    send_ns: int = 0
+    connect_ns: int = 0
+    early: dict[int, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """`own` of a stream's line."""
+        early = [list(self.early), list(self.early.values())]
+        return {"start": self.start_ns, "send": self.send_ns, "connect": self.connect_ns, "early": early}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> OwnShare:
+        """Read back what `to_json` wrote; nothing is known of the streams of older files."""
+        _OWN.check(data)
+        early = [_all(int, column) for column in data.get("early", [[], []])]
+        return cls(data.get("start", 0), data.get("send", 0), data.get("connect", 0), dict(zip(*early, strict=True)))
+
+
 @dataclass(slots=True)
 class Further:
     """Findings of one rule beyond those that are kept: how many, and the one that comes first in the stream."""
@@ -287,10 +321,11 @@ class StreamRecord:
     text: str | None = None  # the content; kept only where an upstream's journal is there to compare it with
     tokens: int | None = None  # as the protocol reported it, never guessed
 
-    stamps: str = "user"  # kernel | user
     reads: int = 0
+    user_reads: int = 0  # those that the kernel did not stamp
     coalesced_reads: int = 0
     wire_bytes: int = 0
+    own: OwnShare = field(default_factory=OwnShare)
 
     upstream: list[UpstreamExchange] = field(default_factory=list)
 
@@ -298,6 +333,11 @@ class StreamRecord:
     def violations(self) -> list[Finding]:
         """The findings that break the protocol."""
         return [finding for finding in self.findings if finding.severity is Severity.VIOLATION]
+
+    @property
+    def stamps(self) -> str:
+        """Who stamped what came, of all reads: `kernel`, `user` or `mixed`."""
+        return stamps_of(self.reads, self.user_reads)
 
     def content_rows(self) -> list[int]:
         """Indexes of the events that carried non-empty content."""
@@ -339,8 +379,10 @@ class StreamRecord:
             "terminal_event": self.terminal_event,
             "stamps": self.stamps,
             "reads": self.reads,
+            "user_reads": self.user_reads,
             "coalesced_reads": self.coalesced_reads,
             "wire_bytes": self.wire_bytes,
+            "own": self.own.to_json(),
             "tokens": self.tokens,
             "text": self.text,
             "findings": [finding.to_json() for finding in self.findings],
@@ -401,10 +443,11 @@ class StreamRecord:
             list(map(Further.from_json, data.get("further", ()))),  # older files do not say
             data["text"],
             data["tokens"],
-            data["stamps"],
             data["reads"],
+            data.get("user_reads", data["reads"] if data["stamps"] == "user" else 0),
             data["coalesced_reads"],
             data["wire_bytes"],
+            OwnShare.from_json(data.get("own", {})),
             [UpstreamExchange.from_json(item, start_ns) for item in upstream] if upstream else [],
         )
 
@@ -436,8 +479,15 @@ _STREAM = Shape(
         **dict.fromkeys(("findings", "upstream"), _LIST),
         "events": (dict,),
     },
-    {"worker": _WORD, "connect_ahead": _MOMENT, "resent": _INT, "further": _LIST},  # older files lack them
+    {
+        **dict.fromkeys(("resent", "user_reads"), _INT),
+        "worker": _WORD,
+        "connect_ahead": _MOMENT,
+        "further": _LIST,
+        "own": (dict,),
+    },  # older files lack them
 )
+_OWN = Shape({}, {**dict.fromkeys(("start", "send", "connect"), _INT), "early": _LIST})
 _EVENTS = Shape(dict.fromkeys(("names", "name", "at", "chars", "read"), _LIST))
 _FINDING = Shape(
     dict.fromkeys(("axis", "rule", "message"), _TEXT),

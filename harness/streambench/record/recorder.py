@@ -106,37 +106,53 @@ class Recorder:
         self._text_chars = 0
         self._read = -1
 
-    def connected(self, at_ns: int, *, reused: bool = False, ahead_ns: int | None = None, again: bool = False) -> None:
+    def connected(
+        self,
+        at_ns: int,
+        *,
+        reused: bool = False,
+        ahead_ns: int | None = None,
+        again: bool = False,
+        own_ns: int = 0,
+    ) -> None:
         """The connection is ready for the request, TLS and upgrade included.
 
-        `ahead_ns` is how long that took, where it was done before the stream began; `again`: the request had been sent
-        before, on a kept connection that ended without an answer.
+        `ahead_ns` is how long that took, where it was done before the stream began, and `own_ns` how much of it was
+        ours; `again`: the request had been sent before, on a kept connection that ended without an answer.
         """
         self.record.resent += again
         self.record.connected_ns = at_ns
+        self.record.own.connect_ns = own_ns
         self.record.connect_ahead_ns = ahead_ns
         self.record.reused_connection = reused
 
-    def sent(self, at_ns: int) -> None:
+    def sent(self, at_ns: int, *, late_ns: int = 0) -> None:
         """The request was handed to the kernel; a request too large for its buffer, its last byte.
 
-        A reply may be over before that is known; then it changes nothing.
+        `late_ns` is what the generator took for that. A reply may be over before it is known; then it changes nothing.
         """
         if not self.ended:
             self.record.sent_ns = at_ns
+            self.record.own.send_ns = late_ns
 
     def headers(self, status: int, at_ns: int) -> None:
         """The response's headers are complete."""
         self.record.status = status
         self.record.headers_ns = at_ns
 
-    def read(self, at_ns: int, size: int, *, kernel: bool) -> None:
-        """One read of the socket brought `size` bytes; the messages that follow came with it."""
+    def read(self, at_ns: int, size: int, *, kernel: bool, early_ns: int = 0) -> None:
+        """One read of the socket brought `size` bytes; the messages that follow came with it.
+
+        Its first bytes came up to `early_ns` before its stamp.
+        """
         record = self.record
         self._read += 1
         record.reads += 1
         record.wire_bytes += size
-        record.stamps = "kernel" if kernel else "user"
+        if not kernel:
+            record.user_reads += 1
+        if early_ns:
+            record.own.early[self._read] = early_ns
 
     def coalesced(self) -> None:
         """The newest read brought several of the server's writes, so that its stamp is that of the last of them."""

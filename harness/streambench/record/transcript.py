@@ -148,10 +148,17 @@ def arrival_to_json(arrival: Arrival, start_ns: int) -> dict[str, Any]:
                 out["ahead"] = arrival.ahead_ns
             if arrival.again:
                 out["again"] = True
+            if arrival.own_ns:
+                out["own"] = arrival.own_ns
+        case Sent():
+            if arrival.late_ns:
+                out["late"] = arrival.late_ns
         case Read():
             out |= {"size": arrival.size, "kernel": arrival.kernel}
             if arrival.pieces:
                 out["pieces"] = arrival.pieces
+            if arrival.early_ns:
+                out["early"] = arrival.early_ns
         case Head():
             out |= {"status": arrival.status, "headers": dict(arrival.headers)}
         case Data():
@@ -179,11 +186,11 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
     at_ns = start_ns + line["at"]
     match line["arrival"]:
         case "connected":
-            return Connected(at_ns, line["reused"], line.get("ahead"), line.get("again", False))
+            return Connected(at_ns, line["reused"], line.get("ahead"), line.get("again", False), line.get("own", 0))
         case "sent":
-            return Sent(at_ns)
+            return Sent(at_ns, line.get("late", 0))
         case "read":
-            return Read(at_ns, line["size"], line["kernel"], line.get("pieces", 0))
+            return Read(at_ns, line["size"], line["kernel"], line.get("pieces", 0), line.get("early", 0))
         case "head":
             return Head(at_ns, line["status"], line["headers"])
         case "data":

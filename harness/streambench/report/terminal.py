@@ -36,6 +36,7 @@ COLOURS = {"passed": "green", "failed": "red", "invalid": "yellow", "inconclusiv
 MAX_FINDINGS = 12
 MAX_GATES = 15  # of more than so many, those that passed are only counted
 MIN_WIDTH = 40
+TOLD_MS = 0.1  # of its own share the generator speaks from here on
 # What fits beside each other on a terminal, and which of it is the first to go (the highest); the report has it all.
 COLUMNS = (
     ("ttfc", "p50", 0.5, 3),
@@ -137,7 +138,19 @@ def _targets(summary: Summary, width: int | None) -> list[str]:
     lines = [f"  {'  '.join(cells)}".rstrip() for cells in zip(*(column.lines() for column in kept), strict=True)]
     hidden = [column.heading for column in columns if column not in kept]
     note = "times in ms" + (f"; in the report also {', '.join(hidden)}" if hidden else "")
-    return [*lines, *_wrapped(note, width)]
+    return [*lines, *_wrapped(note + _own_share(summary), width)]
+
+
+def _own_share(summary: Summary) -> str:
+    """How much of the times in the table may be the generator's own doing, at most."""
+    found = [
+        (target.distributions[name].own_share(q), f"{name} {statistic}")
+        for target in summary.targets.values()
+        for name, statistic, q, _ in COLUMNS
+        if len(target.distributions[name])
+    ]
+    worst, figure = max(found, default=(0.0, ""))
+    return f"; up to {bare(worst, 'ms')} of {figure} may be the generator's own" if worst >= TOLD_MS else ""
 
 
 def _target_columns(summary: Summary) -> list[_Column]:

@@ -18,20 +18,26 @@ class Connected:
     """The connection is ready for the request, TLS and upgrade included.
 
     `reused`: an earlier stream has used it. `ahead_ns`: how long connecting took, where it was done before the stream.
-    `again`: the request had been sent before, on a kept connection that ended without a byte of an answer.
+    `own_ns`: how much of that was ours, who noticed late what the server had done. `again`: the request had been sent
+    before, on a kept connection that ended without a byte of an answer.
     """
 
     at_ns: int
     reused: bool = False
     ahead_ns: int | None = None
     again: bool = False
+    own_ns: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """The request was handed to the kernel; of a request too large for its buffer, the last byte."""
+    """The request was handed to the kernel; of a request too large for its buffer, the last byte.
+
+    `late_ns`: what we took for it since the stream's start, beside connecting and waiting for the server.
+    """
 
     at_ns: int
+    late_ns: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -39,12 +45,15 @@ class Read:
     """One read of the socket brought `size` bytes; what it completes follows. `kernel`: the kernel stamped it.
 
     `pieces` counts what the framing shows to begin in it: chunks of HTTP/1.1, DATA frames of HTTP/2; 0 elsewhere.
+    `early_ns`: by how much its first bytes may have come before the stamp, because we read them late; the last ones
+    came when the kernel's stamp says.
     """
 
     at_ns: int
     size: int
     kernel: bool
     pieces: int = 0
+    early_ns: int = 0
 
 
 @dataclass(slots=True, eq=False)

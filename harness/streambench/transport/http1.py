@@ -64,7 +64,7 @@ class Http1Connection:
         self._complete = self._failed = self._keep_alive = self._framed = False
         return request_bytes(self._endpoint, where, request, cookies)
 
-    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> list[Arrival]:
         """Take in what one read brought; `Ended` is the last arrival of a response.
 
         Bytes between two exchanges make the connection useless: nothing that follows them could be trusted.
@@ -73,7 +73,7 @@ class Http1Connection:
         if self._complete:
             self.usable = False
             return []
-        read = Read(at_ns, len(data), kernel)
+        read = Read(at_ns, len(data), kernel, early_ns=early_ns)
         arrivals = self._arrivals = [read]
         self._at_ns = at_ns
         self._chunks = self._silent = 0

@@ -147,9 +147,9 @@ class Http2Connection:
             self._send_body()
         return self.outgoing()
 
-    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> list[Arrival]:
         """Take in what one read brought; `Ended` is the last arrival of a response."""
-        read = Read(at_ns, len(data), kernel)
+        read = Read(at_ns, len(data), kernel, early_ns=early_ns)
         arrivals: list[Arrival] = [] if self._stream_id is None else [read]
         try:
             events = self._h2.receive_data(self._frames.read(data, at_ns, self._h2.max_inbound_frame_size))

@@ -107,7 +107,7 @@ class PacketReader:
         out: list[Arrival] = []
         for arrival in arrivals:
             if isinstance(arrival, Read):
-                out.append(Read(arrival.at_ns, arrival.size, arrival.kernel))
+                out.append(Read(arrival.at_ns, arrival.size, arrival.kernel, early_ns=arrival.early_ns))
             try:
                 for piece in self._answer.body(arrival):
                     self._budget.frames.spend(piece.count(SEPARATOR), arrival.at_ns)

@@ -155,12 +155,12 @@ class WebSocketConnection:
         # An empty item means the end of our side; the connection is closed where that is decided.
         return b"".join(self._protocol.data_to_send())
 
-    def receive(self, data: bytes, at_ns: int, *, kernel: bool) -> list[Arrival]:
+    def receive(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> list[Arrival]:
         """Take in what one read brought."""
         if self.ended:
             return []
         protocol = self._protocol
-        arrivals: list[Arrival] = [Read(at_ns, len(data), kernel)]
+        arrivals: list[Arrival] = [Read(at_ns, len(data), kernel, early_ns=early_ns)]
         try:
             if not self._upgraded:
                 data = self._read_answer(data, at_ns, arrivals)

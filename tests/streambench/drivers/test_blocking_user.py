@@ -120,7 +120,7 @@ def begin(spec: TargetSpec) -> tuple[StreamRecord, Recorder]:
 def told(record: StreamRecord) -> dict[str, Any]:
     """What both kinds of user must agree on: everything but the moments."""
     line = record.to_json()
-    for moment in ("connected", "sent", "headers", "end", "reads", "stamps", "coalesced_reads"):
+    for moment in ("connected", "sent", "headers", "end", "reads", "user_reads", "stamps", "coalesced_reads", "own"):
         line.pop(moment)
     events = line.pop("events")
     return {**line, "names": [events["names"][i] for i in events["name"]], "chars": events["chars"]}

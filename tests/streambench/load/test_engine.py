@@ -18,6 +18,7 @@ from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
 from streambench.errors import ConfigurationError
 from streambench.load.engine import Engine
+from streambench.load.executors import users
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
 from streambench.load.executors.steps import StepsPhase
@@ -40,6 +41,12 @@ from streambench.wire.message import WireMessage
 S = 1_000_000_000
 DIALECT = load_dialect("chat-stream")
 SETUP = (read_setup_step(read_yaml("{method: POST, path: /x}", "t"), "sse", ()),)
+
+
+@pytest.fixture(autouse=True)
+def _together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users come at the same moment, so that times are round; that they come apart has a test of its own."""
+    monkeypatch.setattr(users, "COMING_APART_NS", 0)
 
 
 @dataclass
@@ -458,7 +465,7 @@ def test_progress_counts_what_happens(run: Run) -> None:
     assert (seen.started, seen.completed, seen.failed, seen.active) == (3, 2, 1, 0)
     assert list(seen.ttfc_ms) == pytest.approx([100, 100])
     assert ran.facts.reads == 2
-    assert ran.facts.stamps == "kernel"
+    assert (ran.facts.reads > 0, ran.facts.user_reads) == (True, 0)
     assert replace(ran.records[0]).outcome is Outcome.COMPLETED
     assert ErrorClass.SETUP not in seen.errors
 
@@ -662,3 +669,11 @@ def test_a_drain_takes_one_step_for_each_stream(run: Run, phase: str) -> None:
         return CountingTask.asked / streams
 
     assert work(800) <= work(100) * 1.1
+
+
+def test_users_come_one_after_the_other_as_fast_as_they_can_be_started(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "COMING_APART_NS", S // 1000)
+    ran = run(ClosedPhase(4, None, 4, 0))
+    assert ran.intended() == [0, 0.001, 0.002, 0.003]

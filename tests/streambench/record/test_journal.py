@@ -205,7 +205,7 @@ def test_a_secret_that_is_also_one_of_our_words_breaks_nothing(path: Path) -> No
     url = "http://x/?streaming=paced"
     target = {"dialect": "content", "transport": "kernel", "url": url, "two_sided": False}
     writer.header(header(targets={"paced": target}, gates=["paced: authenticity == paced"]))
-    one = record(1, target="paced", id="paced/1", outcome=Outcome.COMPLETED, stamps="kernel", text="paced")
+    one = record(1, target="paced", id="paced/1", outcome=Outcome.COMPLETED, reads=1, text="paced")
     one.events.append(1002, "content", 5, 0)
     one.findings.append(Finding(Axis.CONTENT, "content.lost", "lost"))
     writer.stream(one)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
 from streambench.printable import printable
-from streambench.record.model import EventColumns, Outcome, StreamRecord, UpstreamExchange
+from streambench.record.model import EventColumns, Outcome, OwnShare, StreamRecord, UpstreamExchange
 
 stamp = st.integers(0, 2**62)
 maybe = st.none() | stamp
@@ -84,10 +85,13 @@ records = st.builds(
     findings_dropped=count,
     text=st.none() | text,
     tokens=st.none() | count,
-    stamps=st.sampled_from(["kernel", "user"]),
     reads=count,
+    user_reads=count,
     coalesced_reads=count,
     wire_bytes=count,
+    own=st.builds(
+        OwnShare, start_ns=count, send_ns=count, connect_ns=count, early=st.dictionaries(count, count, max_size=3)
+    ),
     upstream=st.lists(exchanges, max_size=2),
 )
 
@@ -103,7 +107,17 @@ def test_every_field_is_in_the_json() -> None:
     """A field that is added and not written would be lost without a sign."""
     names = set(StreamRecord.__dataclass_fields__)
     written = set(StreamRecord("s", "t", "d", 1, 2).to_json())
-    assert {name.removesuffix("_ns") for name in names} == {name.removesuffix("_ns") for name in written} - {"kind"}
+    assert {name.removesuffix("_ns") for name in names} == {name.removesuffix("_ns") for name in written} - {
+        "kind",
+        "stamps",  # follows from the reads
+    }
+
+
+@pytest.mark.parametrize(
+    ("reads", "user_reads", "stamps"), [(0, 0, "user"), (3, 0, "kernel"), (3, 3, "user"), (3, 1, "mixed")]
+)
+def test_stamps_are_said_of_all_reads(reads: int, user_reads: int, stamps: str) -> None:
+    assert StreamRecord("s", "t", "d", 0, 0, reads=reads, user_reads=user_reads).stamps == stamps
 
 
 def test_times_are_relative_to_the_start_except_the_starts() -> None:

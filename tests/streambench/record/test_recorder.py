@@ -317,7 +317,17 @@ def test_reads_that_the_kernel_put_together(recorder: MakeRecorder) -> None:
     user.coalesced()
     user.read(2, 5, kernel=False)
     assert (user.record.reads, user.record.coalesced_reads, user.record.wire_bytes) == (2, 1, 15)
-    assert user.record.stamps == "user"
+    assert user.record.stamps == "mixed"
+
+
+def test_a_late_read_is_known_by_its_number(recorder: MakeRecorder) -> None:
+    user = recorder()
+    user.connected(1, own_ns=7)
+    user.sent(2, late_ns=5)
+    for early_ns in (0, 3, 0):
+        user.read(10, 5, kernel=True, early_ns=early_ns)
+    own = user.record.own
+    assert (own.connect_ns, own.send_ns, own.early) == (7, 5, {1: 3})
 
 
 def test_a_wrong_content_type_says_both() -> None:

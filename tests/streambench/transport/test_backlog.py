@@ -21,7 +21,7 @@ class Kept:
 
     came: list[tuple[bytes, int, bool]] = field(default_factory=list)
 
-    def __call__(self, data: bytes, at_ns: int, flag: bool) -> None:
+    def __call__(self, data: bytes, at_ns: int, flag: bool, early_ns: int) -> None:
         self.came.append((data, at_ns, flag))
 
 
@@ -45,7 +45,7 @@ async def test_others_run_between_two_slices(monkeypatch: pytest.MonkeyPatch) ->
     backlog, order = running_backlog(), []
     loop = asyncio.get_running_loop()
 
-    def deliver(data: bytes, at_ns: int, flag: bool) -> None:
+    def deliver(data: bytes, at_ns: int, flag: bool, early_ns: int) -> None:
         order.append(at_ns)
         loop.call_soon(order.append, -1)
 
@@ -71,7 +71,7 @@ async def test_a_failure_of_one_does_not_hold_the_others_up() -> None:
     told: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
 
-    def fails(data: bytes, at_ns: int, flag: bool) -> None:
+    def fails(data: bytes, at_ns: int, flag: bool, early_ns: int) -> None:
         raise ValueError("a bug")
 
     backlog.add(fails, b"", 0, False)
@@ -89,7 +89,7 @@ class Layer:
     ends: list[bool] = field(default_factory=list)
     on_data: Callable[[], None] = lambda: None
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
         self.data += data
         self.on_data()
 

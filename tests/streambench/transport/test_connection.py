@@ -31,7 +31,7 @@ class Kept:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     on_data: Callable[[], None] = lambda: None
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
         assert not self.ends
         self.data += data
         self.reads.append((len(data), at_ns, kernel))

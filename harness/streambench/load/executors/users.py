@@ -16,6 +16,7 @@ from streambench.units import NS_PER_MS, NS_PER_S
 PAUSE_AFTER_FAILURE_NS = 100 * NS_PER_MS  # a refused client does not hammer
 PAUSE_AFTER_SETUP_FAILURE_NS = NS_PER_S
 CONNECTING_AT_ONCE = 100
+COMING_APART_NS = NS_PER_MS // 2  # users who came at the same moment would make each other late
 
 
 class Quota:
@@ -107,9 +108,9 @@ class Users:
         await self._gone.wait()
 
     def _come(self, users: int, due_ns: int) -> None:
-        for _ in range(users):
+        for place in range(users):
             number, session = self._ready.pop(0) if self._ready else self._stage.load.new_user()
-            user = _User(self, self._stage, due_ns, number, session)
+            user = _User(self, self._stage, due_ns + place * COMING_APART_NS, number, session)
             self._present[user] = None
             task = self._stage.load.tasks.start(user.run(self._think_ns, self._judged_ns, self._end_ns))
             user.task = task

@@ -110,6 +110,7 @@ def _metric_rows(summary: Summary) -> list[tuple[str, str, list[tuple[str, ...]]
             cells.append(bare(float(values.values[-1]), metric.unit))
             ci = values.interval(0.95)
             cells.append("–" if ci is None else f"{bare(ci[0], metric.unit)} to {bare(ci[1], metric.unit)}")
+            cells.append(bare(values.own_share(0.95), metric.unit))
             cells.append(bare(values.adjusted(0.95), metric.unit))
             rows.append(tuple(cells))
         if rows:

@@ -18,6 +18,8 @@ from streambench.units import NS_PER_MS
 SLICE_NS = NS_PER_MS  # how long sockets may wait for the decoder
 MAX_BYTES = 32 << 20  # read and not decoded; beyond that reading waits, and so does the server
 
+Deliver = Callable[[bytes, int, bool, int], None]
+
 _clock = MonotonicClock()
 
 
@@ -26,13 +28,13 @@ class Backlog:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: deque[tuple[Callable[[bytes, int, bool], None], bytes, int, bool]] = deque()
+        self._waiting: deque[tuple[Deliver, bytes, int, bool, int]] = deque()
         self._bytes = 0
         self._scheduled = False
 
-    def add(self, deliver: Callable[[bytes, int, bool], None], data: bytes, at_ns: int, flag: bool) -> None:
-        """Have `deliver(data, at_ns, flag)` called soon, behind what was added before."""
-        self._waiting.append((deliver, data, at_ns, flag))
+    def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
+        """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
+        self._waiting.append((deliver, data, at_ns, flag, early_ns))
         self._bytes += len(data)
         if not self._scheduled:
             self._scheduled = True
@@ -62,9 +64,9 @@ class Backlog:
                 self._loop.call_soon(self._work)
 
     def _deliver_next(self) -> None:
-        deliver, data, at_ns, flag = self._waiting.popleft()
+        deliver, data, at_ns, flag, early_ns = self._waiting.popleft()
         self._bytes -= len(data)
-        deliver(data, at_ns, flag)
+        deliver(data, at_ns, flag, early_ns)
 
 
 _backlogs: WeakKeyDictionary[asyncio.AbstractEventLoop, Backlog] = WeakKeyDictionary()

@@ -61,7 +61,7 @@ class _TunnelAnswer:
         self._tunnel = tunnel
         self.came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
         if self.came.done():
             return
         try:

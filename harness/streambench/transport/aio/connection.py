@@ -8,11 +8,14 @@ the exactness (the stamp cannot be late) and the speed (no task switch a read).
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 from streambench.clock import MonotonicClock
 from streambench.transport.aio.backlog import running_backlog
+from streambench.transport.aio.polls import PolledLoop, Polls
+from streambench.transport.segments import SegmentCount
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
     RealtimeOffset,
@@ -24,6 +27,7 @@ from streambench.transport.target import Stamps
 
 READ_BYTES = 1 << 16
 READS_A_TURN = 16
+EXACT_NS = 50_000  # what came within it has one stamp
 
 # One buffer for all: a read that allocates its own spends more on that than on reading.
 _VIEW = memoryview(bytearray(READ_BYTES))
@@ -47,11 +51,39 @@ def _literal(host: str, port: int) -> list[Address]:
     return []
 
 
+async def _connected(sock: socket.socket, address: Any) -> int:
+    """Connect, and say by how many ns we may have noticed it late. Raises OSError."""
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        pass
+    else:
+        return 0
+    loop = asyncio.get_running_loop()
+    begun_ns = _clock.now_ns()
+    writable: asyncio.Future[int] = loop.create_future()
+
+    def notice() -> None:
+        loop.remove_writer(sock.fileno())
+        if not writable.done():
+            writable.set_result(max(begun_ns, loop.polls.empty_ns) if isinstance(loop, PolledLoop) else begun_ns)
+
+    loop.add_writer(sock.fileno(), notice)
+    try:
+        waiting_ns = await writable
+    finally:
+        loop.remove_writer(sock.fileno())
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+    return _clock.now_ns() - waiting_ns
+
+
 class Layer(Protocol):
     """Who takes what a connection brings."""
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
-        """Bytes that arrived at `at_ns`; `kernel` says who stamped them."""
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
+        """Bytes that arrived at `at_ns`; `kernel` says who stamped them, `early_ns` is that of `Read`."""
         ...
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
@@ -60,9 +92,13 @@ class Layer(Protocol):
 
 
 class Channel(Protocol):
-    """What a layer writes to: a stamped connection, with TLS on it or without."""
+    """What a layer writes to: a stamped connection, with TLS on it or without.
+
+    `own_ns`: how much of connecting was our own doing.
+    """
 
     layer: Layer
+    own_ns: int
 
     @property
     def open(self) -> bool:
@@ -102,7 +138,7 @@ class Channel(Protocol):
 class Silent:
     """The layer of a connection on which nothing is expected yet."""
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
         """Dropped."""
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
@@ -116,8 +152,13 @@ class StampedConnection:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self.layer = layer
+        self.own_ns = 0
         self._kernel = stamps != "user" and enable_kernel_stamps(sock)
         self._backlog = running_backlog()
+        self._polls: Polls | None = self._loop.polls if isinstance(self._loop, PolledLoop) else None
+        self._segments = SegmentCount(sock)
+        self._empty_ns = _clock.now_ns()  # when the socket was empty for the last time, as far as a read has shown it
+        self._drained = True  # the newest read has emptied it
         self._behind = 0  # what waits in the backlog
         self._told = True  # the layer still hears of what comes
         self._unsent = bytearray()
@@ -138,7 +179,7 @@ class StampedConnection:
             try:
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.sock_connect(sock, address)
+                own_ns = await _connected(sock, address)
             except OSError as error:
                 sock.close()
                 failure = failure or error
@@ -146,7 +187,9 @@ class StampedConnection:
                 sock.close()
                 raise
             else:
-                return cls(sock, layer, stamps)
+                connection = cls(sock, layer, stamps)
+                connection.own_ns = own_ns
+                return connection
         raise failure or OSError(f"{host} has no address")
 
     def write(self, data: bytes) -> None:
@@ -192,6 +235,7 @@ class StampedConnection:
     def pause(self) -> None:
         """Read nothing more until `resume`: the peer meets a client that does not read."""
         if self.open:
+            self._drained = False  # polls say nothing of it
             self._loop.remove_reader(self._sock.fileno())
 
     def resume(self) -> None:
@@ -220,7 +264,7 @@ class StampedConnection:
                 return
             try:
                 size, ancillary, _, _ = receive(_BUFFERS, ANCILLARY_BYTES)
-                at_ns = _clock.now_ns()
+                at_ns = read_ns = _clock.now_ns()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
@@ -235,17 +279,32 @@ class StampedConnection:
                 arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
                 if arrived_ns is not None:
                     at_ns, kernel = arrived_ns, True
+            early_ns = self._early_ns(size, at_ns, kernel=kernel)
             self._behind += 1
-            backlog.add(self._deliver, bytes(_VIEW[:size]), at_ns, kernel)
-            if size < READ_BYTES:
+            backlog.add(self._deliver, bytes(_VIEW[:size]), at_ns, kernel, early_ns)
+            self._drained = size < READ_BYTES
+            if self._drained:
+                self._empty_ns = read_ns
                 return
 
-    def _deliver(self, data: bytes, at_ns: int, kernel: bool) -> None:
+    def _early_ns(self, size: int, at_ns: int, *, kernel: bool) -> int:
+        """By how much the first bytes of a read may have come before its stamp; 0 where they have not."""
+        empty_ns = self._empty_ns
+        if self._drained and self._polls is not None and self._polls.empty_ns > empty_ns:
+            empty_ns = self._polls.empty_ns
+        early_ns = at_ns - empty_ns
+        if early_ns <= EXACT_NS:
+            self._segments.one(size)
+            return 0
+        several = self._segments.several(size)
+        return early_ns if several or not kernel or not self._drained else 0
+
+    def _deliver(self, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
         self._behind -= 1
         if self._told:
-            self.layer.received(data, at_ns, kernel=kernel)
+            self.layer.received(data, at_ns, kernel=kernel, early_ns=early_ns)
 
-    def _deliver_end(self, _: bytes, at_ns: int, reset: bool) -> None:
+    def _deliver_end(self, _: bytes, at_ns: int, reset: bool, __: int) -> None:
         self._behind -= 1
         if self._told:
             self._told = False

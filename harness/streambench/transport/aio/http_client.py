@@ -132,9 +132,9 @@ class RequestConnection:
 
     # The layer
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
         """Take in what a read brought; bytes that belong to no answer make the connection useless."""
-        self._take(self._http.receive(data, at_ns, kernel=kernel))
+        self._take(self._http.receive(data, at_ns, kernel=kernel, early_ns=early_ns))
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
         """The connection has ended."""

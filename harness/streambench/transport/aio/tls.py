@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from streambench.clock import MonotonicClock
 from streambench.transport.aio.connection import Channel
 from streambench.transport.tls import TlsSession
+
+_clock = MonotonicClock()
 
 
 class TlsChannel:
@@ -17,6 +20,7 @@ class TlsChannel:
         self._session = TlsSession(context, server_name)
         self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.layer = below.layer
+        self.own_ns = below.own_ns
         below.layer = self
 
     @property
@@ -64,17 +68,18 @@ class TlsChannel:
         """Close at once, without a word to the peer."""
         self._below.close()
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
         """Take in encrypted bytes."""
         if not self._session.shaken:
             self._shake(data)
+            self.own_ns += _clock.now_ns() - at_ns  # what came waited for us, and our computing is in it
             if not self._session.shaken:
                 return
             data = b""
         plain = self._session.receive(data)
         self._flush()
         if plain.data:
-            self.layer.received(plain.data, at_ns, kernel=kernel)
+            self.layer.received(plain.data, at_ns, kernel=kernel, early_ns=early_ns)
         if plain.ended and self.open:
             self.close()
             self.layer.closed(at_ns, reset=plain.reset)

@@ -26,10 +26,12 @@ class WebSocketTransport:
 
     def __init__(self, endpoint: Endpoint, sink: Callable[[list[Arrival]], None]) -> None:
         self.sink = sink
+        self.own_ns = 0  # of connecting and upgrading, what was our own doing
         self._endpoint = endpoint
         self._channel: Channel | None = None
         self._socket: WebSocketConnection | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._upgraded_ns = 0
         self._ended = asyncio.Event()
 
     @property
@@ -42,9 +44,11 @@ class WebSocketTransport:
         channel = self._channel = await open_channel(self._endpoint, where, tunnel=True)
         socket = self._socket = WebSocketConnection(where, headers, self._endpoint.limits)
         channel.layer = self
+        self.own_ns = channel.own_ns
         try:
             channel.write(socket.upgrade(cookies))
             await self._opened
+            self.own_ns += _clock.now_ns() - self._upgraded_ns
         except BaseException:
             self.abort()
             raise
@@ -86,14 +90,14 @@ class WebSocketTransport:
 
     # The layer
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
         """Take in what a read brought, and answer what the protocol asks to be answered."""
         socket, channel = self._socket, self._channel
         assert socket is not None
         assert channel is not None
         if self._ended.is_set():
             return
-        arrivals = socket.receive(data, at_ns, kernel=kernel)
+        arrivals = socket.receive(data, at_ns, kernel=kernel, early_ns=early_ns)
         self._flush()
         if not socket.ended and channel.unsent_bytes > MAX_UNSENT_BYTES:
             arrivals.append(Failed(at_ns, ErrorClass.OVERSIZE, "the server does not read what it asks for"))
@@ -117,6 +121,7 @@ class WebSocketTransport:
     def _look_for_upgrade(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:
             if isinstance(arrival, Head):
+                self._upgraded_ns = arrival.at_ns
                 self._opened.set_result(None)
                 return
             if isinstance(arrival, Failed):

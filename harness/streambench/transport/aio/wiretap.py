@@ -15,6 +15,7 @@ class TappedChannel:
     def __init__(self, below: Channel, tap: Wiretap) -> None:
         self._below = below
         self.layer: Layer = below.layer
+        self.own_ns = below.own_ns
         below.layer = self
         self._passed = tap(self)
 
@@ -56,10 +57,10 @@ class TappedChannel:
 
     # The layer
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
         """Bytes that arrived."""
         self._passed(data, at_ns, False)
-        self.layer.received(data, at_ns, kernel=kernel)
+        self.layer.received(data, at_ns, kernel=kernel, early_ns=early_ns)
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
         """The peer has closed the connection, or reset it."""
