@@ -25,6 +25,7 @@ COMMANDS = {
     "probe": "Look at one stream as it arrives.",
     "check": "Check a captured stream against its protocol, offline.",
     "conform": "Put an endpoint through the suite of conformance cases.",
+    "calibrate": "Measure how exact this machine's figures are, at rising loads.",
     "report": "Render a run folder again from its records.",
     "mock": "Start the fake OpenAI upstream and the reference chat server.",
     "dialects": "List, show, draw, validate or draft protocol descriptions.",

@@ -14,6 +14,7 @@ from typing import Any
 from streambench import __version__
 from streambench.clock import MonotonicClock
 from streambench.dialects import bundled_dialects
+from streambench.load.calibration.saved import saved_for
 from streambench.load.scenario import Scenario
 from streambench.load.targets import Target
 from streambench.load.validity import CpuWait
@@ -92,7 +93,7 @@ def point_latest_to(folder: Path) -> None:
 
 def header_of(scenario: Scenario) -> dict[str, Any]:
     """The first line of the records file."""
-    timeouts = scenario.timeouts
+    timeouts, fingerprint = scenario.timeouts, environment()
     return {
         "streambench": __version__,
         "scenario": {"name": scenario.name, "path": scenario.path, "hash": scenario.content_hash},
@@ -123,7 +124,8 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
         },
         "warmup_s": scenario.load.warmup_ns / NS_PER_S,
         "phases": [phase.describe() for phase in scenario.load.phases],
-        "environment": environment(),
+        "environment": fingerprint,
+        "calibration": saved_for(fingerprint),
     }
 
 
