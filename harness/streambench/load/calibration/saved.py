@@ -14,7 +14,7 @@ FILE = Path("streambench") / "calibration.json"
 def place(environ: Mapping[str, str] = os.environ) -> Path:
     """Where it is kept: below XDG_STATE_HOME, which is `~/.local/state` where nobody says otherwise."""
     state = environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / FILE
+    return (Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state") / FILE
 
 
 def save(result: Mapping[str, Any], path: Path) -> None:

@@ -137,7 +137,8 @@ async def serve() -> None:
     pace = Pace()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Stream(pace), "127.0.0.1", 0, backlog=BACKLOG)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
