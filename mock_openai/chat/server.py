@@ -37,8 +37,8 @@ class ChatSettings:
     `upstream` is the OpenAI service's URL without /v1; `gemini_upstream` None: the same, as for the fake one.
     `rate_limit_per_s` None: no limit. `cors_origins`: pages that may use it beside its own, `*` for all. `clearances`:
     what users may read of stored documents, where it is not the default. `open`: as in development, every page may use
-    it and nobody has to sign in. `resume_s`: how long a reply goes on whose client may come back. `hosts`: the names
-    that requests may be for.
+    it and nobody has to sign in. `resume_s`: how long a reply goes on whose client may come back. `heartbeat_s`: how
+    often sockets are pinged; None: as each system has it. `hosts`: the names that requests may be for.
     """
 
     upstream: str
@@ -56,6 +56,7 @@ class ChatSettings:
     hosts: KnownHosts = field(default_factory=lambda: KnownHosts("127.0.0.1"))
     caps: Caps = field(default_factory=Caps)
     resume_s: float = 0.0
+    heartbeat_s: float | None = None
     livekit: LiveKit | None = None
     defects: frozenset[str] = frozenset()
 

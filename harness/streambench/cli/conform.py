@@ -38,6 +38,13 @@ END_S = 5.0  # how long the end of servers is waited for after a signal
 @click.option("--case", "patterns", multiple=True, metavar="GLOB", help="Only these cases, such as 'auth.*'.")
 @click.option("--list", "list_only", is_flag=True, help="List the cases, and run none.")
 @click.option("--strict", is_flag=True, help="A broken SHOULD fails the suite, too.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=1,
+    metavar="N",
+    help="Try each case that holds so often, to find what goes wrong only now and then.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else there.")
 @click.option("--curl", "commands", is_flag=True, help="Print the requests of cases that do not hold as curl commands.")
 @click.option(
@@ -56,6 +63,7 @@ def command(
     patterns: tuple[str, ...],
     list_only: bool,
     strict: bool,
+    repeat: int,
     as_json: bool,
     commands: bool,
     output: Path | None,
@@ -82,7 +90,9 @@ def command(
     if not targets:
         raise click.UsageError("name a scenario, or a URL with its --dialect; --list shows the cases")
     scenarios = [_scenario(target, dialect, headers, bearer_env, upstream) for target in targets]
-    suites, received = asyncio.run(run_suites(scenarios, profile, patterns, strict=strict, quiet=as_json))
+    suites, received = asyncio.run(
+        run_suites(scenarios, profile, patterns, strict=strict, repeat=repeat, quiet=as_json)
+    )
     if as_json:
         say_json([suite.to_json() for suite in suites], indent=2)
     else:
@@ -127,13 +137,21 @@ def _scenario(
 
 
 async def run_suites(
-    scenarios: list[Scenario], profile: Path | None, patterns: tuple[str, ...], *, strict: bool, quiet: bool
+    scenarios: list[Scenario],
+    profile: Path | None,
+    patterns: tuple[str, ...],
+    *,
+    strict: bool,
+    quiet: bool,
+    repeat: int = 1,
 ) -> tuple[list[SuiteResult], signal.Signals | None]:
     """The suites, and the signal that ended them early. What was decided until then is kept."""
     stop = asyncio.Event()
     suites: list[SuiteResult] = []
     received: list[signal.Signals] = []
-    work = asyncio.create_task(_run(scenarios, profile, patterns, suites, stop, strict=strict, quiet=quiet))
+    work = asyncio.create_task(
+        _run(scenarios, profile, patterns, suites, stop, strict=strict, repeat=repeat, quiet=quiet)
+    )
 
     def interrupt(signum: signal.Signals) -> None:
         if received:  # asked twice: do not wait for anything any more
@@ -163,6 +181,7 @@ async def _run(
     stop: asyncio.Event,
     *,
     strict: bool,
+    repeat: int,
     quiet: bool,
 ) -> None:
     """Add the suite of each target to `suites`, until `stop`."""
@@ -183,6 +202,7 @@ async def _run(
                     cases,
                     expected_failures=expected,
                     strict=strict or scenario.conform.strict,
+                    repeat=repeat,
                     on_result=None if live is None else live.told,
                     stop=stop,
                 )

@@ -72,7 +72,8 @@ class Case:
 
     `requirement` and `remedy` are one sentence each, `source` says who asks for it, with the section. `defect` is the
     mistake of the reference chat server that breaks it. `alone`: it disturbs others, or is disturbed by them.
-    `patient`: it does little but wait, so nobody has to wait for it.
+    `patient`: it does little but wait, so nobody has to wait for it. `timed`: milliseconds decide it. `repeats`: what
+    it looks for does not happen every time, so it has to hold so often.
     """
 
     id: str
@@ -88,6 +89,8 @@ class Case:
     judge: Judge
     alone: bool = False
     patient: bool = False
+    timed: bool = False
+    repeats: int = 1
 
 
 _cases: dict[str, Case] = {}
@@ -104,6 +107,8 @@ def case(
     needs: tuple[Need, ...] = (),
     alone: bool = False,
     patient: bool = False,
+    timed: bool = False,
+    repeats: int = 1,
 ) -> Callable[[Judge], Judge]:
     """Enter the decorated function as a case.
 
@@ -129,6 +134,8 @@ def case(
             judge=judge,
             alone=alone,
             patient=patient,
+            timed=timed,
+            repeats=repeats,
         )
         return judge
 

@@ -26,6 +26,7 @@ AREAS = {
     "upstream_faults": "Faults of the upstream",
     "rate_limits": "Rate limits",
     "leaving": "Clients that leave",
+    "sockets": "Sockets",
     "slow_readers": "Clients that read slowly",
     "concurrency": "Many users at once",
 }

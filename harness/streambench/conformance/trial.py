@@ -202,6 +202,11 @@ class Trial:
         template = self.subject.dialect.request if body is None else self.subject.asking(body)
         return template.render(self.subject.known({**socket.variables, **(variables or {}), "prompt": prompt}))
 
+    def stopping(self, socket: Socket) -> RenderedRequest:
+        """The message that stops a reply, as the profile has it."""
+        template = replace(self.subject.dialect.request, send=(self.subject.profile.interrupt,), emit=None)
+        return template.render(self.subject.known({**socket.variables, "prompt": ""}))
+
     # Conversations
 
     async def new_conversation(self, user: str = FIRST, *, beside: str | None = None) -> str:

@@ -17,6 +17,7 @@ from mock_openai.chat.defects import (
     rates,
     replies,
     requests,
+    sockets,
     texts,
 )
 from mock_openai.chat.defects.defect import Around, Defect
@@ -24,7 +25,7 @@ from mock_openai.chat.server import ChatServer, ChatSettings
 
 DEFECTS: dict[str, Defect] = {
     defect.name: defect
-    for part in (headers, framing, events, requests, access, conversations, memory, rates, replies, texts)
+    for part in (headers, framing, events, requests, access, conversations, memory, rates, replies, sockets, texts)
     for defect in part.DEFECTS
 }
 """Every defect by name."""

@@ -127,7 +127,9 @@ class AssistantWs:
                 return error(404, "No such project.")
         except StoreError:
             return error(503, "The project could not be opened.")
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_BODY_BYTES)
+        socket = web.WebSocketResponse(
+            heartbeat=self._server.settings.heartbeat_s or HEARTBEAT_S, max_msg_size=MAX_BODY_BYTES
+        )
         if not socket.can_prepare(request).ok:
             return error(426, "This is a WebSocket.", upgrade="websocket")
         await socket.prepare(request)

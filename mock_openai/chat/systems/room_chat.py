@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 WAITING_STREAMS = 8  # of one client; they are answered one after the other
 UNSENT_PACKETS = 100
+HEARTBEAT_S = 25.0
 REFUSED_S = 1.0  # how long somebody who was refused may stay connected to hear of it
 
 
@@ -75,6 +76,7 @@ class RoomChat:
             async_mode="aiohttp",
             cors_allowed_origins=[],  # origins are checked for all systems alike, see `cors`
             max_http_buffer_size=MAX_BODY_BYTES,
+            ping_interval=server.settings.heartbeat_s or HEARTBEAT_S,
             engineio_logger=quiet,
             logger=quiet,
         )

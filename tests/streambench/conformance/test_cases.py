@@ -70,6 +70,48 @@ async def test_every_case_is_broken_by_its_defect(upstream_url: str) -> None:
         assert "alice-token" not in result.log + " ".join(result.commands)
 
 
+# Mistakes that chat services were really shipped with, each with the case that finds it.
+PUBLIC_BUGS = {
+    "the history takes the first ten messages instead of the last": ("history.newest", "first-ten-history"),
+    "a reply is written into somebody else's conversation": ("owner.write", "writes-to-others"),
+    "the stream has text/plain": ("sse.content-type", "wrong-content-type"),
+    "text comes twice after a fallback": ("upstream.nothing-twice", "double-text-on-fallback"),
+    "the upstream is not cancelled when the user leaves": ("leave.cancels", "no-cancel"),
+    "an error in mid-stream is swallowed": ("upstream.errs-in-stream", "silent-truncation"),
+    "the replies of two users at once are mixed": ("concurrent.own-text", "mixes-replies"),
+    "UTF-8 is split into U+FFFD": ("text.utf8-split", "splits-utf8"),
+    "a slow reader blocks everyone": ("slow.others", "blocks-on-slow-reader"),
+    "keep-alives break the client's JSON": ("grammar.keep-alives-are-comments", "keep-alive-as-data"),
+    "the first content comes after the upstream ended": ("stream.begins-early", "buffers-reply"),
+}
+
+
+@LONG
+async def test_each_public_bug_is_found(upstream_url: str) -> None:
+    cases = {case.id: case for case in all_cases()}
+    for case_id, defect in PUBLIC_BUGS.values():
+        assert cases[case_id].defect == defect
+    wanted = [cases[case_id] for case_id, _ in PUBLIC_BUGS.values()]
+    for result in await broken_by_its_defect(upstream_url, wanted):
+        assert result.verdict is BROKEN[result.case.keyword], told(result)
+
+
+@LONG
+@pytest.mark.parametrize("system", ["assistant-ws", "room-chat"])
+async def test_cases_of_all_transports_hold_and_are_broken_on_sockets(upstream_url: str, system: str) -> None:
+    """A selection, for time; `python -m tools.conformance --prove` has them all."""
+    areas = ("text", "inputs", "access", "history")
+    cases = [case for case in all_cases() if case.area in areas]
+    async with reference(upstream_url, system) as subject:
+        held = {result.case.id: result for result in (await run_suite(subject, cases)).results}
+    testable = [case for case in cases if held[case.id].verdict is not Verdict.NOT_TESTABLE]
+    assert len(testable) > 20
+    for case in testable:
+        assert held[case.id].verdict is Verdict.PASSED, told(held[case.id])
+    for result in await broken_by_its_defect(upstream_url, testable, system):
+        assert result.verdict is BROKEN[result.case.keyword], told(result)
+
+
 def test_the_pages_are_those_of_the_code() -> None:
     written = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.md") if path.name != "real-software.md"}
     assert written == pages(), "write them anew: python -m tools.conformance"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -164,3 +166,32 @@ async def test_a_suite_that_is_stopped_keeps_what_was_decided() -> None:
     assert [result.case.id for result in suite.results] == ["made.good"]
     assert suite.interrupted
     assert suite.exit_code is ExitCode.INTERRUPTED
+
+
+async def test_what_goes_wrong_now_and_then_never_passes_with_enough_repeats() -> None:
+    tries = itertools.count(1)
+
+    async def judge(trial: Trial) -> None:
+        if next(tries) % 7 == 0:  # about 15%
+            raise Broken("this time")
+
+    (result,) = (await run(a_case(judge), repeat=20)).results
+    assert result.verdict is Verdict.FLAKY
+    assert result.message == "it held 6 times before: this time"
+
+
+async def test_a_timed_case_that_fails_on_a_busy_machine_is_not_testable() -> None:
+    async def judge(trial: Trial) -> None:
+        await asyncio.sleep(0.05)
+        held_up = threading.Event()
+        held_up.wait(0.4)  # the loop stands still, as it does where there is no core to spare
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        raise Broken("late")
+
+    timed = replace(a_case(judge), timed=True)
+    (result,) = (await run(timed)).results
+    assert result.verdict is Verdict.NOT_TESTABLE
+    assert "machine too busy" in result.message
+    (result,) = (await run(a_case(judge))).results
+    assert result.verdict is Verdict.FAILED

@@ -23,6 +23,7 @@ ORDER = {"tokens": 40, "profile": {"name": "fixed", "ttft_ms": 50, "gap_ms": 20}
     defect="mixes-replies",
     needs=BOTH,
     alone=True,
+    repeats=3,
 )
 async def own_text(trial: Trial) -> None:
     """Let eight users ask at once, each for another text.
@@ -46,6 +47,7 @@ async def own_text(trial: Trial) -> None:
     defect="one-at-a-time",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def side_by_side(trial: Trial) -> None:
     """Let eight users ask at once for replies of 0.85 s.
@@ -69,6 +71,7 @@ async def side_by_side(trial: Trial) -> None:
     defect="stores-in-newest",
     needs=(Need.TWO_SIDED, Need.CONVERSATIONS),
     alone=True,
+    repeats=3,
 )
 async def own_conversation(trial: Trial) -> None:
     """Ask in four conversations at once, each for another text.

@@ -179,6 +179,7 @@ async def last_event_dispatched(trial: Trial) -> None:
     remedy="Write an event with its blank line at once: held back, the blank line holds back the event.",
     defect="splits-events",
     needs=SSE,
+    timed=True,
 )
 async def flushed_whole(trial: Trial) -> None:
     """Ask an ordinary question.

@@ -23,6 +23,7 @@ CANCELLED_WITHIN_MS = 1500
     remedy="Notice the disconnect, and close the upstream's response.",
     defect="no-cancel",
     needs=BOTH,
+    timed=True,
 )
 async def cancels(trial: Trial) -> None:
     """Ask for a reply of 5 s, and leave after the first words.
@@ -41,6 +42,7 @@ async def cancels(trial: Trial) -> None:
     remedy="Watch the connection also while the upstream has said nothing.",
     defect="no-cancel",
     needs=BOTH,
+    timed=True,
 )
 async def cancels_early(trial: Trial) -> None:
     """Ask for a reply whose first word takes 5 s, and leave when the upstream has been asked.
@@ -108,6 +110,7 @@ async def gives_back(trial: Trial) -> None:
     defect="cancels-everybody",
     needs=BOTH,
     alone=True,
+    repeats=2,
 )
 async def others_go_on(trial: Trial) -> None:
     """Let two users ask, and one of them leave.

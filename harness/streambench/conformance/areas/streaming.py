@@ -47,6 +47,7 @@ def _written_ms(trial: Trial, entry: dict[str, Any]) -> list[float]:
     defect="buffers-reply",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def begins_early(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
@@ -72,6 +73,7 @@ async def begins_early(trial: Trial) -> None:
     defect="asks-unstreamed",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def asks_for_stream(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
@@ -90,6 +92,7 @@ async def asks_for_stream(trial: Trial) -> None:
     defect="paces-reply",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def not_typed_out(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
@@ -112,6 +115,7 @@ async def not_typed_out(trial: Trial) -> None:
     defect="batches-reply",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def chunk_by_chunk(trial: Trial) -> None:
     """Ask for a reply of 40 chunks, 25 ms apart.
@@ -133,6 +137,7 @@ async def chunk_by_chunk(trial: Trial) -> None:
     defect="delays-first",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def first_text_soon(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
@@ -153,6 +158,7 @@ async def first_text_soon(trial: Trial) -> None:
     defect="holds-last-chunk",
     needs=BOTH,
     alone=True,
+    timed=True,
 )
 async def nothing_held_back(trial: Trial) -> None:
     """Ask for a reply in the middle of which the upstream pauses for 900 ms.

@@ -18,6 +18,7 @@ HTTP = (Need.EVENT_STREAM,)
     remedy="End the response after the terminal event, and do what is left to do elsewhere.",
     defect="holds-open",
     needs=HTTP,
+    timed=True,
 )
 async def promptly(trial: Trial) -> None:
     """Ask an ordinary question.

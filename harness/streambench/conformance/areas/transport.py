@@ -158,6 +158,7 @@ async def not_compressed(trial: Trial) -> None:
     remedy="Send status and headers when the request is accepted, and do not wait for the upstream.",
     defect="late-headers",
     needs=(*HTTP, Need.TWO_SIDED),
+    timed=True,
 )
 async def headers_early(trial: Trial) -> None:
     """Ask while the upstream's first word takes 900 ms.
