@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import selectors
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -116,6 +118,56 @@ def locust_rows(url: str, users: int) -> list[Row]:
     return [job.value for job in jobs]
 
 
+def limit_rows(url: str, users: int) -> list[Row]:
+    """No client, but what one in Python must do at least: read, have llhttp take the chunks off, decode the JSON."""
+    import httptools
+
+    host, _, path = url.removeprefix("http://").partition("/")
+    body = json.dumps(BODY)
+    ask = f"POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    name, _, port = host.partition(":")
+    buffer = memoryview(bytearray(1 << 16))
+
+    class Stream:
+        def __init__(self) -> None:
+            self.sock = socket.create_connection((name, int(port)))
+            self.parser = httptools.HttpResponseParser(self)
+            self.row = [time.monotonic_ns()]
+            self.pieces: list[bytes] = []
+            self.rest = b""
+            self.over = False
+            self.sock.sendall(ask)
+            self.sock.setblocking(False)
+
+        def on_body(self, data: bytes) -> None:
+            self.pieces.append(data)
+
+        def on_message_complete(self) -> None:
+            self.over = True
+
+        def read(self) -> None:
+            size = self.sock.recv_into(buffer)
+            at_ns = time.monotonic_ns()
+            self.parser.feed_data(buffer[:size])
+            *lines, self.rest = (self.rest + b"".join(self.pieces)).split(b"\n")
+            self.pieces.clear()
+            for line in lines:
+                if line[:7] == b"data: {" and json.loads(line[6:])["choices"][0]["delta"].get("content"):
+                    self.row.append(at_ns)
+
+    with selectors.DefaultSelector() as ready:
+        streams = [Stream() for _ in range(users)]
+        for stream in streams:
+            ready.register(stream.sock, selectors.EVENT_READ, stream)
+        while ready.get_map():
+            for key, _ in ready.select():
+                key.data.read()
+                if key.data.over:
+                    ready.unregister(key.fileobj)
+                    key.data.sock.close()
+    return [stream.row for stream in streams]
+
+
 READERS: dict[str, Callable[[str, int], Awaitable[list[Row]]]] = {
     "aiohttp": aiohttp_rows,
     "httpx-sse": httpx_sse_rows,
@@ -129,7 +181,8 @@ def main() -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     start, cpu_start = time.monotonic(), time.process_time()
-    rows = locust_rows(url, users) if name == "locust" else asyncio.run(READERS[name](url, users))
+    blocking = {"locust": locust_rows, "limit": limit_rows}
+    rows = blocking[name](url, users) if name in blocking else asyncio.run(READERS[name](url, users))
     cpu = (time.process_time() - cpu_start) / (time.monotonic() - start)
     print(json.dumps({"rows": rows, "cpu": cpu}))
 

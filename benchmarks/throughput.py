@@ -4,7 +4,10 @@
 another. A second is one of the wall clock, from the first request until the last event was read (ours: until the last
 record was checked and written). Medians of the rounds, and ratios to a bare aiohttp loop of the same run.
 
-    python benchmarks/throughput.py [--clients ours,aiohttp,c] [--streams 64] [--events 2000] [--rounds 3]
+    python benchmarks/throughput.py [--clients ours,aiohttp,limit,c] [--streams 64] [--events 5000] [--rounds 3]
+
+`limit` is no client: it reads, has llhttp take the chunks off, and decodes the JSON by the standard library, which is
+the least that a client in Python does that looks at every event.
 """
 
 from __future__ import annotations
@@ -47,9 +50,9 @@ def ours(port: int, streams: int, core: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", default=",".join(CLIENTS))
+    parser.add_argument("--clients", default=",".join((*CLIENTS, "limit")))
     parser.add_argument("--streams", type=int, default=64)
-    parser.add_argument("--events", type=int, default=2000)
+    parser.add_argument("--events", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 0]

@@ -99,8 +99,10 @@ def cut(before: str, message: WireMessage, data: Any, text: str, content: Getter
     tokens = [orjson.dumps(filling).decode() for filling in fillings]
     try:
         changed = orjson.loads("".join(chain.from_iterable(zip_longest(pieces, tokens, fillvalue=""))))
+        if orjson.loads(now) != (data if arguments is None else arguments):
+            return None  # a text that only looks like JSON, or arguments with binary attachments, which the JSON lacks
         if arguments is not None:
-            if len(arguments) != 1 or orjson.loads(now) != arguments:  # a binary attachment is not in the JSON
+            if len(arguments) != 1:
                 return None
             changed = changed[0]
         found = [list(_places(changed, filling)) for filling in fillings]

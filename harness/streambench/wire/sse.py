@@ -257,7 +257,8 @@ class SseDecoder:
             ):
                 # The usual block, one line of data and a blank one: it leaves nothing behind.
                 index += 1
-                out.append(WireMessage(self._text(line, 6), self._offset, "", self._last_event_id))
+                text = line[6:].decode() if line.isascii() else self._text(line, 6)
+                out.append(WireMessage(text, self._offset, "", self._last_event_id))
                 self.dispatched += 1
                 self._offset += size + end_bytes + end_bytes
                 continue

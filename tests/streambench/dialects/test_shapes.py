@@ -300,6 +300,11 @@ def test_a_number_that_readers_take_for_different_ones_is_judged(numbers: tuple[
         recognised(dialect, messages)
 
 
+@pytest.mark.parametrize("template", ['"<text>"', "<text>", '{"content":"<text>"}', "[<n>]"])
+def test_a_text_that_looks_like_json_is_read_as_text(template: str) -> None:
+    assert recognised(load_dialect("plain-text"), deltas(template, WORDS)) == 0
+
+
 def test_another_event_in_between_is_judged_and_what_follows_it() -> None:
     """After it the grammar may stand elsewhere."""
     messages = deltas(PIECE, WORDS)
