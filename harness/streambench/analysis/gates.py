@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -38,7 +38,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 ORDERINGS = ("<", "<=", ">", ">=")
-STREAM_COUNTS = ("started", "completed", "failed", "dropped", "censored")
+STREAM_COUNTS = ("started", "completed", "failed", "dropped", "censored", "left")
 FINDINGS = "findings."  # and the name of a rule
 VIOLATIONS = ("violations", *(f"violations.{axis}" for axis in Axis if axis is not Axis.INTEROP))
 # What a whole target has one value of.
@@ -309,18 +309,19 @@ def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
             return None
         return _on_verdict(gate, target, seen.authenticity)
     if gate.metric == "error_rate":
-        if finished == 0:
+        observed = finished or seen.counts["left"]  # nothing failed as long as somebody looked
+        if observed == 0:
             return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
-        rate = seen.counts["failed"] / finished
-        return _decided(gate, target, rate, finished, wilson(seen.counts["failed"], finished))
+        rate = seen.counts["failed"] / observed
+        return _decided(gate, target, rate, observed, wilson(seen.counts["failed"], observed))
     if gate.metric in VIOLATIONS:
-        if finished + seen.counts["censored"] == 0:
+        if finished + seen.counts["censored"] + seen.counts["left"] == 0:
             return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
         axis = gate.metric.partition(".")[2]
         count = seen.violations.get(axis, 0) if axis else sum(seen.violations.values())
         return _decided(gate, target, float(count), finished, None)
     if gate.metric.startswith(FINDINGS):
-        if finished + seen.counts["censored"] == 0:
+        if finished + seen.counts["censored"] + seen.counts["left"] == 0:
             return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
         wanted = gate.metric.removeprefix(FINDINGS)
         found = sum(count for rule_id, count in seen.findings.items() if covers(wanted, rule_id))
@@ -347,6 +348,10 @@ def _on_verdict(gate: Gate, target: str, found: Authenticity) -> GateResult:
 
 
 def _on_distribution(gate: Gate, target: str, metric: Metric, values: Distribution | None) -> GateResult:
+    if values is not None and metric.name == "cancel_lag" and values.failures and gate.op in ("<", "<="):
+        seen_it = _cancels_seen(gate, target, values)
+        if seen_it is not None:
+            return seen_it
     if values is None or len(values) == 0:
         why = "no stream was cancelled" if metric.name in ("cancel_lag", "wasted_tokens") else "no stream has a value"
         return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
@@ -386,6 +391,16 @@ def _unless_own(decided: GateResult, bounds: tuple[float, float]) -> GateResult:
     return replace(decided, result=Result.INCONCLUSIVE, reason=reason)
 
 
+def _cancels_seen(gate: Gate, target: str, values: Distribution) -> GateResult | None:
+    """A gate on `cancel_lag` has failed where the upstream never saw the cancels that would have to hold it."""
+    n = len(values) + values.failures
+    held = gate.quantile is not None and len(values) > 0 and math.isfinite(values.adjusted(gate.quantile))
+    if held or gate.statistic == "min":
+        return None
+    reason = f"the upstream never saw {values.failures:,} of {n:,} clients leave"
+    return GateResult(gate, target, None, n, Result.FAILED, reason=reason)
+
+
 def _with_confidence(
     gate: Gate, target: str, values: Distribution, observed: float, interval: tuple[float, float] | None
 ) -> GateResult:
@@ -411,8 +426,11 @@ def _with_confidence(
     return GateResult(gate, target, observed, n, Result.INCONCLUSIVE, interval, reason)
 
 
-def implied_gates(gates: Sequence[Gate], targets: Sequence[str]) -> list[Gate]:
-    """What nobody has to write: the protocol is kept, no stream fails, and at least one is completed."""
+def implied_gates(gates: Sequence[Gate], targets: Sequence[str], left: Collection[str] = ()) -> list[Gate]:
+    """What nobody has to write: the protocol is kept, no stream fails, and at least one is completed.
+
+    `left` are the targets whose streams were left by their users: none need be completed.
+    """
     out: list[Gate] = []
     for target in targets:
         metrics = {gate.metric for gate in gates if gate.target in (None, target)}
@@ -420,7 +438,7 @@ def implied_gates(gates: Sequence[Gate], targets: Sequence[str]) -> list[Gate]:
             out.append(Gate("violations == 0", target, "violations", None, "==", 0.0, "count", implied=True))
         if not metrics & {"error_rate", "streams.failed"}:
             out.append(Gate("error_rate == 0", target, "error_rate", None, "==", 0.0, "ratio", implied=True))
-        if not metrics & {"error_rate", "streams.completed", "streams.failed"}:
+        if target not in left and not metrics & {"error_rate", "streams.completed", "streams.failed"}:
             out.append(
                 Gate("streams.completed > 0", target, "streams.completed", None, ">", 0.0, "count", implied=True)
             )

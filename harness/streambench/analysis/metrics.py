@@ -26,7 +26,7 @@ from streambench.analysis.own_share import (
     share_of_times,
 )
 from streambench.analysis.qoe import quality_of_experience, read
-from streambench.record.model import StreamRecord
+from streambench.record.model import CLIENT_LEFT, StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
 Per = Literal["stream", "chunk"]
@@ -150,11 +150,20 @@ def measure(
             value = getattr(judged, name)
             if value is not None:
                 put[name] = value
-    for exchange in record.upstream:
-        if exchange.cancelled_ns is not None and end_ns is not None:
-            put["cancel_lag"] = max(0.0, (exchange.cancelled_ns - end_ns) / NS_PER_MS)
-            put["wasted_tokens"] = float(sum(at_ns > end_ns for at_ns in exchange.written_ns))
+    if end_ns is not None:
+        _measure_leaving(record, end_ns, put)
     return out
+
+
+def _measure_leaving(record: StreamRecord, end_ns: int, put: dict[str, float]) -> None:
+    """What the upstream saw of a client that had gone, and what it wrote for nobody."""
+    cancelled = [exchange for exchange in record.upstream if exchange.cancelled_ns is not None]
+    for exchange in cancelled:
+        assert exchange.cancelled_ns is not None
+        put["cancel_lag"] = max(0.0, (exchange.cancelled_ns - end_ns) / NS_PER_MS)
+    unread = record.upstream if record.outcome in CLIENT_LEFT else cancelled
+    if unread:
+        put["wasted_tokens"] = float(sum(at_ns > end_ns for exchange in unread for at_ns in exchange.written_ns))
 
 
 def _measure_content(record: StreamRecord, settings: Settings, out: StreamFigures, early: list[int] | None) -> None:

@@ -32,7 +32,7 @@ from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.endings import ErrorClass
 from streambench.errors import ExitCode
 from streambench.findings import Severity
-from streambench.record.model import Outcome, StreamRecord, stamps_of
+from streambench.record.model import CLIENT_LEFT, Outcome, StreamRecord, stamps_of
 from streambench.record.run_file import Run
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -266,9 +266,10 @@ def summarize(run: Run) -> Summary:
     doubt = starvation(generator)
     targets = {name: _summarize_target(name, facts, tallies[name], doubt) for name, facts in header["targets"].items()}
     gates = read_gates(header["gates"], {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()})
+    left = [name for name, target in targets.items() if target.counts["left"]]
     results = [
         result
-        for gate in [*gates, *implied_gates(gates, list(targets))]
+        for gate in [*gates, *implied_gates(gates, list(targets), left)]
         for name, target in targets.items()
         if gate.target in (None, name) and (result := evaluate(gate, name, _observations(target))) is not None
     ]
@@ -320,6 +321,7 @@ def _summarize_target(name: str, facts: dict[str, Any], tally: Tally, doubt: str
             "failed": counts[Outcome.FAILED],
             "dropped": counts[Outcome.DROPPED],
             "censored": counts[Outcome.CENSORED],
+            "left": counts[Outcome.LEFT],
         },
         errors=tally.errors(),
         distributions=_distributions(columns, counts[Outcome.FAILED]),
@@ -335,8 +337,8 @@ def _distributions(columns: StreamColumns, failures: int) -> dict[str, Distribut
     import numpy as np
 
     completed = columns.rows([Outcome.COMPLETED])
-    # Cancelled streams are not completed ones, yet what the upstream saw of the cancel is a fact.
-    cancelled = columns.rows([Outcome.CENSORED])
+    # Streams whose client has gone are not completed ones, yet what the upstream saw of that is a fact.
+    cancelled = columns.rows(CLIENT_LEFT)
     out: dict[str, Distribution] = {}
     for name, metric in METRICS.items():
         if metric.per == "chunk":
@@ -351,6 +353,9 @@ def _distributions(columns: StreamColumns, failures: int) -> dict[str, Distribut
         # A failed stream has never got there; but its start was the generator's affair.
         endless = metric.unit == "ms" and metric.lower_is_better and name != "start_delay"
         counted = failures if endless and not of_cancel else 0
+        if name == "cancel_lag":  # who was left to write to its end has never seen the cancel
+            wasted = columns.figure("wasted_tokens")[cancelled]
+            counted = int(np.count_nonzero(np.isnan(values) & (wasted > 0)))
         own = columns.own_shares(name, rows)
         out[name] = Distribution.of_streams(metric.unit, values[~np.isnan(values)], counted, own)
     return out

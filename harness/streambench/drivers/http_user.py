@@ -246,7 +246,7 @@ class HttpUser:
         first = reused and ahead_ns is not None
         own_ns = link.connect_own_ns if first or not reused else 0
         decoding.take([Connected(now_ns, reused and not first, ahead_ns if first else None, own_ns=own_ns)])
-        stream = RunningStream(decoding, endpoint.timeouts, self._settle, self._over)
+        stream = RunningStream(decoding, endpoint.timeouts, self._settle, self._over, leave=self._spec.leave)
         if not await link.exchange(where, request, self._cookies, stream, ready_ns, reused=reused):
             await self._send_again(where, request, stream)
 

@@ -148,7 +148,9 @@ class SocketUser:
             connected = Connected(self._connected_ns, False, own_ns=link.connect_own_ns)
             self._ready_ns = self._connected_ns
         decoding.take([connected])
-        reply = RunningStream(decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True)
+        reply = RunningStream(
+            decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True, leave=self._spec.leave
+        )
         link.receiver = reply
         try:
             await self._ask(prompt, link, reply)

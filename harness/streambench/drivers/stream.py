@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.deadlines import Deadlines
+from streambench.drivers.leaving import Leave
 from streambench.endings import Ending
 from streambench.record.decoding import Progress, StreamDecoding
 from streambench.transport.arrivals import Arrival, Cancelled, Ended
@@ -23,7 +24,8 @@ class RunningStream:
 
     A response ends when the server ends it, and is not waited for long after its terminal event. A reply on a socket
     (`on_socket`) ends with that event: the connection outlives it. `settle` has what was read until now taken in;
-    `over` is told whether the connection can be used for another stream, as far as this one knows.
+    `over` is told whether the connection can be used for another stream, as far as this one knows. `leave`: the user
+    may not wait for the end.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class RunningStream:
         over: Callable[[bool], None],
         *,
         on_socket: bool = False,
+        leave: Leave | None = None,
     ) -> None:
         self._decoding = decoding
         self._settle = settle
@@ -45,6 +48,12 @@ class RunningStream:
         self._deadlines = Deadlines(timeouts, _clock.now_ns())
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.TimerHandle | None = None
+        self._chunks_to_read: int | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        if leave is not None and leave.concerns(decoding.stream_id):
+            self._chunks_to_read = leave.chunks
+            if leave.after_ns is not None:
+                self._leaving = self._loop.call_later(leave.after_ns / NS_PER_S, self._time_to_leave)
         self.finished: asyncio.Future[None] = self._loop.create_future()
         self._arm()
 
@@ -54,11 +63,23 @@ class RunningStream:
         if progress is not self._progress:
             self._progress = progress
             self._moved(arrivals[-1].at_ns)
+        if self._chunks_to_read is not None and self._decoding.chunks >= self._chunks_to_read:
+            self._leave()
 
     def cancel(self) -> None:
         """End the stream where it is, because the run has to end."""
         self._settle()
         self.take([Cancelled(_clock.now_ns())])
+
+    def _time_to_leave(self) -> None:
+        self._settle()
+        self._leave()
+
+    def _leave(self) -> None:
+        """The user closes the tab, unless the reply is complete or has failed meanwhile."""
+        self._chunks_to_read = None
+        if self._progress < Progress.COMPLETE:
+            self.take([Cancelled(_clock.now_ns(), left=True)])
 
     def _moved(self, at_ns: int) -> None:
         match self._progress:
@@ -76,7 +97,7 @@ class RunningStream:
             case Progress.ABANDONED:
                 self.take([Ended(at_ns, Ending.CLIENT)])
             case Progress.ENDED:
-                for timer in (self._timer, self._closing):
+                for timer in (self._timer, self._closing, self._leaving):
                     if timer is not None:
                         timer.cancel()
                 if not self.finished.done():  # whoever waited for it may have been cancelled

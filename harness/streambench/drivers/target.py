@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streambench.dialects import Dialect, RenderedRequest, SetupStep
+from streambench.drivers.leaving import Leave
 from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, Location, locate
 from streambench.wire.decompress import accepted_encodings
@@ -17,7 +18,7 @@ class TargetSpec:
     """A system under test.
 
     `variables` are values for the dialect's placeholders. `setup` is done once per user before the first prompt; None
-    means the dialect's own.
+    means the dialect's own. `leave`: its users do not wait for the end of their replies.
     """
 
     name: str
@@ -25,6 +26,7 @@ class TargetSpec:
     endpoint: Endpoint
     variables: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[SetupStep, ...] | None = None
+    leave: Leave | None = None
 
     @property
     def setup_steps(self) -> tuple[SetupStep, ...]:

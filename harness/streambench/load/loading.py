@@ -174,6 +174,10 @@ class _Loader:
         timeouts = read_timeouts(given[TIMEOUTS])
         targets = self._targets(timeouts, read_limits(given[LIMITS]))
         sides = {target.name: target.two_sided for target in targets}
+        load = given[LOAD]
+        if load.leave is not None:
+            leave = replace(load.leave, seed=given[SEED])
+            targets = tuple(replace(target, spec=replace(target.spec, leave=leave)) for target in targets)
         prompts = given[PROMPTS]
         return Scenario(
             name=given[NAME] or name_of_file(self._path),
@@ -184,7 +188,7 @@ class _Loader:
             prompts=Prompts()
             if prompts is None
             else read_prompts(prompts, self._values, has_upstream=any(sides.values())),
-            load=given[LOAD],
+            load=load,
             timeouts=timeouts,
             gates=(*self._gates(sides), *(_option_gate(text, sides) for text in more_gates)),
             waivers=read_waivers(given[ACCEPT], given[IGNORE], self._values, sides),

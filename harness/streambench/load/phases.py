@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streambench.drivers.leaving import Leave
 from streambench.load.executors import PHASE_TYPES
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.keys import PhaseType
 from streambench.load.executors.trace import REPLAY
-from streambench.load.fields import Field, Given, Section
+from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.kinds import Duration, Integer, Plain, Schema
+from streambench.load.leaving import SECTION as LEAVE_SECTION
+from streambench.load.leaving import read_leave
 from streambench.load.phase import Phase
 from streambench.load.values import Values
 from streambench.located import Located
@@ -55,7 +58,10 @@ WORKERS: Field[int | None] = Field(
 PHASES: Field[Any] = Field(
     "phases", Plain(), "a list of phases; their keys may also stand in `load` itself, for one phase", None
 )
-SECTION = Section("'load'", WARMUP, WORKERS, PHASES)
+LEAVE: Field[Given | None] = Field(
+    "leave", Nested(LEAVE_SECTION), "users who [leave](#users-who-leave) before their reply is complete", None
+)
+SECTION = Section("'load'", WARMUP, WORKERS, LEAVE, PHASES)
 _PHASE_KEYS = tuple(dict.fromkeys(name for kind in PHASE_TYPES for name in kind.section.fields))
 
 
@@ -63,12 +69,14 @@ _PHASE_KEYS = tuple(dict.fromkeys(name for kind in PHASE_TYPES for name in kind.
 class Load:
     """The phases, one after the other; what starts in the first `warmup_ns` is recorded but not judged.
 
-    `workers` processes share them; None: the machine decides how many.
+    `workers` processes share them; None: the machine decides how many. `leave` None: every user waits for the end of
+    its reply.
     """
 
     phases: Sequence[Phase] = (ClosedPhase(users=1, streams=1),)
     warmup_ns: int = 0
     workers: int | None = 1
+    leave: Leave | None = None
 
 
 class LoadKind:
@@ -78,7 +86,7 @@ class LoadKind:
         """The load. Raises ConfigurationError."""
         keys = node.mapping(what, (*SECTION.fields, *_PHASE_KEYS))
         given = Given(node, keys, values)
-        warmup_ns = given[WARMUP]
+        warmup_ns, leave = given[WARMUP], read_leave(given[LEAVE])
         listed = given.get(PHASES)
         if listed is None:
             phases = [_phase(node, {key: keys[key] for key in keys if key not in SECTION.fields}, values)]
@@ -93,11 +101,11 @@ class LoadKind:
         first = keys if listed is None else listed.value[0].value
         if warmup_ns and REPLAY.key in first:
             raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")
-        return Load(tuple(phases), warmup_ns, given[WORKERS])
+        return Load(tuple(phases), warmup_ns, given[WORKERS], leave)
 
     def schema(self) -> Schema:
         """One phase with a warm-up, or a list of phases."""
-        around = {WARMUP.name: WARMUP.schema(), WORKERS.name: WORKERS.schema()}
+        around = {field.name: field.schema() for field in (WARMUP, WORKERS, LEAVE)}
         phases = {PHASES.name: {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/phase"}}}
         no_trace_first = {PHASES.name: {"prefixItems": [{"not": {"required": [REPLAY.key]}}]}}
         rule = {"if": {"required": [WARMUP.name]}, "then": {"properties": no_trace_first}}

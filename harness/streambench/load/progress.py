@@ -25,6 +25,7 @@ class TargetProgress:
     failed: int = 0
     dropped: int = 0
     censored: int = 0
+    left: int = 0
     violations: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     ttfc_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -42,6 +43,8 @@ class TargetProgress:
                 self.dropped += 1
             case Outcome.CENSORED:
                 self.censored += 1
+            case Outcome.LEFT:
+                self.left += 1
         self.violations += len(record.violations)
         rows = record.content_rows()
         if rows:

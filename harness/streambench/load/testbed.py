@@ -19,7 +19,7 @@ from streambench.load.scenario import Scenario
 from streambench.load.servers import BundledServers
 from streambench.load.service import OnDeath, Service
 from streambench.load.targets import Target
-from streambench.record.model import StreamRecord
+from streambench.record.model import Outcome, StreamRecord
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.failures import ConnectFailure
 from streambench.transport.target import locate
@@ -27,6 +27,7 @@ from streambench.upstream.journal import JournalFeed
 from streambench.upstream.plans import Plan, delete_plans, post_plans
 
 JOIN_TIMEOUT_S = 2.0
+LEFT_TIMEOUT_S = 10.0  # how long an upstream may write for a user who has left, and is watched doing so
 UPSTREAM_TIMEOUT_S = 10.0
 KNOCK_S = 0.2
 
@@ -53,7 +54,8 @@ class Testbed:
         """Add what the upstream says of a stream to its record, where there is one and the prompt was sent."""
         feed = self.feeds.get(record.target)
         if feed is not None and record.mark is not None and record.sent_ns is not None:
-            record.upstream = await feed.exchanges(record.mark, JOIN_TIMEOUT_S, record.end_ns)
+            timeout_s = LEFT_TIMEOUT_S if record.outcome is Outcome.LEFT else JOIN_TIMEOUT_S
+            record.upstream = await feed.exchanges(record.mark, timeout_s, record.end_ns)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.findings import Severity
 from streambench.locust.figures import FigureCounts
-from streambench.record.model import Outcome, StreamRecord
+from streambench.record.model import CLIENT_LEFT, Outcome, StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SERIES = ("ttfc", "gap", "e2e")  # shown over time
@@ -115,7 +115,7 @@ class LiveTarget:
         if record.outcome is Outcome.FAILED:
             self._errors[record.error or "?"] += 1
         self._take_findings(stream)
-        for name in ("cancel_lag", "wasted_tokens") if record.outcome is Outcome.CENSORED else ():
+        for name in ("cancel_lag", "wasted_tokens") if record.outcome in CLIENT_LEFT else ():
             if name in stream.figures.stream:
                 self._tallies[name].take([stream.figures.stream[name]])
         if record.outcome is not Outcome.COMPLETED:

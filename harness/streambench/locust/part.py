@@ -13,7 +13,7 @@ from streambench.load.validity import GeneratorFacts, Watch, percentile_ms, upst
 from streambench.locust.population import Population
 from streambench.locust.rows import Rows, method_of
 from streambench.record.journal import encode_line
-from streambench.record.model import Outcome, StreamRecord, stamps_of
+from streambench.record.model import CLIENT_LEFT, Outcome, StreamRecord, stamps_of
 from streambench.units import NS_PER_MS
 from streambench.upstream.clocks import ClockRelation
 
@@ -111,7 +111,7 @@ class Part:
 
     def _count(self, record: StreamRecord) -> None:
         """Put a stream into Locust's rows, as far as it is judged."""
-        if record.warmup or record.outcome is Outcome.CENSORED:
+        if record.warmup or record.outcome in CLIENT_LEFT:
             return
         self._judged[record.target] += 1
         name, method, hide = record.target, self._methods[record.target], self._testbed.scenario.secrets

@@ -73,7 +73,17 @@ class StreamDecoding:
             if recorder.unreadable:
                 return Progress.ABANDONED
             return Progress.COMPLETE if recorder.record.error is None else Progress.INTERRUPTED
-        return Progress.STREAMING if recorder.content_came else Progress.WAITING
+        return Progress.STREAMING if recorder.chunks else Progress.WAITING
+
+    @property
+    def chunks(self) -> int:
+        """How many events with text have come."""
+        return self._recorder.chunks
+
+    @property
+    def stream_id(self) -> str:
+        """The stream's name in its run."""
+        return self._recorder.record.id
 
     def take(self, arrivals: Sequence[Arrival]) -> Progress:
         """Take in what came next: the arrivals of one read, or what the driver itself has to say."""
@@ -94,7 +104,7 @@ class StreamDecoding:
                 self._other(arrival)
         if recorder.done:
             return self.progress
-        return _STREAMING if recorder.content_came else _WAITING
+        return _STREAMING if recorder.chunks else _WAITING
 
     def _other(self, arrival: Arrival) -> None:
         """Arrivals that a stream has few of."""
@@ -118,6 +128,8 @@ class StreamDecoding:
                 self._failed(arrival)
             case Ended():
                 self._end(arrival)
+            case Cancelled(at_ns=at_ns, left=True):
+                recorder.leave(at_ns)
             case Cancelled(at_ns=at_ns):
                 recorder.censor(at_ns)
 

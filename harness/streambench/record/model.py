@@ -25,7 +25,12 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CENSORED = "censored"  # still open when the run had to end
+    LEFT = "left"  # its user left before it was complete, as the scenario says
     DROPPED = "dropped"  # its turn came, but it was never started
+
+
+# The client has gone before the reply was complete: what the service did then is measured.
+CLIENT_LEFT = (Outcome.CENSORED, Outcome.LEFT)
 
 
 class EventColumns:

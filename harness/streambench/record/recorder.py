@@ -60,7 +60,8 @@ class Recorder:
 
     `keep_text` keeps the content itself, for comparison with what an upstream wrote. `tap` is given every arrival that
     the record is made of. `done`: the stream is complete or has failed. `unreadable`: nothing more that comes can
-    change what it is, for it has failed by something else than an event that says so. `ended`: it is over.
+    change what it is, for it has failed by something else than an event that says so. `ended`: it is over. `chunks`
+    counts the events with text.
     """
 
     __slots__ = (
@@ -71,7 +72,7 @@ class Recorder:
         "_stream",
         "_text",
         "_text_chars",
-        "content_came",
+        "chunks",
         "done",
         "ended",
         "keep_text",
@@ -95,7 +96,7 @@ class Recorder:
         self.done = False
         self.unreadable = False
         self.ended = False
-        self.content_came = False
+        self.chunks = 0
         self._dialect = dialect
         self._further: dict[tuple[str, str], Further] = {}
         self._blank = True  # no text has come, or nothing but white space
@@ -195,12 +196,12 @@ class Recorder:
             if event.error is not None:
                 self.fail(ErrorClass.ERROR_EVENT, event.error)
         events.extend(at_ns, names, chars, max(self._read, 0))
+        self.chunks += len(chars) - chars.count(0)
         if len(names) == room:
             self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
 
     def _content(self, text: str) -> None:
         """Text that a reader sees, where it matters what it is."""
-        self.content_came = True
         if self._blank:
             self._blank = text.isspace()
         if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
@@ -259,11 +260,18 @@ class Recorder:
 
     def censor(self, at_ns: int) -> None:
         """We ended the stream while it was still open, because the run had to end."""
+        self._break_off(at_ns, Outcome.CENSORED)
+
+    def leave(self, at_ns: int) -> None:
+        """The user left while the stream was still open."""
+        self._break_off(at_ns, Outcome.LEFT)
+
+    def _break_off(self, at_ns: int, outcome: Outcome) -> None:
         if self.ended:
             return
         self._finish(Ending.CLIENT, at_ns)
         if self.record.error is None and not self._stream.complete:
-            self.record.outcome = Outcome.CENSORED
+            self.record.outcome = outcome
 
     def end(self, ending: Ending, at_ns: int, close_code: int | None = None, *, cut: bool = False) -> None:
         """The stream is over. Ending it a second time changes nothing.

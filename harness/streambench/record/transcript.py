@@ -178,6 +178,8 @@ def arrival_to_json(arrival: Arrival, start_ns: int) -> dict[str, Any]:
                 out["message"] = arrival.message
             if arrival.cut:
                 out["cut"] = True
+        case Cancelled(left=True):
+            out["left"] = True
     return out
 
 
@@ -207,7 +209,7 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
                 at_ns, Ending(line["ending"]), line.get("close_code"), line.get("message", ""), line.get("cut", False)
             )
         case "cancelled":
-            return Cancelled(at_ns)
+            return Cancelled(at_ns, line.get("left", False))
     raise ValueError(f"{line['arrival']!r} is no arrival")
 
 

@@ -161,6 +161,8 @@ def _target_columns(summary: Summary) -> list[_Column]:
         _Column("done", [f"{target.counts['completed']:,}" for target in targets], 4),
         _Column("failed", [f"{target.counts['failed']:,}" for target in targets], 1),
     ]
+    if any(target.counts["left"] for target in targets):
+        columns.append(_Column("left", [f"{target.counts['left']:,}" for target in targets], 2))
     for name, statistic, q, rank in COLUMNS:
         values = [target.distributions[name] for target in targets]
         if any(len(one) for one in values):

@@ -148,6 +148,8 @@ def findings_in_words(summary: Summary) -> list[str]:
                 f"{plural(target.resent, 'request')} to {target.name} had to be sent twice: a kept connection was "
                 "closed without an answer."
             )
+        if target.counts["left"]:
+            out.append(left_sentence(target))
         out += broken_rules_in_words(target)
         out += accepted_rules_in_words(target)
     out += removable_in_words(summary)
@@ -173,6 +175,18 @@ def _left_open(summary: Summary) -> str:
     if summary.open_at_kill is None:
         return ", with an unknown number of streams open"
     return f" while {plural(summary.open_at_kill, 'stream')} {'was' if summary.open_at_kill == 1 else 'were'} open"
+
+
+def left_sentence(target: TargetSummary) -> str:
+    """How many users left a target's streams, and what its upstream saw of that."""
+    text = f"The users of {plural(target.counts['left'], 'stream')} of {target.name} left before the end"
+    lags, wasted = target.distributions["cancel_lag"], target.distributions["wasted_tokens"]
+    if not len(wasted):
+        return f"{text}."
+    told = f"; the upstream saw {len(lags):,} of {len(lags) + lags.failures:,} leave"
+    if len(lags):
+        told += f", after {figure(lags.quantile(0.5), 'ms')} (p50)"
+    return f"{text}{told}, and wrote {figure(float(wasted.values.sum()), 'count')} more chunks for nobody."
 
 
 def failures_in_words(target: TargetSummary) -> list[str]:

@@ -111,9 +111,10 @@ class Ended:
 
 @dataclass(slots=True, eq=False)
 class Cancelled:
-    """We ended the stream while it was still open, because the run had to end."""
+    """We ended the stream while it was still open: because the run had to end, or (`left`) because its user left."""
 
     at_ns: int
+    left: bool = False
 
 
 Arrival = Connected | Sent | Read | Head | Data | Noted | Failed | Ended | Cancelled

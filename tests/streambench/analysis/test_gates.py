@@ -34,6 +34,7 @@ def seen(
     completed: int = 100,
     failed: int = 0,
     censored: int = 0,
+    left: int = 0,
     dropped: int = 0,
     violations: Mapping[str, int] | None = None,
     findings: Mapping[str, int] | None = None,
@@ -48,7 +49,14 @@ def seen(
         distributions[metric] = Distribution.of_chunks(unit, chunks, failed)
     started = completed + failed + censored
     return Observations(
-        {"started": started, "completed": completed, "failed": failed, "dropped": dropped, "censored": censored},
+        {
+            "started": started,
+            "completed": completed,
+            "failed": failed,
+            "dropped": dropped,
+            "censored": censored,
+            "left": left,
+        },
         violations or {},
         findings or {},
         distributions,

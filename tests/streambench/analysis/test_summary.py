@@ -37,7 +37,7 @@ def test_a_good_run_passes(good: Good, make_run: MakeRun) -> None:
     assert (summary.verdict, summary.exit_code) == ("passed", ExitCode.PASSED)
     assert not summary.interrupted
     target = summary.targets["t"]
-    assert target.counts == {"started": 20, "completed": 20, "failed": 0, "dropped": 0, "censored": 0}
+    assert target.counts == {"started": 20, "completed": 20, "failed": 0, "dropped": 0, "censored": 0, "left": 0}
     assert target.distributions["ttfc"].values.tolist() == [50.0] * 20
     assert summary.duration_s == 10
 
@@ -136,7 +136,7 @@ def test_dropped_and_censored_streams_are_counted_and_not_measured(
     dropped = make_record(outcome=Outcome.DROPPED)
     censored = make_record([(5000, "late")], outcome=Outcome.CENSORED, terminal_event=False)
     target = summarize(make_run([dropped, censored, *good(5)])).targets["t"]
-    assert target.counts == {"started": 6, "completed": 5, "failed": 0, "dropped": 1, "censored": 1}
+    assert target.counts == {"started": 6, "completed": 5, "failed": 0, "dropped": 1, "censored": 1, "left": 0}
     assert target.error_rate == 0
     assert len(target.distributions["ttfc"]) == 5
 

@@ -548,7 +548,7 @@ async def begun(one: User) -> tuple[asyncio.Task[None], StreamRecord]:
     record = StreamRecord("s", "t", "d", monotonic_ns(), monotonic_ns())
     recorder = Recorder(record, one.spec.dialect, keep_text=True)
     task = asyncio.create_task(one.session.stream("hi", recorder))
-    while not recorder.content_came:
+    while not recorder.chunks:
         await asyncio.sleep(0)
     return task, record
 

@@ -337,6 +337,13 @@ MISTAKES = [
     (T + "load: {steps: {users: [1], hold: 1s}, ▸duration: 5s}\n", "'users'"),
     (T + "load: {steps: {users: [1], hold: 1s}, ▸max_active: 5}\n", "'rate'"),
     (T + "load: {duration: ▸10}\n", "unit"),
+    # leave
+    (T + "load: {users: 1, streams: 1, leave: {after: ▸soon}}\n", "soon"),
+    (T + "load: {users: 1, streams: 1, leave: {after: ▸0}}\n", "between"),
+    (T + "load: {users: 1, streams: 1, leave: {after: ▸0s}}\n", "some time"),
+    (T + "load: {users: 1, streams: 1, leave: {after: ▸true}}\n", "first_text"),
+    (T + "load: {users: 1, streams: 1, leave: {after: 2s, probability: ▸2}}\n", "between"),
+    (T + "load: {users: 1, streams: 1, leave: ▸{probability: 1}}\n", "'after'"),
     # gates
     (T + "gates:\n  - ttfc.p95 < 1s\n  - ▸ttcf.p95 < 1s\n", "Did you mean 'ttfc'?"),
     (T + "gates: ['chat-stream: ▸ttcf.p95 < 1s']\n", "Did you mean 'ttfc'?"),
@@ -430,6 +437,9 @@ def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
         "load: {rate: {from: 0/s, to: 5/s}, duration: 10s}",
         "load: {warmup: 1s, phases: [{users: 1, duration: 1s}, {rate: 1/h, streams: 1}]}",
         "load: {steps: {users: [25, 50], hold: 60s}, think: 500ms, warmup: 2s}",
+        "load: {users: 1, streams: 1, leave: {after: 3}}",
+        "load: {leave: {after: 1.5s, probability: 0.5}, warmup: 1s, phases: [{users: 1, streams: 1}]}",
+        "load: {rate: 5/s, streams: 1, leave: {after: first_text, probability: '0.2'}}",
         "gates: []",
         "gates:",
         "gates: ['violations.grammar == 0', 'ttfc.p99.9 <= 1.5 s, confidence 95%', 'e2e.max < 1min']",

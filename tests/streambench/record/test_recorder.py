@@ -304,11 +304,11 @@ def test_text_is_kept_only_where_it_is_asked_for(recorder: MakeRecorder) -> None
 def test_whether_content_has_come(recorder: MakeRecorder) -> None:
     for keep_text in (True, False):
         user = recorder(keep_text=keep_text)
-        assert not user.content_came
+        assert not user.chunks
         say(user, {"content": ""})
-        assert not user.content_came
+        assert not user.chunks
         say(user, HELLO)
-        assert user.content_came
+        assert user.chunks
 
 
 def test_reads_that_the_kernel_put_together(recorder: MakeRecorder) -> None:
