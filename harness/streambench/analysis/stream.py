@@ -11,6 +11,7 @@ from streambench.analysis.metrics import Settings, StreamFigures, measure
 from streambench.analysis.usage import check_usage
 from streambench.findings import Finding, Severity
 from streambench.record.model import Outcome, StreamRecord
+from streambench.record.recorder import REPEATED
 
 
 @dataclass(slots=True)
@@ -43,8 +44,11 @@ def analyse(record: StreamRecord, settings: Settings) -> AnalysedStream:
     if record.outcome is Outcome.COMPLETED:
         found = _judge(record, alignment)
     extra = [*(alignment.findings if alignment is not None else ()), *check_usage(record)]
+    seen = record.findings
+    if alignment is not None:  # the upstream's own text tells what really was doubled
+        seen = [finding for finding in seen if finding.rule != REPEATED.id]
     figures = measure(record, alignment, settings, found)
-    return AnalysedStream(record, alignment, figures, found, [*record.findings, *extra])
+    return AnalysedStream(record, alignment, figures, found, [*seen, *extra])
 
 
 def _judge(record: StreamRecord, alignment: Alignment | None) -> StreamAuthenticity:

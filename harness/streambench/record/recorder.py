@@ -17,6 +17,7 @@ from streambench.printable import printable
 from streambench.record.model import Further, Outcome, StreamRecord
 from streambench.record.tap import Tap
 from streambench.rules import Rule, declare
+from streambench.units import NS_PER_MS
 from streambench.wire.message import WireMessage
 
 MAX_EVENTS = 1_000_000
@@ -44,6 +45,18 @@ EMPTY = declare(
     )
 )
 
+REPEAT_CHARS = 6  # models do say short words twice
+REPEAT_NS = 2 * NS_PER_MS
+REPEATED = declare(
+    Rule(
+        "content.repeated",
+        Axis.CONTENT,
+        "A chunk does not come twice at once.",
+        "the text of each chunk against the one before it; seen from one side, it may be the model's own words",
+        Severity.INFO,
+    )
+)
+
 # How the dialect is told of an ending; a client that left on its own breaks no rule of the server's.
 _SILENCES = {ErrorClass.TIMEOUT_FIRST_CHUNK, ErrorClass.TIMEOUT_IDLE}
 _TIMEOUTS = {*_SILENCES, ErrorClass.TIMEOUT_TOTAL}
@@ -68,6 +81,8 @@ class Recorder:
         "_blank",
         "_dialect",
         "_further",
+        "_last_at_ns",
+        "_last_content",
         "_read",
         "_stream",
         "_text",
@@ -105,6 +120,8 @@ class Recorder:
         self.max_events = max_events
         self._text: list[str] = []
         self._text_chars = 0
+        self._last_content = ""
+        self._last_at_ns = 0
         self._read = -1
 
     def connected(
@@ -171,6 +188,7 @@ class Recorder:
         room = self.max_events - len(events)
         names: list[str] = []
         chars: list[int] = []
+        last = self._last_content if at_ns - self._last_at_ns < REPEAT_NS else ""
         for message in messages:
             if len(names) == room:
                 break
@@ -178,16 +196,24 @@ class Recorder:
             if delta is not None:
                 names.append(stream.delta)
                 chars.append(len(delta))
+                if delta == last:
+                    self._note_repeat(delta, len(events) + len(names) - 1)
+                last = delta
                 if self._blank or self.keep_text:
                     self._content(delta)
                 continue
             event = take(message)
             if event.name == UNDISPATCHED:
                 continue
+            text = event.content
             names.append(event.name)
-            chars.append(len(event.content))
-            if event.content and (self._blank or self.keep_text):
-                self._content(event.content)
+            chars.append(len(text))
+            if text:
+                if text == last:
+                    self._note_repeat(text, len(events) + len(names) - 1)
+                last = text
+                if self._blank or self.keep_text:
+                    self._content(text)
             if event.findings:
                 self.findings(event.findings)
             if stream.complete:
@@ -196,7 +222,10 @@ class Recorder:
             if event.error is not None:
                 self.fail(ErrorClass.ERROR_EVENT, event.error)
         events.extend(at_ns, names, chars, max(self._read, 0))
-        self.chunks += len(chars) - chars.count(0)
+        came = len(chars) - chars.count(0)
+        if came:
+            self.chunks += came
+            self._last_content, self._last_at_ns = last, at_ns
         if len(names) == room:
             self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
 
@@ -207,6 +236,11 @@ class Recorder:
         if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
             self._text.append(text)
             self._text_chars += len(text)
+
+    def _note_repeat(self, text: str, event_index: int) -> None:
+        if len(text.strip()) >= REPEAT_CHARS:
+            message = "The same text came twice at once."
+            self.findings([REPEATED.found(message, event_index=event_index, got=text[:MAX_MESSAGE_CHARS])])
 
     def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
         """Keep what a decoder or the dialect found; of one stream, the hundred that come first in it.

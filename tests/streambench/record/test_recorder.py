@@ -12,7 +12,7 @@ import pytest
 
 from streambench.dialects import load_dialect
 from streambench.endings import Ending, ErrorClass
-from streambench.findings import Axis, Finding
+from streambench.findings import Axis, Finding, Severity
 from streambench.record.journal import encode_line
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import MAX_FINDINGS, MAX_MESSAGE_CHARS, Recorder, wrong_content_type
@@ -141,6 +141,31 @@ def test_a_connection_that_never_was(recorder: MakeRecorder) -> None:
     user.fail(ErrorClass.CONNECT, "refused")
     user.end(Ending.NOT_CONNECTED, 30)
     assert (user.record.error, user.record.ending, user.record.findings) == ("connect", Ending.NOT_CONNECTED, [])
+
+
+def test_a_stream_that_its_user_left(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, HELLO)
+    user.leave(30)
+    record = user.record
+    assert (record.outcome, record.ending, record.end_ns, record.error) == (Outcome.LEFT, Ending.CLIENT, 30, None)
+    assert record.violations == []
+    complete = recorder()
+    say(complete, HELLO, DONE)
+    complete.leave(30)
+    assert complete.record.outcome is Outcome.COMPLETED
+
+
+def test_a_chunk_that_comes_twice_at_once_is_noted(recorder: MakeRecorder) -> None:
+    user = recorder()
+    say(user, {"content": " streaming"}, {"content": " streaming"}, {"content": " ha"}, {"content": " ha"})
+    (found,) = user.record.findings
+    assert (found.rule, found.severity, found.event_index) == ("content.repeated", Severity.INFO, 1)
+    # Later it is the model's own words.
+    slow = recorder()
+    say(slow, {"content": " streaming"})
+    say(slow, {"content": " streaming"}, at_ns=50_000_000)
+    assert slow.record.findings == []
 
 
 def test_a_stream_that_we_had_to_end_is_censored(recorder: MakeRecorder) -> None:
