@@ -12,16 +12,20 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from streambench.analysis.alignment import Alignment
 from streambench.analysis.authenticity import Verdict, bursts
 from streambench.analysis.qoe import read
 from streambench.analysis.stream import AnalysedStream
 from streambench.analysis.summary import Summary, TargetSummary
+from streambench.record.model import Outcome
 from streambench.units import NS_PER_MS
 
 Figure = Callable[[AnalysedStream, Summary], float | None]
 """A figure of one stream."""
+Measure = Callable[[Summary, TargetSummary], float | None]
+"""A figure of a target."""
 
 SIMULATED = (Verdict.PACED, Verdict.BUFFERED)
 
@@ -71,8 +75,8 @@ class _Statement:
     system: str
     claim: str
     figure: str
-    before: Figure | None
-    after: Figure | None
+    before: Measure | None
+    after: Measure | None
     holds: Callable[[float, float], bool]
 
 
@@ -84,8 +88,8 @@ def claims_of(summary: Summary) -> list[Claim]:
         if found is None:
             continue
         before, after = (
-            _median(summary, target, figure)
-            for target, figure in zip(found, (statement.before, statement.after), strict=True)
+            None if measure is None else measure(summary, target)
+            for target, measure in zip(found, (statement.before, statement.after), strict=True)
         )
         measured = (before is not None or statement.before is None) and (after is not None or statement.after is None)
         holds = statement.holds(before or 0.0, after or 0.0) if measured else None
@@ -105,30 +109,36 @@ def _pair(summary: Summary, system: str) -> tuple[TargetSummary, TargetSummary] 
     return (before, after) if before is not None and after is not None else None
 
 
-def _median(summary: Summary, target: TargetSummary, figure: Figure | None) -> float | None:
-    if figure is None:
-        return None
-    values = array("d", _values(summary, target, figure))
-    return statistics.median(values) if values else None
+def _median(figure: Figure, outcome: Outcome = Outcome.COMPLETED) -> Measure:
+    """The median of a figure over the streams with this outcome that have it."""
+
+    def measure(summary: Summary, target: TargetSummary) -> float | None:
+        values = array("d", _values(summary, target, figure, outcome))
+        return statistics.median(values) if values else None
+
+    return measure
 
 
-def _values(summary: Summary, target: TargetSummary, figure: Figure) -> Iterator[float]:
+def _values(summary: Summary, target: TargetSummary, figure: Figure, outcome: Outcome) -> Iterator[float]:
     for stream in summary.streams_of(target):
-        value = figure(stream, summary)
+        value = figure(stream, summary) if stream.record.outcome is outcome else None
         if value is not None:
             yield value
 
 
 def _statements() -> tuple[_Statement, ...]:
     """What the authors of the systems say, in the order of their descriptions."""
-    ttfc, ttfe, overlap = _metric("ttfc"), _metric("ttfe"), _metric("overlap")
+    ttfc, ttfe, overlap = (_median(_metric(name)) for name in ("ttfc", "ttfe", "overlap"))
+    gap, gap_ratio, first_lag, held_back = map(_median, (_client_gap_ms, _gap_ratio, _first_lag_ms, _held_back))
+    wire_bytes, read_ms, messages = map(_median, (_wire_bytes, _read_ms, _messages))
+    error_ms = _median(_metric("e2e"), Outcome.FAILED)
     return (
         _Statement(
             "chat-stream",
             "Simulated streaming takes about 50 ms for every word.",
             "between pieces (ms)",
-            _client_gap_ms,
-            _client_gap_ms,
+            gap,
+            gap,
             lambda before, _: 45 <= before <= 60,
         ),
         _Statement(
@@ -136,7 +146,7 @@ def _statements() -> tuple[_Statement, ...]:
             "Real streaming has the upstream's own cadence.",
             "between pieces, as a multiple of the upstream's",
             None,
-            _gap_ratio,
+            gap_ratio,
             lambda _, after: 0.9 <= after <= 1.1,
         ),
         _Statement(
@@ -152,23 +162,55 @@ def _statements() -> tuple[_Statement, ...]:
             "Real, the first words come within 100 ms of the upstream's first token.",
             "behind the first token (ms)",
             None,
-            _first_lag_ms,
+            first_lag,
             lambda _, after: after < 100,
         ),
         _Statement(
             "assistant-ws",
             "The whole reply is held in memory, or only a chunk at a time.",
             "most text held back (characters)",
-            _held_back,
-            _held_back,
+            held_back,
+            held_back,
             lambda before, after: before >= 10 * after,
+        ),
+        _Statement(
+            "assistant-ws",
+            "Memory is higher while whole replies are stored, and lower when chunks are passed on.",
+            "server's memory over idle (MB)",
+            _memory_mb,
+            _memory_mb,
+            lambda before, after: before > 1.1 * after,
+        ),
+        _Statement(
+            "assistant-ws",
+            "The network carries one large message before, and chunks now.",
+            "messages with text",
+            messages,
+            messages,
+            lambda before, after: before == 1 and after > 1,
+        ),
+        _Statement(
+            "assistant-ws",
+            "Errors are detected early.",
+            "until an error is told (ms)",
+            error_ms,
+            error_ms,
+            lambda before, after: after < before,
+        ),
+        _Statement(
+            "thread-events",
+            "Memory is lower, since complete replies are not buffered.",
+            "server's memory over idle (MB)",
+            _memory_mb,
+            _memory_mb,
+            lambda before, after: before > 1.1 * after,
         ),
         _Statement(
             "thread-events",
             "The bandwidth is about the same.",
             "a stream (bytes)",
-            _wire_bytes,
-            _wire_bytes,
+            wire_bytes,
+            wire_bytes,
             lambda before, after: 2 / 3 <= after / before <= 3 / 2 if before else False,
         ),
         _Statement(
@@ -207,9 +249,17 @@ def _statements() -> tuple[_Statement, ...]:
             "conversation-stream",
             "The reader is done after 5.5 s before, and after 3.5 s now.",
             "done reading (ms)",
-            _read_ms,
-            _read_ms,
+            read_ms,
+            read_ms,
             lambda before, after: abs(before - 5500) <= 550 and abs(after - 3500) <= 350,
+        ),
+        _Statement(
+            "conversation-stream",
+            "Streaming saves the reader 2 s.",
+            "done reading (ms)",
+            read_ms,
+            read_ms,
+            lambda before, after: 1800 <= before - after <= 2200,
         ),
     )
 
@@ -220,6 +270,20 @@ def _metric(name: str) -> Figure:
 
 def _wire_bytes(stream: AnalysedStream, _: Summary) -> float | None:
     return float(stream.record.wire_bytes)
+
+
+def _messages(stream: AnalysedStream, _: Summary) -> float | None:
+    return float(len(stream.record.content_rows()))
+
+
+def _memory_mb(summary: Summary, target: TargetSummary) -> float | None:
+    """How much more memory the target's server took at most than when the load began."""
+    servers = (summary.run.end or {}).get("servers", {})
+    base = urlsplit(target.url)
+    for server in servers.values():
+        if urlsplit(server["url"] or "")[1] == base[1]:
+            return float(server["rss_peak"] - server["rss_begin"]) / 1e6
+    return None
 
 
 def _read_ms(stream: AnalysedStream, summary: Summary) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -16,7 +17,9 @@ from streambench.clock import MonotonicClock
 from streambench.dialects import bundled_dialects
 from streambench.load.calibration.saved import saved_for
 from streambench.load.scenario import Scenario
+from streambench.load.server_memory import ServerMemory
 from streambench.load.targets import Target
+from streambench.load.testbed import Servers
 from streambench.load.validity import CpuWait
 from streambench.record.journal import RecordWriter
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -30,13 +33,16 @@ class RunBook:
     """The records file of a run, from its header to its last line.
 
     The streams between them are written by whoever measures them: here, or in processes that append to the same file.
-    `pids` are the bundled servers, by name.
+    `servers` are those that were started for the run. It is made and closed inside an event loop.
     """
 
-    def __init__(self, path: Path, scenario: Scenario, pids: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, scenario: Scenario, servers: Servers) -> None:
         self.path = path
         self.writer = RecordWriter(path, scenario.secrets)
-        self._waits = CpuWait(pids)
+        self._waits = CpuWait(servers.bundled)
+        self._urls = servers.urls
+        self._memory = ServerMemory(servers.processes)
+        self._weighing = asyncio.create_task(self._memory.run())
         try:
             self.writer.header(header_of(scenario))
         except BaseException:
@@ -53,10 +59,13 @@ class RunBook:
         `begun`: how many streams had begun, None where that is not known.
         """
         told = {} if begun is None else {"streams": begun}
-        self.writer.end({"at_ns": _clock.now_ns(), "reason": reason, **told, "generator": generator})
+        servers = self._memory.to_json(self._urls)
+        end = {"at_ns": _clock.now_ns(), "reason": reason, **told, "generator": generator, "servers": servers}
+        self.writer.end(end)
 
     def close(self) -> None:
         """The file gets no more lines."""
+        self._weighing.cancel()
         self.writer.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from streambench.errors import ConfigurationError
 from streambench.load.fields import Field, Given, Nested, Section
 from streambench.load.kinds import Duration, Integer, ScalarMap, Schema, Text
-from streambench.load.values import PORT, Values
+from streambench.load.values import PORT, PYTHON, Values
 from streambench.located import Located
 from streambench.units import NS_PER_S
 
@@ -79,7 +80,7 @@ SECTION = Section("a server with a 'command'", COMMAND, ENV, CWD, OWN_PORT, READ
 class Command:
     """A server to start. `port` None: a free one; `ready_path` None: it is ready when its port is open.
 
-    Its texts may hold `${port}` and `${serve.…}`, which are known when it is started.
+    Its texts may hold `${port}`, `${python}` and `${serve.…}`, which are known when it is started.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Command:
         """The command with its port and the URLs of the other servers in place."""
 
         def fill(text: str) -> str:
-            text = text.replace(f"${{{PORT}}}", str(port))
+            text = text.replace(f"${{{PORT}}}", str(port)).replace(f"${{{PYTHON}}}", sys.executable)
             for name, url in urls.items():
                 text = text.replace(f"${{serve.{name}}}", url)
             return text
@@ -129,7 +130,7 @@ def _program_of(node: Located) -> Located:
 def read_command(name: str, node: Located, values: Values) -> Command:
     """The server called `name`. Raises ConfigurationError."""
     given = SECTION.read(node, values)
-    with values.known_later(PORT):
+    with values.known_later(PORT, PYTHON):
         words, env = given[COMMAND], given[ENV]
     cwd = values.path.parent / given[CWD]
     if not cwd.is_dir():

@@ -43,12 +43,12 @@ async def run_scenario(
     raise_descriptor_limit(scenario, workers)
     folder = records_path.parent
     if workers > 1:
-        async with start_servers(scenario, folder=folder, on_death=on_death) as (urls, pids):
-            served = scenario.served_by(urls)
+        async with start_servers(scenario, folder=folder, on_death=on_death) as servers:
+            served = scenario.served_by(servers.urls)
             await preflight(served, wait_ns)
-            async with Crew(scenario, urls, records_path, keep, workers, progress, on_death) as crew:
+            async with Crew(scenario, servers.urls, records_path, keep, workers, progress, on_death) as crew:
                 folder.mkdir(parents=True, exist_ok=True)
-                book = RunBook(records_path, served, pids)
+                book = RunBook(records_path, served, servers)
                 try:
                     on_folder(folder)
                     return await crew.run(book, stop)
@@ -56,7 +56,7 @@ async def run_scenario(
                     book.close()
     async with open_testbed(scenario, folder=folder, wait_ns=wait_ns, on_death=on_death) as testbed:
         folder.mkdir(parents=True, exist_ok=True)
-        book = RunBook(records_path, testbed.scenario, testbed.pids)
+        book = RunBook(records_path, testbed.scenario, testbed.servers)
         facts = GeneratorFacts()
         finished = False
         try:

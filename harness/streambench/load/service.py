@@ -49,7 +49,7 @@ class Service:
         self._secrets = secrets
         self._on_death = on_death
         self._guard: asyncio.subprocess.Process | None = None
-        self._pid = 0
+        self.pid = 0
         self._ended: asyncio.Task[str] | None = None
         self._is_ready = False
         self._started_ns = 0
@@ -93,7 +93,7 @@ class Service:
             guard.kill()
             await guard.wait()
             with contextlib.suppress(OSError):
-                os.killpg(self._pid, 9)
+                os.killpg(self.pid, 9)
         self._guard = None
 
     async def _start(self) -> None:
@@ -123,7 +123,7 @@ class Service:
             with contextlib.suppress(OSError):
                 self.log.parent.rmdir()  # there is nothing to keep
             raise command.cannot_start(answer["error"])
-        self._pid = answer["pid"]
+        self.pid = answer["pid"]
         self._ended = asyncio.create_task(self._watch())
 
     async def _answer(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,8 +37,17 @@ Plans = Mapping[str, Mapping[int | None, Plan]]
 
 
 @dataclass(frozen=True, slots=True)
+class Servers:
+    """What runs for a scenario, by name: `urls`, the `bundled` servers' processes, and the `processes` of all."""
+
+    urls: Mapping[str, str] = field(default_factory=dict)
+    bundled: Mapping[str, int] = field(default_factory=dict)
+    processes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Testbed:
-    """What stands. `scenario` has the started servers' URLs in it, `pids` are their processes by name.
+    """What stands. `scenario` has the started `servers`' URLs in it.
 
     `plans` (by target, then by the length of the replies) and `feeds` are of the targets seen from both sides. No
     other testbed has the same `token`, which is in the names of users and plans.
@@ -48,7 +57,7 @@ class Testbed:
     token: str
     plans: Plans
     feeds: Mapping[str, JournalFeed]
-    pids: Mapping[str, int]
+    servers: Servers
 
     async def join(self, record: StreamRecord) -> None:
         """Add what the upstream says of a stream to its record, where there is one and the prompt was sent."""
@@ -61,23 +70,23 @@ class Testbed:
 @asynccontextmanager
 async def start_servers(
     scenario: Scenario, *, folder: Path | None = None, on_death: OnDeath | None = None
-) -> AsyncIterator[tuple[Mapping[str, str], Mapping[str, int]]]:
-    """The servers of a scenario: their URLs by name, and the processes of those that are bundled.
+) -> AsyncIterator[Servers]:
+    """The servers of a scenario.
 
     `folder` keeps the logs of the others, `on_death` is told of one that ends by itself. Raises ConfigurationError and
     TargetUnreachable for one that does not come up.
     """
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(BundledServers(scenario.serve))
-        urls = dict(servers.urls)
+        urls, processes = dict(servers.urls), dict(servers.pids)
         if scenario.serve.commands and folder is None:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="streambench-")))
         for command in scenario.serve.commands:
             assert folder is not None
             log = folder / f"serve-{command.name}.log"
             service = await stack.enter_async_context(Service(command, urls, log, scenario.secrets, on_death))
-            urls[command.name] = service.url
-        yield urls, servers.pids
+            urls[command.name], processes[command.name] = service.url, service.pid
+        yield Servers(urls, servers.pids, processes)
 
 
 @asynccontextmanager
@@ -97,16 +106,15 @@ async def open_testbed(
     servers can know.
     """
     async with AsyncExitStack() as stack:
-        urls: Mapping[str, str] = served or {}
-        pids: Mapping[str, int] = {}
+        servers = Servers(served or {})
         if served is None:
-            urls, pids = await stack.enter_async_context(start_servers(scenario, folder=folder, on_death=on_death))
-        scenario = scenario.served_by(urls)
+            servers = await stack.enter_async_context(start_servers(scenario, folder=folder, on_death=on_death))
+        scenario = scenario.served_by(servers.urls)
         await preflight(scenario, wait_ns)
         token = secrets.token_hex(4)
         plans = plans_of(scenario, token)
         feeds = await stack.enter_async_context(_journals(scenario, plans))
-        yield Testbed(scenario, token, plans, feeds, pids)
+        yield Testbed(scenario, token, plans, feeds, servers)
 
 
 async def preflight(scenario: Scenario, wait_ns: int = 0) -> None:

@@ -18,6 +18,7 @@ SERVED = ("openai", "chat")
 MAX_DURATION_NS = 10_000 * 3600 * NS_PER_S
 MAX_FILE_BYTES = 64 << 20  # of a file of prompts or of arrivals
 PORT = "port"
+PYTHON = "python"
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -116,7 +116,8 @@ class LocustSession:
         Raises TargetUnreachable, and ConfigurationError for what only the machine can know, such as a busy port.
         """
         async with AsyncExitStack() as stack:
-            urls, self._pids = await stack.enter_async_context(start_servers(self._scenario))
+            servers = await stack.enter_async_context(start_servers(self._scenario))
+            urls, self._servers = servers.urls, servers
             self._scenario = self._scenario.served_by(urls)
             if self._options.workers:
                 await preflight(self._scenario)
@@ -237,7 +238,7 @@ class LocustSession:
 
     def _begin(self, run_id: str) -> None:
         records = self._output.open_folder() / RECORDS
-        self._run = OpenRun(run_id, RunBook(records, self._scenario, self._pids))
+        self._run = OpenRun(run_id, RunBook(records, self._scenario, self._servers))
         self._tell("open", run=run_id, records=str(records.resolve()))
 
     async def _snapshots(self) -> None:

@@ -54,10 +54,13 @@ def test_a_claim_is_measured_and_judged(summary_of: Callable[..., Summary]) -> N
     pace, cadence = claims_of(summary_of("chat-stream", before=PACED, after=REAL))
     assert (pace.before, pace.after, pace.ratio, pace.verdict) == (50, 20, 2.5, "holds")
     assert (cadence.before, cadence.after, cadence.verdict) == (None, 1, "holds")
-    first, lag, held = claims_of(summary_of("assistant-ws", before=PACED, after=REAL))
+    claims = claims_of(summary_of("assistant-ws", before=PACED, after=REAL))
+    first, lag, held, memory, messages, error = claims
     # The first word came after 400 ms, which is not the 2 to 5 s of the claim.
     assert (first.before, first.after, first.verdict) == (400, 2, "does not hold")
     assert (lag.after, lag.verdict) == (2, "holds")
+    assert (messages.before, messages.after, messages.verdict) == (N, N, "does not hold")
+    assert (memory.verdict, error.verdict) == ("not measured", "not measured"), "no server was started, none failed"
     # At most one word, or all of the text.
     assert (held.before, held.after, held.verdict) == (len("".join(WORDS)), len(WORDS[0]), "holds")
 
@@ -72,3 +75,17 @@ def test_summaries_and_terminal_tell_the_claims(summary_of: Callable[..., Summar
     bare = summary_of("openai-chat", real=REAL, paced=PACED)
     write_reports(bare, tmp_path, formats=(), plots=False)
     assert "claims" not in json.loads((tmp_path / "summary.json").read_text())
+
+
+def test_memory_is_that_of_each_targets_own_server(summary_of: Callable[..., Summary]) -> None:
+    summary = summary_of("assistant-ws", before=PACED, after=REAL)
+    summary.targets["before"].url = "http://127.0.0.1:81/ws"
+    summary.targets["after"].url = "http://127.0.0.1:82"
+    assert summary.run.end is not None
+    summary.run.end["servers"] = {
+        "chat": {"url": "http://127.0.0.1:80", "rss_begin": 1, "rss_peak": 2},
+        "whole": {"url": "http://127.0.0.1:81", "rss_begin": 50_000_000, "rss_peak": 59_000_000},
+        "chunks": {"url": "http://127.0.0.1:82", "rss_begin": 50_000_000, "rss_peak": 56_000_000},
+    }
+    (memory,) = [claim for claim in claims_of(summary) if claim.figure.startswith("server")]
+    assert (memory.before, memory.after, memory.ratio, memory.verdict) == (9, 6, 1.5, "holds")
