@@ -362,3 +362,23 @@ def test_the_verdict_is_what_a_bare_socket_saw(
     assert target["streams"]["completed"] == 3, target["errors"]
     assert target["violations"]["count"] == 0
     assert (raw_verdicts[name], target["authenticity"]["verdict"]) == (SYSTEMS[name], SYSTEMS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("express-compression", "res.flush()"), ("express-compression-flushed", "flows as it does without compression")],
+)
+def test_probe_says_whether_compression_holds_text_back(name: str, told: str, setup: Setup) -> None:
+    options = [
+        "--upstream",
+        setup.upstream,
+        "--set",
+        "prompts.tokens=20",
+        "--set",
+        f"prompts.profile={PLAN['profile']}",
+    ]
+    command = [sys.executable, "-m", "streambench", "probe", setup.urls[name], "-d", "openai-chat", "--encodings"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert told in " ".join(done.stdout.split())
+    assert ("http.encoding" in done.stdout) is (name == "express-compression")

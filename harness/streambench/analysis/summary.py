@@ -58,6 +58,7 @@ class TargetSummary:
     broken_streams: int = 0
     resent: int = 0
     error_examples: dict[str, str] = field(default_factory=dict)
+    encodings: dict[str, int] = field(default_factory=dict)
 
     @property
     def error_rate(self) -> float:
@@ -122,6 +123,7 @@ class TargetSummary:
                 **_if_any("ignored", [_rule_json(rule) for rule in self.ignored]),
             },
             "authenticity": self.authenticity.to_json(),
+            **({"encodings": self.encodings} if self.encodings else {}),
         }
 
 
@@ -330,6 +332,7 @@ def _summarize_target(name: str, facts: dict[str, Any], tally: Tally, doubt: str
         broken_streams=tally.broken_streams,
         resent=tally.resent,
         error_examples=tally.error_examples(),
+        encodings=dict(tally.encodings.most_common()),
     )
 
 

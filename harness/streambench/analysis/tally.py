@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -55,12 +56,13 @@ class _Error:
 class Tally:
     """What is kept of the judged streams of a target: their columns, and what went wrong. `add` each of them once.
 
-    `waivers` are the rules of the run that may be broken.
+    `waivers` are the rules of the run that may be broken, `encodings` the content codings of completed responses.
     """
 
     target: str = ""
     waivers: Sequence[Waiver] = ()
     columns: StreamColumns = field(default_factory=StreamColumns)
+    encodings: Counter[str] = field(default_factory=Counter)
     broken_streams: int = 0
     resent: int = 0  # requests that were sent a second time
     _errors: dict[str, _Error] = field(default_factory=dict)
@@ -72,6 +74,8 @@ class Tally:
         record = stream.record
         self.columns.add(place, stream)
         self.resent += record.resent
+        if record.encoding is not None and record.outcome is Outcome.COMPLETED:
+            self.encodings[record.encoding] += 1
         if record.outcome is Outcome.FAILED:
             self._add_error(record.error or "?", record.error_message or "", (record.intended_ns, place, 0))
         if stream.findings or record.further:

@@ -40,6 +40,11 @@ REFRESH_S = 0.1
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
 @click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint: judge from both sides.")
+@click.option(
+    "--encodings",
+    is_flag=True,
+    help="Ask each prompt twice, for a plain reply and as browsers ask, and say whether compression holds text back.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the scenario.")
 @click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
 @click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
@@ -58,6 +63,7 @@ def command(
     headers: tuple[str, ...],
     bearer_env: str | None,
     upstream: str | None,
+    encodings: bool,
     overrides: tuple[str, ...],
     timeout: str,
     wait: int,
@@ -71,11 +77,15 @@ def command(
       streambench probe http://127.0.0.1:4010/v1/chat/completions --dialect openai-chat
       streambench probe http://127.0.0.1:8000/v1/chat/completions -d openai-chat --set target.extra.temperature=0
       streambench probe quickstart -n 3
+      streambench probe https://chat.example/api/chat/stream -d chat-stream --encodings
     """
     from streambench.transport.aio.polls import run_polled
 
     scenario = _scenario(url, dialect, prompt, headers, bearer_env, upstream, overrides, timeout)
-    streams, interrupted = run_polled(_probe(scenario, count, wait_ns=wait, save=save, as_json=as_json))
+    if encodings and scenario.targets[0].spec.dialect.is_socket:
+        raise click.UsageError("--encodings compares replies over HTTP; what comes on a socket has no content coding")
+    work = _probe(scenario, count, encodings=encodings, wait_ns=wait, save=save, as_json=as_json)
+    streams, interrupted = run_polled(work)
     return ExitCode.INTERRUPTED if interrupted else exit_code(streams, scenario.waivers)
 
 
@@ -162,7 +172,7 @@ def _header(text: str) -> tuple[str, str]:
 
 
 async def _probe(
-    scenario: Scenario, count: int, *, wait_ns: int, save: Path | None, as_json: bool
+    scenario: Scenario, count: int, *, encodings: bool, wait_ns: int, save: Path | None, as_json: bool
 ) -> tuple[list[AnalysedStream], bool]:
     """Stream one after the other; returns what was seen, and whether Ctrl-C ended it."""
     from streambench.analysis.metrics import Settings
@@ -179,21 +189,44 @@ async def _probe(
     assert me is not None
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, me.cancel)
+
+    async def see(probed: Probed, plain: StreamRecord | None = None) -> None:
+        try:
+            await _watched(probed.work, probed.record, live=not as_json)
+        finally:
+            told = "" if plain is None else _compared(probed.record, plain)
+            streams.append(analyse(probed.record, settings))
+            shown = json_text(probed.record.to_json()) if as_json else f"{_described(streams[-1], probed)}{told}"
+            click.echo(scenario.secrets(shown), nl=as_json)
+            if save is not None:
+                path = _numbered(save, len(streams) - 1)
+                write_transcript(path, probed.transcript, probed.recorder, scenario.secrets)
+
     try:
         async with open_probe(scenario, wait_ns=wait_ns, on_death=died) as begin:
             for number in range(count):
-                probed = begin(number)
-                try:
-                    await _watched(probed.work, probed.record, live=not as_json)
-                finally:
-                    streams.append(analyse(probed.record, settings))
-                    shown = json_text(probed.record.to_json()) if as_json else _described(streams[-1], probed)
-                    click.echo(scenario.secrets(shown), nl=as_json)
-                    if save is not None:
-                        write_transcript(_numbered(save, number), probed.transcript, probed.recorder, scenario.secrets)
+                plain = None
+                if encodings:
+                    without = begin(count + number, plain=True)
+                    await see(without)
+                    plain = without.record
+                await see(begin(number), plain)
     except asyncio.CancelledError:
         return streams, True
     return streams, False
+
+
+def _compared(asked: StreamRecord, plain: StreamRecord) -> str:
+    """What asking for compression changes, which is also a finding of the stream; in words where it changes nothing."""
+    from streambench.analysis.encodings import compare_encodings
+
+    found = compare_encodings(asked, plain)
+    if found is not None:
+        asked.findings.append(found)
+        return ""
+    if asked.encoding is None:
+        return "The reply is not compressed, even if asked as browsers ask.\n\n"
+    return f"Compressed ({asked.encoding}), the reply flows as it does without compression.\n\n"
 
 
 def _described(stream: AnalysedStream, probed: Probed) -> str:

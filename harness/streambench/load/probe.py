@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.failures import SetupError
-from streambench.drivers.users import open_session
+from streambench.drivers.target import TargetSpec
+from streambench.drivers.users import UserSession, open_session
 from streambench.errors import TargetUnreachable
 from streambench.load.scenario import Scenario
 from streambench.load.service import OnDeath
@@ -36,7 +37,12 @@ class Probed:
         return self.recorder.record
 
 
-Begin = Callable[[int], Probed]
+class Begin(Protocol):
+    """Begins a stream by its number; `plain`: uncompressed, by another user who asks for `identity`."""
+
+    def __call__(self, number: int, *, plain: bool = False) -> Probed:
+        """The stream, which begins when its work is awaited."""
+        ...
 
 
 @asynccontextmanager
@@ -51,25 +57,41 @@ async def open_probe(scenario: Scenario, *, wait_ns: int = 0, on_death: OnDeath 
     async with open_testbed(first, wait_ns=wait_ns, on_death=on_death) as testbed:
         (target,) = testbed.scenario.targets
         plans = testbed.plans.get(target.name, {})
-        session = open_session(target.spec, {"user": f"{testbed.token}-{target.name}-0"})
-        try:
-            await session.prepare()
-        except SetupError as failure:
-            raise TargetUnreachable(f"the setup failed: {failure}") from failure
+        sessions: dict[bool, UserSession] = {}
 
-        def begin(number: int) -> Probed:
+        async def prepared(*, plain: bool) -> UserSession:
+            if plain not in sessions:
+                spec = without_compression(target.spec) if plain else target.spec
+                session = open_session(spec, {"user": f"{testbed.token}-{target.name}-{int(plain)}"})
+                sessions[plain] = session
+                try:
+                    await session.prepare()
+                except SetupError as failure:
+                    raise TargetUnreachable(f"the setup failed: {failure}") from failure
+            return sessions[plain]
+
+        def begin(number: int, *, plain: bool = False) -> Probed:
             now_ns = _clock.now_ns()
             prompts = testbed.scenario.prompts
             _, recorder, prompt = begin_stream(target, prompts, plans, number, now_ns, now_ns, keep_text=True)
             transcript = Transcript()
             recorder.tap = transcript
-            return Probed(recorder, transcript, stream(recorder, prompt))
+            return Probed(recorder, transcript, stream(recorder, prompt, plain=plain))
 
-        async def stream(recorder: Recorder, prompt: str) -> None:
+        async def stream(recorder: Recorder, prompt: str, *, plain: bool) -> None:
+            session = await prepared(plain=plain)
             await session.stream(prompt, recorder)
             await testbed.join(recorder.record)
 
         try:
+            await prepared(plain=False)
             yield begin
         finally:
-            await session.close()
+            for session in sessions.values():
+                await session.close()
+
+
+def without_compression(spec: TargetSpec) -> TargetSpec:
+    """The same target, asked for replies that are not compressed."""
+    kept = tuple((name, value) for name, value in spec.endpoint.headers if name.lower() != "accept-encoding")
+    return spec.reached(headers=(*kept, ("accept-encoding", "identity")))

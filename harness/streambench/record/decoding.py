@@ -12,6 +12,7 @@ from dataclasses import replace
 from enum import IntEnum
 
 from streambench.endings import Ending, ErrorClass
+from streambench.printable import printable
 from streambench.record.recorder import Recorder, wrong_content_type
 from streambench.record.sockets import SocketReader, charge, open_reader
 from streambench.record.tap import Setting
@@ -33,6 +34,8 @@ from streambench.wire.decompress import Decompressor
 from streambench.wire.framings import FRAMINGS
 from streambench.wire.limits import FloodError, WireError, WireLimits
 from streambench.wire.message import WireMessage
+
+MAX_ENCODING_CHARS = 100
 
 
 class Progress(IntEnum):
@@ -190,7 +193,8 @@ class ResponseDecoding(StreamDecoding):
 
     def _head(self, head: Head) -> None:
         recorder = self._recorder
-        recorder.headers(head.status, head.at_ns)
+        encoding = head.headers.get("content-encoding") or None
+        recorder.headers(head.status, head.at_ns, encoding and printable(encoding)[:MAX_ENCODING_CHARS])
         self._status = head.status
         content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not 200 <= head.status < 300:
@@ -201,8 +205,8 @@ class ResponseDecoding(StreamDecoding):
                 self._unwelcome_type = content_type
                 self._excerpt = bytearray()
         try:
-            if head.headers.get("content-encoding"):
-                self._decompressor = Decompressor(head.headers["content-encoding"], self._limits)
+            if encoding:
+                self._decompressor = Decompressor(encoding, self._limits)
         except WireError as error:
             self._unreadable(error)
 

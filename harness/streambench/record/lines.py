@@ -148,6 +148,14 @@ class Verdict(_Judged, total=False):
     lost: list[str]
 
 
+class Server(TypedDict):
+    """A server that was started for the run: its resident set in bytes when the load began, and at most."""
+
+    url: str | None
+    rss_begin: int
+    rss_peak: int
+
+
 class _Ended(TypedDict):
     at_ns: int
     reason: Literal["finished", "interrupted", "terminated"]
@@ -158,6 +166,7 @@ class End(_Ended, total=False):
     """The last line. `streams`: how many had begun, each of which has a record."""
 
     streams: int
+    servers: dict[str, Server]
 
 
 def fault(value: Any, kind: Any, place: str = "") -> str | None:

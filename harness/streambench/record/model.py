@@ -331,6 +331,7 @@ class StreamRecord:
     coalesced_reads: int = 0
     wire_bytes: int = 0
     own: OwnShare = field(default_factory=OwnShare)
+    encoding: str | None = None  # the response's content coding
 
     upstream: list[UpstreamExchange] = field(default_factory=list)
 
@@ -388,6 +389,7 @@ class StreamRecord:
             "coalesced_reads": self.coalesced_reads,
             "wire_bytes": self.wire_bytes,
             "own": self.own.to_json(),
+            "encoding": self.encoding,
             "tokens": self.tokens,
             "text": self.text,
             "findings": [finding.to_json() for finding in self.findings],
@@ -453,6 +455,7 @@ class StreamRecord:
             data["coalesced_reads"],
             data["wire_bytes"],
             OwnShare.from_json(data.get("own", {})),
+            data.get("encoding"),
             [UpstreamExchange.from_json(item, start_ns) for item in upstream] if upstream else [],
         )
 
@@ -486,7 +489,7 @@ _STREAM = Shape(
     },
     {
         **dict.fromkeys(("resent", "user_reads"), _INT),
-        "worker": _WORD,
+        **dict.fromkeys(("worker", "encoding"), _WORD),
         "connect_ahead": _MOMENT,
         "further": _LIST,
         "own": (dict,),

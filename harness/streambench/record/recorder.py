@@ -153,9 +153,10 @@ class Recorder:
             self.record.sent_ns = at_ns
             self.record.own.send_ns = late_ns
 
-    def headers(self, status: int, at_ns: int) -> None:
-        """The response's headers are complete."""
+    def headers(self, status: int, at_ns: int, encoding: str | None = None) -> None:
+        """The response's headers are complete; `encoding` is its content coding."""
         self.record.status = status
+        self.record.encoding = encoding
         self.record.headers_ns = at_ns
 
     def read(self, at_ns: int, size: int, *, kernel: bool, early_ns: int = 0) -> None:

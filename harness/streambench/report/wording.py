@@ -10,6 +10,7 @@ from typing import Any
 
 from streambench.analysis.authenticity import Verdict
 from streambench.analysis.claims import Claim
+from streambench.analysis.encodings import REMEDY
 from streambench.analysis.gates import VIOLATIONS, GateResult, Result
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.remedies import remedy
@@ -23,6 +24,7 @@ from streambench.record.transcript import FOLDER, file_name
 HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
 NOTHING = "–"
 MAX_SENTENCES = 6
+HELD_BACK = (Verdict.BATCHED, Verdict.BUFFERED, Verdict.LIKELY_BUFFERED)
 
 
 def figure(value: float | str | None, unit: str) -> str:
@@ -129,8 +131,19 @@ def verdict_sentence(target: TargetSummary) -> str:
             return f"Whether {target.name} streams could not be told: {found.evidence}."
         case Verdict.LIKELY_BUFFERED | Verdict.LIKELY_PACED | Verdict.LIKELY_STREAMED:
             what = found.verdict.removeprefix("likely-")
-            return f"{target.name} is probably {what}: {found.evidence}."
-    return f"{target.name} is {found.verdict}: {found.evidence}."
+            return f"{target.name} is probably {what}: {found.evidence}.{_compressed(target)}"
+    return f"{target.name} is {found.verdict}: {found.evidence}.{_compressed(target)}"
+
+
+def _compressed(target: TargetSummary) -> str:
+    """Where text was held back and came compressed: that the one may be because of the other."""
+    compressed = sum(target.encodings.values())
+    if target.authenticity.verdict not in HELD_BACK or 2 * compressed < target.counts["completed"]:
+        return ""
+    return (
+        f" It came compressed ({', '.join(target.encodings)}), which may be why: compare with `streambench probe "
+        f"--encodings`. {REMEDY}"
+    )
 
 
 def findings_in_words(summary: Summary) -> list[str]:
