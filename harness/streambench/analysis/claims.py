@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from streambench.analysis.authenticity import Verdict, bursts
 from streambench.analysis.qoe import read
 from streambench.analysis.stream import AnalysedStream
 from streambench.analysis.summary import Summary, TargetSummary
+from streambench.quantile import quantile
 from streambench.record.model import Outcome
 from streambench.units import NS_PER_MS
 
@@ -113,8 +113,8 @@ def _median(figure: Figure, outcome: Outcome = Outcome.COMPLETED) -> Measure:
     """The median of a figure over the streams with this outcome that have it."""
 
     def measure(summary: Summary, target: TargetSummary) -> float | None:
-        values = array("d", _values(summary, target, figure, outcome))
-        return statistics.median(values) if values else None
+        values = sorted(_values(summary, target, figure, outcome))
+        return quantile(values, 0.5) if values else None
 
     return measure
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from streambench.analysis.gates import TARGET_VALUES
 from streambench.analysis.metrics import METRICS, Settings, StreamFigures
 from streambench.analysis.stream import analyse
 from streambench.record.model import StreamRecord, UpstreamExchange
@@ -143,3 +146,12 @@ def test_a_buffered_reply_in_one_piece_has_a_short_lag_and_a_long_hold(
     found = figures(make_record([(403, "one two three")], upstream=[upstream]))
     assert found.chunk["forward_lag"] == [3]
     assert found.chunk["hold_time"] == [403]
+
+
+def test_the_pages_know_every_unit() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/summary-json.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `unit` |")]
+    units = {metric.unit for metric in METRICS.values()} | {unit for unit in TARGET_VALUES.values() if unit}
+    assert len(rows) == 2
+    for row in rows:
+        assert set(re.findall(r"`([^`]+)`", row)) - {"unit"} == units

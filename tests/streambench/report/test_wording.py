@@ -74,6 +74,19 @@ def test_the_worst_comes_first(of_kind: Callable[[str], Summary]) -> None:
     assert any("times as long" in text for text in found)
 
 
+def test_the_most_frequent_error_is_quoted(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
+) -> None:
+    rare = stream_of_target("real", 0, outcome=Outcome.FAILED, error="http_503", error_message="come back later")
+    frequent = [
+        stream_of_target("real", i, outcome=Outcome.FAILED, error="http_422", error_message="no such model")
+        for i in range(1, 6)
+    ]
+    (sentence, *_) = findings_in_words(summary_of([rare, *frequent]))
+    assert ": no such model." in sentence
+    assert "come back later" not in sentence
+
+
 def test_a_target_that_could_not_be_reached(
     summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
 ) -> None:
