@@ -8,23 +8,62 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from streambench.analysis.alignment import Alignment
-from streambench.analysis.authenticity import Verdict, bursts
+from streambench.analysis.authenticity import Authenticity, Verdict, bursts
 from streambench.analysis.qoe import read
 from streambench.analysis.stream import AnalysedStream
-from streambench.analysis.summary import Summary, TargetSummary
 from streambench.quantile import quantile
 from streambench.record.model import Outcome
 from streambench.units import NS_PER_MS
 
-Figure = Callable[[AnalysedStream, Summary], float | None]
+
+class Side(Protocol):
+    """A target as far as claims are about it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the run."""
+
+    @property
+    def dialect(self) -> str:
+        """The system that it is."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether its upstream was seen."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Its streams by outcome."""
+
+    @property
+    def authenticity(self) -> Authenticity:
+        """What it does with its upstream's stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What claims are measured on: the judged streams of a target by its name, the reader's speed, and the servers of
+    the run as the last line of its records tells of them.
+    """
+
+    streams: Callable[[str], Iterable[AnalysedStream]]
+    reading_wpm: float
+    servers: Mapping[str, Mapping[str, Any]]
+
+
+Figure = Callable[[AnalysedStream, Evidence], float | None]
 """A figure of one stream."""
-Measure = Callable[[Summary, TargetSummary], float | None]
+Measure = Callable[[Evidence, Side], float | None]
 """A figure of a target."""
 
 SIMULATED = (Verdict.PACED, Verdict.BUFFERED)
@@ -34,11 +73,12 @@ SIMULATED = (Verdict.PACED, Verdict.BUFFERED)
 class Claim:
     """One claim, and what was measured: medians over the streams of the target before and of the one after.
 
-    `figure` says with its unit what the two values are; either is None where the claim is not about it. `ratio` is
-    before divided by after. `holds` is None where there was nothing to measure.
+    `target` is the one after. `figure` says with its unit what the two values are; either is None where the claim is
+    not about it. `ratio` is before divided by after. `holds` is None where there was nothing to measure.
     """
 
     system: str
+    target: str
     claim: str
     figure: str
     before: float | None
@@ -80,29 +120,27 @@ class _Statement:
     holds: Callable[[float, float], bool]
 
 
-def claims_of(summary: Summary) -> list[Claim]:
+def claims_of(targets: Sequence[Side], evidence: Evidence) -> list[Claim]:
     """The claims on each system that has a target which simulates beside one which forwards."""
     out = []
     for statement in _statements():
-        found = _pair(summary, statement.system)
+        found = _pair(targets, statement.system)
         if found is None:
             continue
         before, after = (
-            None if measure is None else measure(summary, target)
+            None if measure is None else measure(evidence, target)
             for target, measure in zip(found, (statement.before, statement.after), strict=True)
         )
         measured = (before is not None or statement.before is None) and (after is not None or statement.after is None)
         holds = statement.holds(before or 0.0, after or 0.0) if measured else None
-        out.append(Claim(statement.system, statement.claim, statement.figure, before, after, holds))
+        out.append(Claim(statement.system, found[1].name, statement.claim, statement.figure, before, after, holds))
     return out
 
 
-def _pair(summary: Summary, system: str) -> tuple[TargetSummary, TargetSummary] | None:
+def _pair(targets: Sequence[Side], system: str) -> tuple[Side, Side] | None:
     """The first targets of a system that simulate and that forward."""
     judged = [
-        target
-        for target in summary.targets.values()
-        if target.dialect == system and target.two_sided and target.counts["completed"]
+        target for target in targets if target.dialect == system and target.two_sided and target.counts["completed"]
     ]
     before = next((target for target in judged if target.authenticity.verdict in SIMULATED), None)
     after = next((target for target in judged if target.authenticity.verdict is Verdict.FORWARDED), None)
@@ -112,16 +150,16 @@ def _pair(summary: Summary, system: str) -> tuple[TargetSummary, TargetSummary] 
 def _median(figure: Figure, outcome: Outcome = Outcome.COMPLETED) -> Measure:
     """The median of a figure over the streams with this outcome that have it."""
 
-    def measure(summary: Summary, target: TargetSummary) -> float | None:
-        values = sorted(_values(summary, target, figure, outcome))
+    def measure(evidence: Evidence, target: Side) -> float | None:
+        values = sorted(_values(evidence, target, figure, outcome))
         return quantile(values, 0.5) if values else None
 
     return measure
 
 
-def _values(summary: Summary, target: TargetSummary, figure: Figure, outcome: Outcome) -> Iterator[float]:
-    for stream in summary.streams_of(target):
-        value = figure(stream, summary) if stream.record.outcome is outcome else None
+def _values(evidence: Evidence, target: Side, figure: Figure, outcome: Outcome) -> Iterator[float]:
+    for stream in evidence.streams(target.name):
+        value = figure(stream, evidence) if stream.record.outcome is outcome else None
         if value is not None:
             yield value
 
@@ -268,39 +306,38 @@ def _metric(name: str) -> Figure:
     return lambda stream, _: stream.figures.stream.get(name)
 
 
-def _wire_bytes(stream: AnalysedStream, _: Summary) -> float | None:
+def _wire_bytes(stream: AnalysedStream, _: Evidence) -> float | None:
     return float(stream.record.wire_bytes)
 
 
-def _messages(stream: AnalysedStream, _: Summary) -> float | None:
+def _messages(stream: AnalysedStream, _: Evidence) -> float | None:
     return float(len(stream.record.content_rows()))
 
 
-def _memory_mb(summary: Summary, target: TargetSummary) -> float | None:
+def _memory_mb(evidence: Evidence, target: Side) -> float | None:
     """How much more memory the target's server took at most than when the load began."""
-    servers = (summary.run.end or {}).get("servers", {})
     base = urlsplit(target.url)
-    for server in servers.values():
+    for server in evidence.servers.values():
         if urlsplit(server["url"] or "")[1] == base[1]:
             return float(server["rss_peak"] - server["rss_begin"]) / 1e6
     return None
 
 
-def _read_ms(stream: AnalysedStream, summary: Summary) -> float | None:
+def _read_ms(stream: AnalysedStream, evidence: Evidence) -> float | None:
     """When a reader of the run's speed is done."""
     events, rows = stream.record.events, stream.record.content_rows()
     if not rows:
         return None
     at_ns, chars = [events.at_ns[i] for i in rows], [events.chars[i] for i in rows]
-    done = read(at_ns, chars, summary.settings.reading_wpm)
+    done = read(at_ns, chars, evidence.reading_wpm)
     return (done.finished_ns - stream.record.intended_ns) / NS_PER_MS
 
 
-def _client_gap_ms(stream: AnalysedStream, _: Summary) -> float | None:
+def _client_gap_ms(stream: AnalysedStream, _: Evidence) -> float | None:
     return _burst_gap_ms(stream.alignment, client=True)
 
 
-def _gap_ratio(stream: AnalysedStream, _: Summary) -> float | None:
+def _gap_ratio(stream: AnalysedStream, _: Evidence) -> float | None:
     client, upstream = (_burst_gap_ms(stream.alignment, client=side) for side in (True, False))
     return client / upstream if client is not None and upstream else None
 
@@ -313,14 +350,14 @@ def _burst_gap_ms(alignment: Alignment | None, *, client: bool) -> float | None:
     return statistics.median(gaps) / NS_PER_MS if gaps else None
 
 
-def _first_lag_ms(stream: AnalysedStream, _: Summary) -> float | None:
+def _first_lag_ms(stream: AnalysedStream, _: Evidence) -> float | None:
     alignment = stream.alignment
     if alignment is None or not alignment.arrived_ns:
         return None
     return (alignment.arrived_ns[0] - alignment.upstream.written_ns[0]) / NS_PER_MS
 
 
-def _held_back(stream: AnalysedStream, _: Summary) -> float | None:
+def _held_back(stream: AnalysedStream, _: Evidence) -> float | None:
     """The most characters that the upstream had written and the client had not got, at any moment."""
     alignment = stream.alignment
     if alignment is None:

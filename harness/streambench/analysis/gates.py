@@ -47,6 +47,7 @@ TARGET_VALUES: dict[str, str] = {
     "authenticity": "",
     **dict.fromkeys(VIOLATIONS, "count"),
     **{f"streams.{name}": "count" for name in STREAM_COUNTS},
+    "claims.held": "count",
 }
 GATE_VERDICTS = (Verdict.FORWARDED, Verdict.BATCHED, Verdict.BUFFERED, Verdict.PACED, Verdict.MIXED)
 STATISTICS = ("mean", "min", "max")
@@ -296,6 +297,7 @@ class Observations:
     distributions: Mapping[str, Distribution]
     authenticity: Authenticity
     two_sided: bool
+    claims: Sequence[bool | None] = ()  # whether each claim on it holds, None where that was not measured
 
 
 def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
@@ -326,6 +328,11 @@ def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
         wanted = gate.metric.removeprefix(FINDINGS)
         found = sum(count for rule_id, count in seen.findings.items() if covers(wanted, rule_id))
         return _decided(gate, target, float(found), finished, None)
+    if gate.metric == "claims.held":
+        if seen.claims:
+            return _decided(gate, target, float(sum(held is True for held in seen.claims)), finished, None)
+        why = "nothing is claimed of it, or there is no target beside it that simulates"
+        return None if gate.target is None else GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
     if gate.metric.startswith("streams."):
         return _decided(gate, target, float(seen.counts[gate.metric.partition(".")[2]]), seen.counts["started"], None)
     metric = METRICS[gate.metric]

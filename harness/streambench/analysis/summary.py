@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streambench.analysis.authenticity import Authenticity, judge, starvation
+from streambench.analysis.claims import Claim, Evidence, claims_of
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import (
     GateResult,
@@ -149,7 +150,7 @@ class Summary:
     """What is said of a run. `last_end_ns` is when its last stream ended.
 
     `removable` are the waivers of the scenario about which nothing was found any more, `suites` the conformance suites
-    that gate the run.
+    that gate the run, `claims` what is claimed of chat systems that are in the run before and after.
     """
 
     run: Run
@@ -160,6 +161,7 @@ class Summary:
     last_end_ns: int | None = None
     removable: tuple[Waiver, ...] = ()
     suites: list[SuiteOutcome] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -268,17 +270,22 @@ def summarize(run: Run) -> Summary:
     doubt = starvation(generator)
     targets = {name: _summarize_target(name, facts, tallies[name], doubt) for name, facts in header["targets"].items()}
     gates = read_gates(header["gates"], {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()})
+    removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
+    summary = Summary(run, targets, [], generator, settings, whole.last_end_ns, removable)
+    servers = {} if run.end is None else run.end.get("servers", {})
+    evidence = Evidence(lambda name: summary.streams_of(targets[name]), settings.reading_wpm, servers)
+    summary.claims = claims_of(list(targets.values()), evidence)
     left = [name for name, target in targets.items() if target.counts["left"]]
-    results = [
+    observed = {name: _observations(target, summary.claims) for name, target in targets.items()}
+    summary.gates = [
         result
         for gate in [*gates, *implied_gates(gates, list(targets), left)]
-        for name, target in targets.items()
-        if gate.target in (None, name) and (result := evaluate(gate, name, _observations(target))) is not None
+        for name, seen in observed.items()
+        if gate.target in (None, name) and (result := evaluate(gate, name, seen)) is not None
     ]
-    removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
     found = excesses({name: target.distributions for name, target in targets.items()})
-    generator = judged(generator, found, whole.activity)
-    return Summary(run, targets, results, generator, settings, whole.last_end_ns, removable)
+    summary.generator = judged(generator, found, whole.activity)
+    return summary
 
 
 def _is_removable(waiver: Waiver, targets: Mapping[str, TargetSummary]) -> bool:
@@ -371,13 +378,19 @@ def _by_axis(rules: Sequence[RuleCount]) -> Counter[str]:
     return counts
 
 
-def _observations(target: TargetSummary) -> Observations:
+def _observations(target: TargetSummary, claims: Sequence[Claim]) -> Observations:
     found: Counter[str] = Counter()
     for rule in target.rules:
         if rule.waiver is None:
             found[rule.rule] += rule.count
     return Observations(
-        target.counts, _by_axis(target.broken), found, target.distributions, target.authenticity, target.two_sided
+        target.counts,
+        _by_axis(target.broken),
+        found,
+        target.distributions,
+        target.authenticity,
+        target.two_sided,
+        [claim.holds for claim in claims if claim.target == target.name],
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary
 from streambench.printable import printable_json
 from streambench.report.export import exporter
@@ -15,7 +14,7 @@ from streambench.report.export import exporter
 
 def summary_json(summary: Summary) -> dict[str, Any]:
     """What `summary.json` says: the summary and, for systems about which something is claimed, their claims."""
-    claims = [claim.to_json() for claim in claims_of(summary)]
+    claims = [claim.to_json() for claim in summary.claims]
     return {**summary.to_json(), **({"claims": claims} if claims else {})}
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 
-from streambench.analysis.claims import claims_of
 from streambench.analysis.gates import Result
 from streambench.analysis.summary import Summary
 from streambench.report.wording import (
@@ -84,7 +83,7 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
 def _claims(summary: Summary, width: int | None) -> list[str]:
     """What is claimed of the systems, and what was measured."""
     lines: list[str] = []
-    for claim in claims_of(summary):
+    for claim in summary.claims:
         system, said, figure, before, after, ratio, verdict = claim_row(claim)
         measured = f"{figure}: before {before}, after {after}, ratio {ratio}"
         lines += _wrapped(f"{verdict:<14}  {system}: {said} ({measured})", width)

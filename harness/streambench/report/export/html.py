@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from streambench.analysis.claims import claims_of
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.suites import FOLDER as CONFORMANCE
 from streambench.analysis.summary import Summary, TargetSummary
@@ -79,7 +78,7 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
             for target in summary.targets.values()
             for error, count in target.errors.items()
         ],
-        claims=[claim_row(claim) for claim in claims_of(summary)],
+        claims=[claim_row(claim) for claim in summary.claims],
         claim_heading=CLAIM_HEADING,
         look_at=lambda rule: (
             check_command(summary, path) if (path := transcript_of(summary, rule.example_stream)) is not None else None

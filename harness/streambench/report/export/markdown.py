@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from streambench.analysis.claims import claims_of
 from streambench.analysis.summary import Summary
 from streambench.report.cases import Case, gate_cases, suite_cases
 from streambench.report.wording import (
@@ -44,7 +43,7 @@ def render_markdown(summary: Summary) -> str:
         "### Figures",
         _figures(summary),
     ]
-    claims = claims_of(summary)
+    claims = summary.claims
     if claims:
         rows = [tuple(map(_escape, claim_row(claim))) for claim in claims]
         parts += ["### What is claimed of real streaming, and what was measured", _table(CLAIM_HEADING, rows)]
