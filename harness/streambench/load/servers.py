@@ -82,7 +82,8 @@ class BundledServers:
             raise StreambenchError(f"the bundled server {module} was not ready within {READY_TIMEOUT_S:g} s") from None
         if not line:
             said = (await child.stderr.read(LIMIT_BYTES)).decode("utf-8", "replace").strip().splitlines()
-            raise ConfigurationError(f"the bundled server {module} did not start: {said[-1] if said else 'no reason'}")
+            why = next((line for line in reversed(said) if not line.startswith("See ")), "no reason")
+            raise ConfigurationError(f"the bundled server {module} did not start: {why}")
         # Nobody reads what it says later; a full pipe would stop it.
         self._discarding.append(asyncio.create_task(_discard(child.stderr)))
         ready: dict[str, Any] = json.loads(line)
