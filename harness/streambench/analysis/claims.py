@@ -168,7 +168,7 @@ def _statements() -> tuple[_Statement, ...]:
     """What the authors of the systems say, in the order of their descriptions."""
     ttfc, ttfe, overlap = (_median(_metric(name)) for name in ("ttfc", "ttfe", "overlap"))
     gap, gap_ratio, first_lag, held_back = map(_median, (_client_gap_ms, _gap_ratio, _first_lag_ms, _held_back))
-    wire_bytes, read_ms, messages = map(_median, (_wire_bytes, _read_ms, _messages))
+    wire_bytes, read_ms, writes = map(_median, (_wire_bytes, _read_ms, _writes))
     error_ms = _median(_metric("e2e"), Outcome.FAILED)
     return (
         _Statement(
@@ -221,10 +221,10 @@ def _statements() -> tuple[_Statement, ...]:
         ),
         _Statement(
             "assistant-ws",
-            "The network carries one large message before, and chunks now.",
-            "messages with text",
-            messages,
-            messages,
+            "The model's reply is one large response before, and comes in chunks now.",
+            "writes of the upstream",
+            writes,
+            writes,
             lambda before, after: before == 1 and after > 1,
         ),
         _Statement(
@@ -310,8 +310,8 @@ def _wire_bytes(stream: AnalysedStream, _: Evidence) -> float | None:
     return float(stream.record.wire_bytes)
 
 
-def _messages(stream: AnalysedStream, _: Evidence) -> float | None:
-    return float(len(stream.record.content_rows()))
+def _writes(stream: AnalysedStream, _: Evidence) -> float | None:
+    return float(len(stream.alignment.writes())) if stream.alignment is not None else None
 
 
 def _memory_mb(evidence: Evidence, target: Side) -> float | None:

@@ -66,11 +66,11 @@ def test_a_claim_is_measured_and_judged(summary_of: Callable[..., Summary]) -> N
     assert (pace.before, pace.after, pace.ratio, pace.verdict) == (50, 20, 2.5, "holds")
     assert (cadence.before, cadence.after, cadence.verdict) == (None, 1, "holds")
     claims = summary_of("assistant-ws", before=PACED, after=REAL).claims
-    first, lag, held, memory, messages, error = claims
+    first, lag, held, memory, writes, error = claims
     # The first word came after 400 ms, which is not the 2 to 5 s of the claim.
     assert (first.before, first.after, first.verdict) == (400, 2, "does not hold")
     assert (lag.after, lag.verdict) == (2, "holds")
-    assert (messages.before, messages.after, messages.verdict) == (N, N, "does not hold")
+    assert (writes.before, writes.after, writes.verdict) == (N, N, "does not hold"), "both asked for a stream"
     assert (memory.verdict, error.verdict) == ("not measured", "not measured"), "no server was started, none failed"
     # At most one word, or all of the text.
     assert (held.before, held.after, held.verdict) == (len("".join(WORDS)), len(WORDS[0]), "holds")
