@@ -36,10 +36,10 @@ from streambench.findings import Finding
 from streambench.paths import Getter, Path
 from streambench.wire.message import WireMessage
 
-MAX_CHARS = 16_384  # of a message; a longer one would cost too much to look into
+MAX_CHARS = 4_096  # of a message; a longer one would cost too much to look into
 MAX_HOLES = 6
 PAYS = 8  # a search, where so many events are recognised for each that is judged
-MAX_WAIT = 64  # between two searches, in events that are judged
+MAX_WAIT = 256  # between two searches, in events that are judged
 MAX_NUMBER = 10**15  # beyond it readers round in different ways
 
 # What to ask of a schema on the way to a hole, and at the hole itself.
