@@ -16,6 +16,7 @@ from streambench.drivers.target import TargetSpec
 from streambench.drivers.users import open_session
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
+from streambench.transport.stamps import keep_stamping
 from streambench.transport.target import Endpoint, Timeouts
 from streambench.units import NS_PER_S
 
@@ -45,6 +46,7 @@ async def test_many_users_at_once(dialect: str, scheme: str, query: str, start_m
     )
     async with httpx.AsyncClient(base_url=servers.openai, trust_env=False) as admin:
         (await admin.post("/_mock/plans", json={"id": "many"})).raise_for_status()
+        keep_stamping()  # a socket that the process keeps, if this test is the first to open it
         descriptors, tasks = len(list(OPEN_FILES.iterdir())), len(asyncio.all_tasks())
         users = [open_session(spec, {"user": str(number)}) for number in range(USERS)]
         await asyncio.gather(*(user.prepare() for user in users))
