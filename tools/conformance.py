@@ -38,7 +38,7 @@ from tools.imports import ROOT
 
 FOLDER = ROOT / "docs/reference/conformance"
 IDLE_S = 1.5  # a server that is as patient as its profile says would keep a proof waiting for half a minute
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 6.0  # longer than the pauses of clients that read slowly, who would be taken for dead
 RATE_LIMIT = {"burst": 1, "recovers_s": 1.0}  # of a server that is started with one; others have none
 LIMITED_AREA = "rate_limits"
 SIDE_BY_SIDE = 4

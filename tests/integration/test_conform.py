@@ -132,3 +132,21 @@ def test_ctrl_c_keeps_what_was_decided(start_mock: Callable[..., Any], tmp_path:
 def _asked(upstream: str) -> bool:
     with urllib.request.urlopen(f"{upstream}/_mock/journal") as answer:
         return len(json.load(answer)["entries"]) >= 20
+
+
+@pytest.mark.parametrize("system", ["assistant-ws", "room-chat"])
+def test_a_socket_is_shown_as_what_was_said_on_it(start_mock: Callable[..., Any], tmp_path: Path, system: str) -> None:
+    servers = start_mock("--profile", "instant", "--defect", "loses-text")
+    scenario = tmp_path / "mine.yaml"
+    text = SCENARIO.format(chat=servers.chat, openai=servers.openai, expected="")
+    scenario.write_text(text.replace("chat-stream", system).replace("/api/chat/stream", ""))
+    out = tmp_path / "out"
+    told = conform(str(scenario), "--case", "text.whole", "--curl", "-o", str(out), code=3).stdout
+    assert "FAILED  text.whole" in told
+    assert "no curl command for a socket" in told
+    assert "Tell me about the sea." in told
+    log = (out / "logs" / system / "text.whole.txt").read_text()
+    assert "[text, " in log
+    assert " > " in log
+    assert " < " in log
+    assert "alice-token" not in told + log

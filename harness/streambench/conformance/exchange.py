@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streambench.clock import MonotonicClock
-from streambench.conformance.wire_log import WireLog
+from streambench.conformance.wire_log import WireLog, curl
 from streambench.dialects import RenderedRequest
 from streambench.drivers.failures import SetupError
 from streambench.drivers.http_user import HttpLink
@@ -59,7 +59,8 @@ class Exchange:
 
     `status` is that of the response, or of the answer to a socket's handshake. `ending` is an `Ending`; `refused` says
     why there was no connection at all, or none on which anything could be asked. `lines` are its open connections,
-    `logs` what went over each of them. It taps the stream that it is of.
+    `logs` what went over each of them. `said` are the messages that were sent on a socket, None over HTTP. It taps the
+    stream that it is of.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Exchange:
     refused: str = ""
     logs: list[WireLog] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
+    said: list[str] | None = None
     _size: int = 0
 
     @property
@@ -114,6 +116,13 @@ class Exchange:
                     self.ending, self.ended_ns, self.close_code = arrival.ending, arrival.at_ns, arrival.close_code
                 case Cancelled():
                     self.ending, self.ended_ns = Ending.CLIENT, arrival.at_ns
+
+    def command(self, mask: Callable[[str], str]) -> str:
+        """How to ask the same with a shell; for a socket, what to send on it, as a comment. Secrets masked."""
+        if self.said is None:
+            return curl(self.method, self.url, self.request_headers, self.request_body, mask)
+        said = "; then ".join(self.said) or "nothing"
+        return mask(f"# no curl command for a socket: connect to {self.url}, and send {said}")
 
     def could_not(self, failure: SetupError) -> None:
         """There was no connection on which anything could be asked."""

@@ -11,7 +11,6 @@ from streambench.clock import MonotonicClock
 from streambench.conformance.case import BROKEN, Broken, Case, Untestable, Verdict
 from streambench.conformance.subject import Subject
 from streambench.conformance.trial import Shared, Trial
-from streambench.conformance.wire_log import curl
 from streambench.errors import ExitCode
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -278,10 +277,8 @@ async def _try(subject: Subject, case: Case, shared: Shared) -> CaseResult:
             mask(broken.expected),
             mask(broken.got),
             broken.place,
-            log="\n".join(log.text(mask) for exchange in trial.exchanges for log in exchange.logs),
-            commands=[
-                curl(one.method, one.url, one.request_headers, one.request_body, mask) for one in trial.exchanges
-            ],
+            log="\n".join(log.text(mask) for log in trial.logs),
+            commands=[one.command(mask) for one in trial.exchanges],
         )
     except Untestable as reason:
         return CaseResult(case, Verdict.NOT_TESTABLE, str(reason), unlock=reason.unlock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -78,8 +79,11 @@ class Socket:
     ) -> Reply:
         """Ask something, and hear the reply to its end, and a little longer."""
         done = self.exchange
+        if done.said is not None:
+            done.said.append(_said(request).decode("utf-8", "replace"))
         exchange = Exchange(done.method, done.url, done.request_headers, _said(request), manner.pause_s, done.status)
         exchange.headers, exchange.logs, exchange.lines = done.headers, done.logs, done.lines
+        exchange.said = [_said(request).decode("utf-8", "replace")]
         reply = Reply(exchange, on_socket=True, mark=mark)
         self._witness = Witness(reply, self._spec.dialect, manner.gone, leave)
         await over_socket(self.link, self._spec.endpoint, request, self._witness, manner, self)
@@ -143,5 +147,6 @@ class Socket:
 def _said(request: RenderedRequest) -> bytes:
     """What a request says on a socket, for whoever reads a log."""
     if request.emit is not None:
-        return repr(request.emit).encode()
-    return "\n".join(request.send).encode()
+        event, arguments = request.emit
+        return json.dumps([event, *arguments], ensure_ascii=False).encode("utf-8", "replace")
+    return "\n".join(request.send).encode("utf-8", "replace")

@@ -15,6 +15,7 @@ from streambench.conformance.reply import Reply, Witness
 from streambench.conformance.socket import Socket
 from streambench.conformance.subject import Subject, placed
 from streambench.conformance.upstream import Upstream
+from streambench.conformance.wire_log import WireLog
 from streambench.dialects import RenderedRequest
 from streambench.endings import Ending
 from streambench.findings import Finding
@@ -53,6 +54,11 @@ class Trial:
     exchanges: list[Exchange] = field(default_factory=list)
     # Of conversations on sockets, by id: whose they are, and the variables of the connection that made them.
     _talks: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+
+    @property
+    def logs(self) -> list[WireLog]:
+        """What went over each connection, once, although several questions were asked on it."""
+        return list({id(log): log for exchange in self.exchanges for log in exchange.logs}.values())
 
     # Asking
 
@@ -191,7 +197,7 @@ class Trial:
         sent = self.subject.headers(self._user_headers(user), headers or {})
         timeouts = (manner or Manner(SHORT_S, SHORT_S)).timeouts
         values = {"user": unique_word(), **spec.variables, **self._user_variables(user), **(variables or {})}
-        done = Exchange("GET", self.subject.url, sent, b"")
+        done = Exchange("GET", self.subject.url, sent, b"", said=[])
         self.exchanges.append(done)
         return Socket(spec.reached(headers=tuple(sent), timeouts=timeouts), values, done)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.case import Keyword, Need, Untestable, case
 from streambench.conformance.subject import Subject
 from streambench.conformance.trial import Trial
 from streambench.dialects.checks.texts import Concat
@@ -14,6 +14,7 @@ from streambench.units import NS_PER_S
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
 LETTERS = "𝄞𝄢𝄡𝄫𝄪𝄐𝄑𝄒𝄓𝄔"  # of 4 bytes each
+PAUSE_S = 4.0
 ESCAPED = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10"  # of 6 bytes each in JSON, whoever writes it
 
 
@@ -79,8 +80,11 @@ async def whole(trial: Trial) -> None:
 
     All of the text comes.
     """
+    heartbeat_s = trial.subject.profile.heartbeat_s
+    if heartbeat_s is not None and heartbeat_s <= PAUSE_S:
+        raise Untestable("who reads nothing for 4 s is taken for dead here", "a heartbeat slower than that")
     words = _words(trial.subject)
-    reply = await trial.ask(plan=_big(words), pause_s=4.0, deadline_s=30.0)
+    reply = await trial.ask(plan=_big(words), pause_s=PAUSE_S, deadline_s=30.0)
     trial.streamed(reply)
     wanted = "".join(word * 2 for word in words)
     trial.check(reply.text == wanted, "text is missing", expected=f"{len(wanted)} characters", got=f"{len(reply.text)}")
