@@ -99,7 +99,7 @@ def main() -> int:
         folder = Path(name)
         program = folder / "ground_truth"
         subprocess.run(["cc", "-O2", "-o", str(program), str(HERE / "ground_truth.c")], check=True)
-        few = measure(program, FEW, given.workers, 10.0, given.save_streams, folder)
+        few = measure(program, FEW, given.workers, 5.0, given.save_streams, folder)
         many = measure(program, given.streams, given.workers, given.hold, given.save_streams, folder)
     each = (many.memory_bytes - few.memory_bytes) / (given.streams - FEW)
     print(

@@ -11,7 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -42,8 +42,10 @@ STREAM_COUNTS = ("started", "completed", "failed", "dropped", "censored", "left"
 FINDINGS = "findings."  # and the name of a rule
 VIOLATIONS = ("violations", *(f"violations.{axis}" for axis in Axis if axis is not Axis.INTEROP))
 # What a whole target has one value of.
+GOODPUT = ("goodput", "goodput.share")
 TARGET_VALUES: dict[str, str] = {
     "error_rate": "ratio",
+    **dict(zip(GOODPUT, ("per s", "ratio"), strict=True)),
     "authenticity": "",
     **dict.fromkeys(VIOLATIONS, "count"),
     **{f"streams.{name}": "count" for name in STREAM_COUNTS},
@@ -223,8 +225,13 @@ def _limit(gate: Gate, text: str, at: int) -> float | str:
             names = ", ".join(GATE_VERDICTS)
             raise GateError(f"{text!r} is no verdict: one of {names}.", at, text, nearest(text, list(GATE_VERDICTS)))
         return text
+    return limit_of(gate.unit, text, at)
+
+
+def limit_of(unit: str, text: str, at: int) -> float:
+    """A limit in a metric's unit. Raises GateError with `at`, its place, for a text that is none."""
     try:
-        match gate.unit:
+        match unit:
             case "ms":
                 limit = parse_duration_ns(text) / NS_PER_MS
             case "ratio":
@@ -238,9 +245,7 @@ def _limit(gate: Gate, text: str, at: int) -> float | str:
             case _:
                 limit = float(text)
     except (ValueError, OverflowError) as error:
-        reason = (
-            str(error) if gate.unit not in ("count", "factor", "per s") or "/" in text else f"{text!r} is not a number"
-        )
+        reason = str(error) if unit not in ("count", "factor", "per s") or "/" in text else f"{text!r} is not a number"
         raise GateError(reason, at, text) from None
     if not math.isfinite(limit):
         raise GateError(f"{text!r} is no limit: nothing could miss it, or everything", at, text)
@@ -298,6 +303,7 @@ class Observations:
     authenticity: Authenticity
     two_sided: bool
     claims: Sequence[bool | None] = ()  # whether each claim on it holds, None where that was not measured
+    goodput: Mapping[str, float] = field(default_factory=dict)  # empty where none is defined
 
 
 def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
@@ -316,6 +322,11 @@ def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
             return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")
         rate = seen.counts["failed"] / observed
         return _decided(gate, target, rate, observed, wilson(seen.counts["failed"], observed))
+    if gate.metric in GOODPUT:
+        if finished == 0 or not seen.goodput:
+            why = "no stream finished" if seen.goodput else "the scenario does not say what goodput is"
+            return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
+        return _decided(gate, target, seen.goodput[gate.metric], finished, None)
     if gate.metric in VIOLATIONS:
         if finished + seen.counts["censored"] + seen.counts["left"] == 0:
             return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream finished")

@@ -23,6 +23,7 @@ from streambench.analysis.gates import (
     implied_gates,
     read_gates,
 )
+from streambench.analysis.goodput import Goodput, goodput_of, readable_goodput
 from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.quantiles import Distribution
 from streambench.analysis.stream import AnalysedStream, analyse
@@ -58,6 +59,7 @@ class TargetSummary:
     rules: list[RuleCount]
     broken_streams: int = 0
     resent: int = 0
+    goodput: Goodput | None = None
     error_examples: dict[str, str] = field(default_factory=dict)
     encodings: dict[str, int] = field(default_factory=dict)
 
@@ -112,6 +114,7 @@ class TargetSummary:
             "errors": self.errors,
             "error_rate": round(self.error_rate, 6),
             "resent": self.resent,
+            **({} if self.goodput is None else {"goodput": self.goodput.to_json()}),
             "metrics": {
                 name: distribution.to_json() for name, distribution in self.distributions.items() if len(distribution)
             },
@@ -268,7 +271,10 @@ def summarize(run: Run) -> Summary:
             tally.add(place, analyse(record, settings))
     generator = _generator(run, whole)
     doubt = starvation(generator)
-    targets = {name: _summarize_target(name, facts, tallies[name], doubt) for name, facts in header["targets"].items()}
+    goodput = readable_goodput(header.get("goodput"))
+    targets = {
+        name: _summarize_target(name, facts, tallies[name], doubt, goodput) for name, facts in header["targets"].items()
+    }
     gates = read_gates(header["gates"], {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()})
     removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
     summary = Summary(run, targets, [], generator, settings, whole.last_end_ns, removable)
@@ -314,7 +320,9 @@ class _Whole:
         self.coalesced_reads += record.coalesced_reads
 
 
-def _summarize_target(name: str, facts: dict[str, Any], tally: Tally, doubt: str | None) -> TargetSummary:
+def _summarize_target(
+    name: str, facts: dict[str, Any], tally: Tally, doubt: str | None, goodput: str | None
+) -> TargetSummary:
     columns = tally.columns
     counts = Counter({outcome: len(columns.rows([outcome])) for outcome in Outcome})
     return TargetSummary(
@@ -338,6 +346,7 @@ def _summarize_target(name: str, facts: dict[str, Any], tally: Tally, doubt: str
         rules=tally.rules(),
         broken_streams=tally.broken_streams,
         resent=tally.resent,
+        goodput=None if goodput is None else goodput_of(goodput, columns),
         error_examples=tally.error_examples(),
         encodings=dict(tally.encodings.most_common()),
     )
@@ -383,6 +392,7 @@ def _observations(target: TargetSummary, claims: Sequence[Claim]) -> Observation
     for rule in target.rules:
         if rule.waiver is None:
             found[rule.rule] += rule.count
+    good = target.goodput
     return Observations(
         target.counts,
         _by_axis(target.broken),
@@ -391,6 +401,7 @@ def _observations(target: TargetSummary, claims: Sequence[Claim]) -> Observation
         target.authenticity,
         target.two_sided,
         [claim.holds for claim in claims if claim.target == target.name],
+        {} if good is None else {"goodput": good.per_s, "goodput.share": good.share},
     )
 
 

@@ -121,6 +121,7 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
             for target in scenario.targets
         },
         "gates": [gate.expr for gate in scenario.gates],
+        "goodput": scenario.goodput,
         "accept": [waiver.to_json() for waiver in scenario.waivers if not waiver.ignored],
         "ignore": [waiver.to_json() for waiver in scenario.waivers if waiver.ignored],
         "settings": {

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from streambench.analysis.gates import GOODPUT as GOODPUT_METRICS
 from streambench.analysis.gates import Gate, GateError, parse_gate
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
@@ -18,6 +19,7 @@ from streambench.load.prompts import Prompts, read_prompts
 from streambench.load.scenario import (
     CONFORM,
     GATES,
+    GOODPUT,
     LIMITS,
     LOAD,
     MAX_NAME_CHARS,
@@ -190,7 +192,11 @@ class _Loader:
             else read_prompts(prompts, self._values, has_upstream=any(sides.values())),
             load=load,
             timeouts=timeouts,
-            gates=(*self._gates(sides), *(_option_gate(text, sides) for text in more_gates)),
+            gates=(
+                *self._gates(sides),
+                *(self._option_gate(text, sides) for text in more_gates),
+            ),
+            goodput=given[GOODPUT],
             waivers=read_waivers(given[ACCEPT], given[IGNORE], self._values, sides),
             conform=read_conform(given.get(CONFORM), self._path.parent),
             seed=given[SEED],
@@ -219,6 +225,25 @@ class _Loader:
                 )
         return tuple(reader.read(name, node) for name, node in named.items())
 
+    def _parsed(self, text: str, sides: Mapping[str, bool]) -> Gate:
+        gate = parse_gate(text, sides)
+        if gate.metric in GOODPUT_METRICS and GOODPUT not in self._given:
+            raise GateError(
+                "the scenario does not say what goodput is: give it the key 'goodput', such as "
+                '"ttfc < 1s and gap_max < 200ms"',
+                text.index(gate.metric),
+                gate.metric,
+            )
+        return gate
+
+    def _option_gate(self, text: str, sides: Mapping[str, bool]) -> Gate:
+        try:
+            return self._parsed(text, sides)
+        except GateError as error:
+            raise ConfigurationError(
+                str(error), path=f"--gate {text!r}", column=error.at + 1, text=error.text, suggestion=error.suggestion
+            ) from None
+
     def _gates(self, sides: Mapping[str, bool]) -> tuple[Gate, ...]:
         node = self._given.get(GATES)
         if node is None or node.value is None:
@@ -229,18 +254,9 @@ class _Loader:
                 raise item.error("a gate is one text: put it in quotes, since it holds a colon")
             text = item.string("a gate")
             try:
-                gates.append(parse_gate(text, sides))
+                gates.append(self._parsed(text, sides))
             except GateError as error:
                 located = item.error(str(error), text=error.text, at=error.at)
                 located.suggestion = error.suggestion
                 raise located from None
         return tuple(gates)
-
-
-def _option_gate(text: str, sides: Mapping[str, bool]) -> Gate:
-    try:
-        return parse_gate(text, sides)
-    except GateError as error:
-        raise ConfigurationError(
-            str(error), path=f"--gate {text!r}", column=error.at + 1, text=error.text, suggestion=error.suggestion
-        ) from None

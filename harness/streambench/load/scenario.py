@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from streambench.analysis.gates import Gate
+from streambench.analysis.gates import Gate, GateError
+from streambench.analysis.goodput import parse_goodput
 from streambench.analysis.waivers import Waiver
 from streambench.load.bounds import SECTION as LIMITS_SECTION
 from streambench.load.conform import ConformOptions
@@ -86,6 +87,29 @@ class GateList:
         return ""
 
 
+class GoodputText:
+    """Conditions that a good stream meets, joined by `and`."""
+
+    def read(self, node: Located, values: Values, what: str) -> str:
+        """The text. Raises ConfigurationError for conditions that no stream can be held against."""
+        text = node.string(what)
+        try:
+            parse_goodput(text)
+        except GateError as error:
+            located = node.error(str(error), text=error.text, at=error.at)
+            located.suggestion = error.suggestion
+            raise located from None
+        return text
+
+    def schema(self) -> Schema:
+        """A text."""
+        return {"type": "string"}
+
+    def show(self, value: Any) -> str:
+        """The text."""
+        return f"`{value}`"
+
+
 VERSION = Field("version", Plain({"const": VERSION_NUMBER}), "version of this format", VERSION_NUMBER)
 NAME: Field[str | None] = Field(
     "name", Name(), "up to 100 letters, digits, `.`, `_`, `-`; the folder of its runs", None, shown="the file's name"
@@ -130,6 +154,13 @@ GATES: Field[Any] = Field(
     "[what must hold](gates.md), a list of texts",
     None,
 )
+GOODPUT: Field[str | None] = Field(
+    "goodput",
+    GoodputText(),
+    "what a stream must keep to count as [good](metrics.md#goodput), such as `ttfc < 1s and gap_max < 200ms`",
+    None,
+    shown="not counted",
+)
 CONFORM: Field[Any] = Field(
     "conform",
     Plain(
@@ -171,6 +202,7 @@ SECTION = Section(
     TIMEOUTS,
     LIMITS,
     GATES,
+    GOODPUT,
     ACCEPT,
     IGNORE,
     CONFORM,
@@ -214,6 +246,7 @@ class Scenario:
     load: Load = field(default_factory=Load)
     timeouts: Timeouts = field(default_factory=Timeouts)
     gates: tuple[Gate, ...] = ()
+    goodput: str | None = None
     waivers: tuple[Waiver, ...] = ()
     conform: ConformOptions = field(default_factory=ConformOptions)
     seed: int = SEED.default

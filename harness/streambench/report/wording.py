@@ -173,6 +173,12 @@ def findings_in_words(summary: Summary) -> list[str]:
         if gate.result is not Result.PASSED and not _told_already(gate, summary.targets[gate.target])
     ]
     out += _verdicts([target for target in summary.targets.values() if target.counts["completed"]])
+    out += [
+        f"{good.good:,} of {good.finished:,} streams of {name} were good ({good.expr}): {good.share:.1%}, "
+        f"{good.per_s:,.3g} a second."
+        for name, target in summary.targets.items()
+        if (good := target.goodput) is not None and good.finished
+    ]
     slow = first_text_comparison(summary)
     if slow is not None:
         out.append(slow)

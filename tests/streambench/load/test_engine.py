@@ -603,6 +603,16 @@ def test_a_size_that_a_phase_cannot_have_is_refused(run: Run, phase: Phase, size
     assert asked
 
 
+def test_users_begin_evenly_over_the_ramp(run: Run) -> None:
+    """They are due when they begin, so nobody waits in the figures for the others."""
+    phase = ClosedPhase(users=8, duration_ns=10 * S, think_ns=20 * S, ramp_up_ns=4 * S)
+    ran = run(phase)
+    assert ran.intended() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
+    assert {user.connected for user in ran.script.users} == {1}
+    shared = [run(phase, segment=Segment(index, 3)) for index in range(3)]
+    assert sorted(at for ran in shared for at in ran.intended()) == ran.intended()
+
+
 # Several workers
 
 

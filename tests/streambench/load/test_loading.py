@@ -669,3 +669,17 @@ load: {streams: 1}
 """)
     (target,) = scenario.targets
     assert target.spec.endpoint.url == "http://127.0.0.1:1/?streaming=real#/admin"
+
+
+def test_goodput_is_defined_before_it_is_gated(load: Load) -> None:
+    text = T + "load: {streams: 1}\ngates: [goodput > 1/s]\n"
+    assert "does not say what goodput is" in str(mistake(load, text))
+    assert load(text + "goodput: ttfc < 1s and gap_max < 200ms\n").goodput == "ttfc < 1s and gap_max < 200ms"
+    error = mistake(load, text + "goodput: ttfc < 1s and gap < 200ms\n")
+    assert (error.text, error.suggestion) == ("gap", "gap_max")
+
+
+def test_a_ramp_leaves_time_for_all_users(load: Load) -> None:
+    (phase,) = load(T + "load: {users: 4, duration: 10s, ramp_up: 5s}\n").load.phases
+    assert phase.describe() == "4 users over 5 s, 10 s"
+    assert mistake(load, T + "load: {users: 4, duration: 10s, ramp_up: 10s}\n").line == 2

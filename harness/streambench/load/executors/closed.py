@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streambench.load.executors.keys import DURATION, ENDS, STREAMS, THINK, PhaseType, end_of, how_long, whole
 from streambench.load.executors.users import Users
 from streambench.load.fields import Field, Given, Section
-from streambench.load.kinds import Integer
+from streambench.load.kinds import Duration, Integer
 from streambench.load.target_load import Stage
 from streambench.units import NS_PER_S
 
@@ -20,17 +20,27 @@ USERS = Field(
     "number of users, each of whom waits for a reply before the next prompt, 1 to 10,000",
     1,
 )
-SECTION = Section("a phase", USERS, THINK, DURATION, STREAMS, rules=ENDS)
+RAMP_UP = Field(
+    "ramp_up",
+    Duration(),
+    "the users begin one after the other, evenly over this time; 0: all at once, on connections opened before",
+    0,
+)
+SECTION = Section("a phase", USERS, RAMP_UP, THINK, DURATION, STREAMS, rules=ENDS)
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedPhase:
-    """`users` talk, each with `think_ns` between its streams, for `duration_ns` or `streams` streams together."""
+    """`users` talk, each with `think_ns` between its streams, for `duration_ns` or `streams` streams together.
+
+    They begin evenly over the first `ramp_up_ns`.
+    """
 
     users: int = 1
     duration_ns: int | None = None
     streams: int | None = None
     think_ns: int = 0
+    ramp_up_ns: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -46,7 +56,8 @@ class ClosedPhase:
         """Such as `20 users, 0.5 s think time, 60 s`."""
         think = f", {self.think_ns / 1e9:g} s think time" if self.think_ns else ""
         users = f"{self.users} user{'' if self.users == 1 else 's'}"
-        return f"{users}{think}, {how_long(self.duration_ns, self.streams)}"
+        ramp = f" over {self.ramp_up_ns / 1e9:g} s" if self.ramp_up_ns else ""
+        return f"{users}{ramp}{think}, {how_long(self.duration_ns, self.streams)}"
 
     def executor(self, stage: Stage) -> ClosedExecutor:
         """Its users on one target."""
@@ -56,7 +67,9 @@ class ClosedPhase:
 def read(given: Given) -> ClosedPhase:
     """The phase that these keys describe. Raises ConfigurationError."""
     duration_ns, streams = end_of(given)
-    return ClosedPhase(given[USERS], duration_ns, streams, given[THINK])
+    if duration_ns is not None and given[RAMP_UP] >= duration_ns:
+        raise given.at(RAMP_UP).error("the phase is over before all users have begun: make 'ramp_up' shorter")
+    return ClosedPhase(given[USERS], duration_ns, streams, given[THINK], given[RAMP_UP])
 
 
 CLOSED = PhaseType("users", "closed", SECTION, read)
@@ -78,7 +91,7 @@ class ClosedExecutor:
     async def run(self, begin_ns: int) -> None:
         """Until the time is over or the streams are used up."""
         duration_ns = self._phase.duration_ns
-        self._users.begin(self._phase.users, begin_ns, duration_ns)
+        self._users.begin(self._phase.users, begin_ns, duration_ns, self._phase.ramp_up_ns)
         if duration_ns is None:
             await self._users.ended()
             return

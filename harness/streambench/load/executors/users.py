@@ -6,6 +6,8 @@ Their number can change at any time.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Iterable
 
 from streambench.drivers.users import UserSession
 from streambench.load.pacing import Alarm
@@ -55,7 +57,7 @@ class Users:
         self._present: dict[_User, None] = {}  # in the order in which they came
         self._resting: set[_User] = set()
         self._gone = asyncio.Event()
-        self._ready: list[tuple[int, UserSession]] = []  # connected, and not come yet
+        self._ready: deque[tuple[int, UserSession]] = deque()  # connected, and not come yet
 
     async def connect(self, users: int) -> None:
         """Have the first users connected before they begin: those who do it together make each other late.
@@ -71,7 +73,7 @@ class Users:
             async with room:
                 await session.connect()
 
-        self._ready = [load.new_user() for _ in range(load.segment.count(users))]
+        self._ready.extend(load.new_user() for _ in range(load.segment.count(users)))
         try:
             await asyncio.gather(*(connect(session) for _, session in self._ready))
         except BaseException:
@@ -79,11 +81,18 @@ class Users:
                 await session.close()
             raise
 
-    def begin(self, users: int, begin_ns: int, duration_ns: int | None) -> None:
-        """The first users come at `begin_ns`; after the warm-up and `duration_ns` no stream starts any more."""
+    def begin(self, users: int, begin_ns: int, duration_ns: int | None, ramp_up_ns: int = 0) -> None:
+        """The first users come from `begin_ns` on, evenly over `ramp_up_ns`.
+
+        After the warm-up and `duration_ns` no stream starts any more.
+        """
         self._judged_ns = begin_ns + self._stage.warmup_ns
         self._end_ns = None if duration_ns is None else self._judged_ns + duration_ns
-        self._come(self._stage.load.segment.count(users), begin_ns)
+        segment = self._stage.load.segment
+        own = range(segment.index, users, segment.of)
+        self._come(
+            begin_ns + max(place * COMING_APART_NS, ramp_up_ns * number // users) for place, number in enumerate(own)
+        )
 
     @property
     def number(self) -> int:
@@ -97,7 +106,8 @@ class Users:
         """
         users = self._stage.load.segment.count(users)
         if users > self.number:
-            self._come(users - self.number, self._stage.load.clock.now_ns())
+            now_ns = self._stage.load.clock.now_ns()
+            self._come(now_ns + place * COMING_APART_NS for place in range(users - self.number))
         while self.number > users:
             user, _ = self._present.popitem()
             self._resting.discard(user)
@@ -107,10 +117,10 @@ class Users:
         """Wait until the phase's streams are used up and their users have gone."""
         await self._gone.wait()
 
-    def _come(self, users: int, due_ns: int) -> None:
-        for place in range(users):
-            number, session = self._ready.pop(0) if self._ready else self._stage.load.new_user()
-            user = _User(self, self._stage, due_ns + place * COMING_APART_NS, number, session)
+    def _come(self, moments_ns: Iterable[int]) -> None:
+        for due_ns in moments_ns:
+            number, session = self._ready.popleft() if self._ready else self._stage.load.new_user()
+            user = _User(self, self._stage, due_ns, number, session)
             self._present[user] = None
             task = self._stage.load.tasks.start(user.run(self._think_ns, self._judged_ns, self._end_ns))
             user.task = task
