@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -76,6 +77,45 @@ def test_distances_have_the_mean_and_the_spread_of_their_process(arrivals: str, 
     mean = statistics.fmean(distances)
     assert mean == pytest.approx(1 / 50, rel=0.06)
     assert statistics.pstdev(distances) / mean == pytest.approx(expected_cv, rel=0.06, abs=1e-6)
+
+
+def farthest(distances: list[float], share_below: Callable[[float], float]) -> float:
+    """How far the distances are from a distribution, as Kolmogorov and Smirnov count it, times the root of their
+    number: above 1.95 in one of a thousand draws from that distribution."""
+    ordered = sorted(distances)
+    number = len(ordered)
+    steps = [(share_below(one), place) for place, one in enumerate(ordered)]
+    return max(max((place + 1) / number - share, share - place / number) for share, place in steps) * math.sqrt(number)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_distances_are_distributed_as_their_process_says(seed: int) -> None:
+    """Poisson is the exponential distribution, and so is gamma with a coefficient of variation of 1."""
+
+    def exponential(second: float) -> float:
+        return 1 - math.exp(-second * 40)
+
+    def erlang(second: float) -> float:  # gamma of shape 4: half the spread of Poisson
+        x = 4 * 40 * second
+        return 1 - math.exp(-x) * (1 + x + x * x / 2 + x**3 / 6)
+
+    for process, cv, share_below in (("poisson", 1, exponential), ("gamma", 1, exponential), ("gamma", 0.5, erlang)):
+        at = seconds(seed, rate=40.0, streams=5_000, arrivals=process, cv=cv)
+        distances = [at[0], *(after - before for before, after in itertools.pairwise(at))]
+        assert farthest(distances, share_below) < 1.95
+    at = seconds(seed, rate=40.0, streams=5_000, arrivals="gamma", cv=1.2)
+    assert farthest([after - before for before, after in itertools.pairwise(at)], exponential) > 1.95
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_poisson_arrivals_come_in_no_rhythm(seed: int) -> None:
+    """The numbers of arrivals in each second have their mean as variance, and do not depend on their neighbours."""
+    at = seconds(seed, rate=30.0, duration_s=1_000, arrivals="poisson")
+    counts = [0] * 1_000
+    for moment in at:
+        counts[int(moment)] += 1
+    assert statistics.variance(counts) / statistics.fmean(counts) == pytest.approx(1, abs=0.14)  # three sigma
+    assert abs(statistics.correlation(counts[:-1], counts[1:])) < 0.1
 
 
 def test_an_endless_phase_is_read_as_far_as_it_is_needed() -> None:
