@@ -25,11 +25,12 @@ from typing import Any
 HERE = Path(__file__).parent
 GAP_S = 5.0
 FEW = 100
+COMING_PER_S = 1000
 AIM_BYTES = 25_000
 SCENARIO = """\
 name: memory
 target: {{dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"}}
-load: {{users: {streams}, streams: {streams}, workers: {workers}}}
+load: {{users: {streams}, streams: {streams}, ramp_up: {ramp_s:g}s, workers: {workers}}}
 timeouts: {{connect: 60s, first_chunk: 60s, idle: 60s, total: 300s}}
 """
 
@@ -53,7 +54,7 @@ def measure(program: Path, streams: int, workers: int, hold_s: float, save: str,
         assert server.stdout is not None
         port = int(server.stdout.readline())
         path = folder / "memory.yaml"
-        path.write_text(SCENARIO.format(port=port, streams=streams, workers=workers))
+        path.write_text(SCENARIO.format(port=port, streams=streams, workers=workers, ramp_s=streams / COMING_PER_S))
         options = ["--json", "--no-plots", "--save-streams", save, "-o", str(folder)]
         with (folder / "summary.json").open("w") as output:
             run = subprocess.Popen([sys.executable, "-m", "streambench", "run", str(path), *options], stdout=output)

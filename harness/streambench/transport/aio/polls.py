@@ -88,8 +88,8 @@ class Polls(selectors.DefaultSelector):
     def _wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for `timeout` s at most.
 
-        epoll counts in whole milliseconds, and a stream that is due in 0.2 ms would start 0.8 ms late. `select` counts in
-        microseconds, and can wait for epoll's own descriptor.
+        epoll counts in whole milliseconds, so a stream that is due in 0.2 ms would start 0.8 ms late. `select` counts
+        in microseconds, and can wait for epoll's own descriptor.
         """
         if timeout is not None and timeout > 0 and sys.platform == "linux" and self.fileno() < MAX_SELECTED:
             select.select([self], [], [], timeout)
