@@ -6,6 +6,9 @@ server has one core, the client another. Each line is the median of the rounds; 
 
     python benchmarks/accuracy.py                        # every client, 100, 500 and 1,000 streams
     python benchmarks/accuracy.py --clients ours,c --users 1000,2000 --rounds 5
+    python benchmarks/accuracy.py --verdicts --users 2000 --rounds 20          # overload: is each run invalid?
+    python benchmarks/accuracy.py --verdicts --hog --users 300 --rounds 20     # the same beside a busy loop
+    python benchmarks/accuracy.py --verdicts --users 700,900 --rounds 20       # the edge: does the own share cover it?
 
 Clients: ours (everything recorded and checked), aiohttp (a bare loop that splits lines), httpx-sse, openai (the SDK),
 locust (FastHttpUser), c (the reader of ground_truth.c, which stamps after each read: the limit of user level).
@@ -33,6 +36,7 @@ from typing import Any
 HERE = Path(__file__).parent
 CLIENTS = ("ours", "aiohttp", "httpx-sse", "openai", "locust", "c")
 FIRST_MS, GAP_MS, CHUNKS = 200, 20, 50
+SLACK_MS = 0.1  # between the server's stamp before it writes and the kernel's when it has arrived
 SCENARIO = """\
 name: accuracy
 target: {{dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"}}
@@ -51,6 +55,7 @@ class Measured:
     rows: Rows
     cpu: float  # of one core, while the streams ran
     note: str = ""
+    own: tuple[float, ...] = ()  # the share that the run gives itself in each of `quantiles`
 
 
 def compile_truth(folder: Path) -> Path:
@@ -60,8 +65,8 @@ def compile_truth(folder: Path) -> Path:
     return program
 
 
-def pinned(core: int) -> Any:
-    """For a child process: one core, and ahead of whatever else the machine does, where that is allowed.
+def pinned(core: int, *, first: bool = True) -> Any:
+    """For a child process: one core, and (`first`) ahead of whatever else the machine does, where that is allowed.
 
     Beside others the system takes 5% of a core from processes of the real-time class: what needs more than that shows
     pauses of 50 ms, and wants a machine of its own.
@@ -70,8 +75,9 @@ def pinned(core: int) -> Any:
     def prepare() -> None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {core})
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        if first:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
     return prepare
 
@@ -96,7 +102,18 @@ def truth(port: int) -> Rows:
         return [[int(word) for word in line.split()] for line in answer.read().decode().splitlines()]
 
 
-def ours(port: int, users: int, core: int) -> Measured:
+@contextlib.contextmanager
+def hog(core: int) -> Iterator[None]:
+    """A busy loop on a core."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=pinned(core, first=False))
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ours(port: int, users: int, core: int, *, first: bool = True) -> Measured:
     """`streambench run`, by its records."""
     with tempfile.TemporaryDirectory() as name:
         scenario = Path(name) / "accuracy.yaml"
@@ -107,7 +124,7 @@ def ours(port: int, users: int, core: int) -> Measured:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            preexec_fn=pinned(core),
+            preexec_fn=pinned(core, first=first),
         )
         rows: Rows = []
         cpus: list[float] = []
@@ -127,9 +144,14 @@ def ours(port: int, users: int, core: int) -> Measured:
             coalesced += record["coalesced_reads"]
             events = record["events"]
             texts = [at for at, chars in zip(events["at"], events["chars"], strict=True) if chars]
-            rows.append([record["sent"], *texts])
+            rows.append([record["start_ns"] + at for at in (record["sent"], *texts)])
         verdict = {0: "valid", 4: "invalid"}.get(done.returncode, str(done.returncode))
-        return Measured(rows, max(cpus, default=0.0), f"{verdict}, {coalesced / reads:.1%} of reads coalesced")
+        (target,) = json.loads((path.parent / "summary.json").read_text())["targets"].values()
+        metrics = target["metrics"]
+        picked = [("ttfc_service", "p50"), ("ttfc_service", "p99"), ("gap", "p50"), ("gap", "p95"), ("gap", "p99")]
+        own = tuple(metrics[name]["own_share"][q] for name, q in picked)
+        note = f"{verdict}, {coalesced / reads:.1%} of reads coalesced"
+        return Measured(rows, max(cpus, default=0.0), note, own)
 
 
 def other(name: str, port: int, users: int, core: int) -> Measured:
@@ -194,14 +216,58 @@ def measure(program: Path, client: str, users: int, rounds: int, cores: list[int
     )
 
 
+def since_sent(said: Rows, wrote: Rows) -> Rows:
+    """What the server wrote, counted from when we had sent: how late it read the request is its own affair.
+
+    Streams are told apart by when their first text was written, and came.
+    """
+    pairs = zip(sorted(said, key=lambda row: row[1]), sorted(wrote, key=lambda row: row[1]), strict=True)
+    return [[ours[0], *theirs[1:]] for ours, theirs in pairs]
+
+
+def verdicts(program: Path, users: int, rounds: int, cores: list[int], *, hogged: bool) -> None:
+    """How many runs call themselves invalid, and in how many the own share covers what they are really off."""
+    invalid = covered = 0
+    off: list[float] = []
+    own: list[float] = []
+    for _ in range(rounds):
+        with (
+            truth_server(program, FIRST_MS, GAP_MS, CHUNKS, cores[0]) as port,
+            hog(cores[-1]) if hogged else contextlib.nullcontext(),
+        ):
+            measured = ours(port, users, cores[-1], first=not hogged)
+            said, true = quantiles(measured.rows), quantiles(since_sent(measured.rows, truth(port)))
+            errors = [abs(a - b) for a, b in zip(said, true, strict=True)]
+        invalid += measured.note.startswith("invalid")
+        covered += all(error <= share + SLACK_MS for error, share in zip(errors, measured.own, strict=True))
+        off.append(max(errors))
+        own.append(max(measured.own))
+    print(
+        f"| {users:,} | {'yes' if hogged else 'no'} | {rounds} | {invalid} | {covered} "
+        f"| {statistics.median(off):.2f} / {max(off):.2f} | {statistics.median(own):.2f} / {max(own):.2f} |",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--users", default="100,500,1000")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--verdicts", action="store_true", help="ours alone: does a run know how right it is?")
+    parser.add_argument("--hog", action="store_true", help="with --verdicts: a busy loop on the client's core")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 0]
     print(f"load average before: {os.getloadavg()[0]:.2f}")
+    if options.verdicts:
+        print("| streams | busy loop | runs | invalid | own share covers | off, ms: median / worst | own share |")
+        print("|---|---|---|---|---|---|---|")
+        with tempfile.TemporaryDirectory() as folder:
+            program = compile_truth(Path(folder))
+            for users in map(int, options.users.split(",")):
+                verdicts(program, users, options.rounds, cores, hogged=options.hog)
+        print(f"load average after: {os.getloadavg()[0]:.2f}")
+        return
     print("| client | streams | first text p50 / p99, ms | truth | gap p50 / p95 / p99, ms | truth "
           "| first p99 off | gap p99 off | spread of first p99 | core | |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|---|")
