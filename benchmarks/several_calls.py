@@ -40,7 +40,7 @@ WAYS: dict[str, frozenset[str]] = {
     "agent": frozenset(),
     "preface-and-sources": frozenset({"content.added"}),
 }
-USERS = 30
+USERS = 12
 TOKENS = 16
 PROFILE = {"name": "fixed", "ttft_ms": 100, "gap_ms": 40}
 

@@ -129,6 +129,9 @@ def test_it_is_started_used_and_ended_and_its_log_is_kept_without_secrets(folder
     log = (folder / "reports/own/latest/serve-app.log").read_text()
     assert log == "the key is ${KEY:-none}\n".replace(":-none", "")
     assert not any(map(is_alive, pids(folder)))
+    if sys.platform == "linux":  # whether it had a CPU is watched
+        generator = json.loads((folder / "reports/own/latest/summary.json").read_text())["generator"]
+        assert list(generator["server_wait"]) == ["app"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what left its session is found in /proc")

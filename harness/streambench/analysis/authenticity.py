@@ -55,7 +55,7 @@ SHORTEST_REPLY_NS = 100 * NS_PER_MS
 PATHS_A_REPLY = 3  # how much longer than the path the upstream must write before a reply at once means a buffer
 STEADY = 0.15  # spread of an artificial cadence's pauses, relative to the pause
 MAX_SLOPE_POINTS = 60
-MAX_SERVER_WAIT = 0.45  # of the time: a bundled server that gets no CPU shows the machine, and not itself
+MAX_SERVER_WAIT = 0.45  # of the time: a server that gets no CPU shows the machine, and not itself
 MAX_UPSTREAM_LATE_MS = 150.0  # a fake upstream that starves makes every endpoint behind it look slow
 POOLED_SURE = 2 * SURE  # of all streams together: each has chosen the window that fits it best
 
@@ -542,7 +542,7 @@ def starvation(generator: Mapping[str, Any]) -> str | None:
     waits = generator.get("server_wait") or {}
     name = max(waits, key=waits.__getitem__, default=None)
     if name is not None and waits[name] > MAX_SERVER_WAIT:
-        return f"the bundled server {name!r} waited {waits[name]:.0%} of the time for a CPU"
+        return f"the server {name!r} waited {waits[name]:.0%} of the time for a CPU"
     late_ms = generator.get("upstream_late_p95_ms")
     if late_ms is not None and late_ms > MAX_UPSTREAM_LATE_MS:
         return f"the fake upstream itself wrote {late_ms:,.0f} ms late at p95"

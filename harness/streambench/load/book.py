@@ -39,7 +39,7 @@ class RunBook:
     def __init__(self, path: Path, scenario: Scenario, servers: Servers) -> None:
         self.path = path
         self.writer = RecordWriter(path, scenario.secrets)
-        self._waits = CpuWait(servers.bundled)
+        self._waits = CpuWait(servers.processes)
         self._urls = servers.urls
         self._memory = ServerMemory(servers.processes)
         self._weighing = asyncio.create_task(self._memory.run())

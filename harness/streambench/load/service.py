@@ -31,7 +31,7 @@ OnDeath = Callable[[str], None]
 
 
 class Service:
-    """An async context manager; inside it the server is ready at `url`.
+    """An async context manager; inside it the server is ready at `url`, and `pid` is its process.
 
     `urls` are those of the servers that run already. The log is written to `log`. Where the server ends by itself,
     `on_death` gets a text that says so and shows the end of its log.

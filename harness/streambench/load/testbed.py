@@ -38,10 +38,9 @@ Plans = Mapping[str, Mapping[int | None, Plan]]
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What runs for a scenario, by name: `urls`, the `bundled` servers' processes, and the `processes` of all."""
+    """What runs for a scenario, by name: `urls`, and the `processes`."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
-    bundled: Mapping[str, int] = field(default_factory=dict)
     processes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -86,7 +85,7 @@ async def start_servers(
             log = folder / f"serve-{command.name}.log"
             service = await stack.enter_async_context(Service(command, urls, log, scenario.secrets, on_death))
             urls[command.name], processes[command.name] = service.url, service.pid
-        yield Servers(urls, servers.pids, processes)
+        yield Servers(urls, processes)
 
 
 @asynccontextmanager

@@ -200,7 +200,7 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
     for name, share in facts.server_wait.items():
         if share > MAX_SERVER_WAIT and facts.elapsed_ns > MIN_JUDGED_NS:
             reasons.append(
-                f"the bundled server {name!r} waited {share:.0%} of the time for a CPU (limit {MAX_SERVER_WAIT:.0%}): "
+                f"the server {name!r} waited {share:.0%} of the time for a CPU (limit {MAX_SERVER_WAIT:.0%}): "
                 "the machine is busy; lower the load, or end what else runs on it"
             )
     return {

@@ -404,5 +404,5 @@ def test_nothing_is_decided_where_servers_had_no_cpu() -> None:
     assert "160 ms late" in str(starvation({"valid": False, "server_wait": {}, "upstream_late_p95_ms": 160.0}))
     found = judge([of(Verdict.BATCHED)] * 20, None, starvation(starved))
     assert found.verdict is Verdict.UNKNOWN
-    assert found.evidence.startswith("the bundled server 'chat' waited 69% of the time for a CPU. It looked batched: ")
+    assert found.evidence.startswith("the server 'chat' waited 69% of the time for a CPU. It looked batched: ")
     assert found.shares == {"batched": 1.0}
