@@ -50,7 +50,7 @@ class RunBook:
             raise
 
     def server_wait(self) -> dict[str, float]:
-        """For what share of the time the bundled servers waited for a CPU, by name."""
+        """For what share of the time the started servers waited for a CPU, by name."""
         return self._waits.shares()
 
     def end(self, reason: str, begun: int | None, generator: Mapping[str, Any]) -> None:
