@@ -381,11 +381,11 @@ def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
         if seen.upstream_span_ns < max(SHORTEST_REPLY_NS, path_ns):
             return Verdict.UNKNOWN, Why.TOO_SHORT
         return (Verdict.BUFFERED if at_once else Verdict.PACED), None
+    if seen.window.sure:
+        return Verdict.BATCHED, Why.WINDOW
     typed = not seen.steady and seen.slope is not None and seen.slope > SLOPE_LIKE_UPSTREAM[1]
     if typed and seen.granularity >= GRANULARITY_FINE:
         return Verdict.PACED, None
-    if seen.window.sure:
-        return Verdict.BATCHED, Why.WINDOW
     close = Why.CLOSE if seen.held is not None and _is_close(seen.held, seen.held_of) else None
     if seen.held is None and SPREADS_A_PAUSE * seen.late_ns > seen.write_pause_ns:
         return Verdict.UNKNOWN, Why.UPSTREAM_LATE
