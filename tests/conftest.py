@@ -23,6 +23,8 @@ INSTALL_LINES = {
     "haproxy": "apt-get install haproxy",
     "apache2": "apt-get install apache2-bin",
     "varnishd": "apt-get install varnish",
+    "ip": "apt-get install iproute2",
+    "unshare": "apt-get install util-linux",
 }
 
 

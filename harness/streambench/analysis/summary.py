@@ -44,7 +44,10 @@ UNREACHABLE_ERRORS = {ErrorClass.CONNECT, ErrorClass.TLS, ErrorClass.TIMEOUT_CON
 
 @dataclass(slots=True)
 class TargetSummary:
-    """What is said of one target. `streams` are the judged ones, without the warm-up, as columns."""
+    """What is said of one target. `streams` are the judged ones, without the warm-up, as columns.
+
+    `clock_error_ns` is the most by which a moment of its upstream may be off, on another host; 0 on the same.
+    """
 
     name: str
     dialect: str
@@ -60,6 +63,7 @@ class TargetSummary:
     broken_streams: int = 0
     resent: int = 0
     goodput: Goodput | None = None
+    clock_error_ns: int = 0
     error_examples: dict[str, str] = field(default_factory=dict)
     encodings: dict[str, int] = field(default_factory=dict)
 
@@ -115,6 +119,7 @@ class TargetSummary:
             "error_rate": round(self.error_rate, 6),
             "resent": self.resent,
             **({} if self.goodput is None else {"goodput": self.goodput.to_json()}),
+            **({"clock_error_ms": round(self.clock_error_ns / NS_PER_MS, 4)} if self.clock_error_ns else {}),
             "metrics": {
                 name: distribution.to_json() for name, distribution in self.distributions.items() if len(distribution)
             },
@@ -347,6 +352,7 @@ def _summarize_target(
         broken_streams=tally.broken_streams,
         resent=tally.resent,
         goodput=None if goodput is None else goodput_of(goodput, columns),
+        clock_error_ns=tally.clock_error_ns,
         error_examples=tally.error_examples(),
         encodings=dict(tally.encodings.most_common()),
     )

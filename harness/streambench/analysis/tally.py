@@ -65,6 +65,7 @@ class Tally:
     encodings: Counter[str] = field(default_factory=Counter)
     broken_streams: int = 0
     resent: int = 0  # requests that were sent a second time
+    clock_error_ns: int = 0  # the most by which an upstream's stamp may be off
     _errors: dict[str, _Error] = field(default_factory=dict)
     _rules: dict[tuple[str, str], RuleCount] = field(default_factory=dict)
     _first: dict[tuple[str, str], _Moment] = field(default_factory=dict)
@@ -76,6 +77,8 @@ class Tally:
         self.resent += record.resent
         if record.encoding is not None and record.outcome is Outcome.COMPLETED:
             self.encodings[record.encoding] += 1
+        for exchange in record.upstream:
+            self.clock_error_ns = max(self.clock_error_ns, exchange.clock_error_ns)
         if record.outcome is Outcome.FAILED:
             self._add_error(record.error or "?", record.error_message or "", (record.intended_ns, place, 0))
         if stream.findings or record.further:

@@ -19,6 +19,7 @@ from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
 from streambench.findings import Axis
 from streambench.record.transcript import FOLDER, file_name
+from streambench.units import NS_PER_MS
 
 # Of each target, what is shown first.
 HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
@@ -163,6 +164,11 @@ def findings_in_words(summary: Summary) -> list[str]:
             )
         if target.counts["left"]:
             out.append(left_sentence(target))
+        if target.clock_error_ns:
+            out.append(
+                f"The upstream of {target.name} has a clock of its own: what is compared with its writes may be off by "
+                f"{figure(target.clock_error_ns / NS_PER_MS, 'ms')}."
+            )
         out += broken_rules_in_words(target)
         out += accepted_rules_in_words(target)
     out += removable_in_words(summary)

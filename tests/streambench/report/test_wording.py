@@ -96,6 +96,18 @@ def test_a_target_that_could_not_be_reached(
     assert found[0] == "real could not be reached: cannot connect to h:1: refused."
 
 
+def test_an_upstream_on_another_host_says_how_far_its_clock_can_be_trusted(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
+) -> None:
+    records = [stream_of_target("real", i) for i in range(2)]
+    assert not [text for text in findings_in_words(summary_of(records)) if "clock" in text]
+    records[1].upstream[0].clock_error_ns = 420_000
+    (text,) = [text for text in findings_in_words(summary_of(records)) if "clock" in text]
+    assert text == (
+        "The upstream of real has a clock of its own: what is compared with its writes may be off by 0.4 ms."
+    )
+
+
 def test_a_broken_rule_says_where_what_came_and_what_was_expected(
     summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
 ) -> None:
