@@ -42,6 +42,28 @@ class Received:
     reset: bool = False
 
 
+def _open_socket(host: str, port: int, timeout_s: float) -> socket.socket:
+    """A connected socket. Raises OSError.
+
+    An address needs no resolver. That of gevent is a thread, and a thread gets its turn late in a process that is busy
+    with the streams of others: users who came together waited for it in a row.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout_s)
+            sock.connect((host, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    return socket.create_connection((host, port), timeout=timeout_s)
+
+
 class BlockingConnection:
     """An open connection, with TLS on it where the URL asks for it."""
 
@@ -63,7 +85,7 @@ class BlockingConnection:
         deadline_ns = _clock.now_ns() + endpoint.timeouts.connect_ns
         proxy = urlsplit(endpoint.proxy) if endpoint.proxy else None
         address = (proxy.hostname or "", proxy.port or 80) if proxy else (where.host, where.port)
-        sock = socket.create_connection(address, timeout=endpoint.timeouts.connect_ns / NS_PER_S)
+        sock = _open_socket(*address, endpoint.timeouts.connect_ns / NS_PER_S)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = cls(sock, endpoint)

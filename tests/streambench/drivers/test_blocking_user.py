@@ -165,6 +165,26 @@ async def test_whatever_a_server_does(listen: Any, write: Write, error: str | No
         assert record.stamps == "kernel"
 
 
+async def test_an_address_waits_for_no_resolver(listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gevent's is a thread that a busy process lets wait."""
+    url = await listen(whole)
+    looked_up: list[str] = []
+
+    def look_up(host: str, *arguments: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", int(url.rpartition(":")[2][:-4])))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    for at in (url, url.replace("127.0.0.1", "some.example")):
+        spec = TargetSpec("t", DIALECT, Endpoint(at), setup=())
+        user = BlockingHttpUser(spec, {})
+        record, recorder = begin(spec)
+        await asyncio.to_thread(user.stream, "hi", recorder)
+        user.close()
+        assert record.text == "Grüße"
+    assert looked_up == ["some.example"]
+
+
 async def test_a_connection_is_kept_for_the_next_prompt(listen: Any) -> None:
     spec = TargetSpec("t", DIALECT, Endpoint(await listen(whole)), setup=())
     assert (await both(spec, times=3)).reused_connection
