@@ -136,7 +136,8 @@ def serve_master(scenario: Scenario, name: str, overrides: tuple[str, ...], give
     """The master, and unless it is only one, the workers of this machine; returns the worst exit code of the runs."""
     from streambench.cli.reporting import finish_run
     from streambench.load.book import new_folder, point_latest_to
-    from streambench.locust.session import LocustOptions, LocustSession, Output
+    from streambench.locust.session import LocustSession, Output
+    from streambench.locust.settings import LocustOptions
 
     def open_folder() -> Path:
         folder = new_folder(given["output"] / scenario.name)
@@ -180,7 +181,7 @@ def serve_master(scenario: Scenario, name: str, overrides: tuple[str, ...], give
 def serve_workers(scenario: Scenario, name: str, overrides: tuple[str, ...], given: dict[str, Any]) -> ExitCode:
     """Workers for a master elsewhere, until it ends; returns the worst of their exit codes."""
     from streambench.locust.session import serve_workers
-    from streambench.locust.worker import WorkerSettings
+    from streambench.locust.settings import WorkerSettings
 
     settings = WorkerSettings(
         scenario=name,

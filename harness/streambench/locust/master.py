@@ -12,7 +12,6 @@ import os
 import secrets
 import sys
 from argparse import Namespace
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from locust.event import Events
 from streambench.clock import MonotonicClock
 from streambench.locust.messages import CLOCK, END, HELLO, OURS, RECORDS, REFUSED, WELCOME
 from streambench.locust.runs import Run
+from streambench.locust.settings import MasterSettings
 from streambench.locust.shape import PhasesShape
 from streambench.locust.web import StreamingPages, WebSettings, open_web_ui
 from streambench.upstream.clocks import boot_id
@@ -36,28 +36,6 @@ ANSWER_TIMEOUT_S = 30.0
 POLL_S = 0.1
 
 _clock = MonotonicClock()
-
-
-@dataclass(slots=True)
-class MasterSettings:
-    """What the master is started with; everything is a JSON value. `urls`: of the bundled servers, by name."""
-
-    scenario: str
-    scenario_hash: str
-    version: str
-    classes: dict[str, str]  # the name of each behaviour, and where it goes
-    phases: list[dict[str, Any]]
-    users: int
-    spawn_rate: float
-    run_time_s: int | None
-    stop_timeout_s: float
-    bind_host: str
-    bind_port: int
-    expect_workers: int
-    headless: bool
-    streams: int | None = None  # of each target, after which a headless run ends by itself
-    urls: dict[str, str] = field(default_factory=dict)
-    web: dict[str, Any] | None = None
 
 
 class Master:
@@ -87,7 +65,7 @@ class Master:
         classes = [behaviour(name, where) for name, where in settings.classes.items()]
         shape = PhasesShape(settings.phases, classes, self._phase)
         several = len(classes) > 1
-        picks = several or len(settings.phases) > 1
+        picks = several or settings.shaped
         self._shape = shape
         named: dict[str, Any] = {one.__name__: one for one in classes}
         self.environment = Environment(

@@ -129,17 +129,21 @@ def endless(phase: Phase, size: int) -> Phase:
     return OpenPhase(size, size)
 
 
-def points_of(phase: Phase) -> dict[str, object]:
-    """A phase for the master's shape: users over seconds, and how long it takes (None where streams end it)."""
-    seconds = None if phase.duration_ns is None else phase.duration_ns / NS_PER_S
+def points_of(phase: Phase, warmup_ns: int = 0) -> dict[str, object]:
+    """A phase for the master's shape: users over seconds, and how long it takes (None where streams end it).
+
+    A warm-up before it has the phase's first load; only users who begin over a ramp begin with the warm-up.
+    """
+    lead_s = warmup_ns / NS_PER_S
+    seconds = None if phase.duration_ns is None else lead_s + phase.duration_ns / NS_PER_S
     if isinstance(phase, OpenPhase):
-        points = [(0.0, phase.rate_from), (seconds or 0.0, phase.rate_to)]
+        points = [(lead_s, phase.rate_from), (seconds or lead_s, phase.rate_to)]
     elif isinstance(phase, ClosedPhase):
-        points = [(0.0, phase.users)]
+        points = [(phase.ramp_up_ns / NS_PER_S, phase.users)]
+        if phase.ramp_up_ns:
+            points.insert(0, (0.0, 1))
     else:
         steps = getattr(phase, "users", (1,))
         hold_s = getattr(phase, "hold_ns", 0) / NS_PER_S
-        points = [
-            point for i, users in enumerate(steps) for point in ((i * hold_s, users), ((i + 1) * hold_s - 1e-6, users))
-        ]
+        points = [(lead_s + (i + edge) * hold_s, users) for i, users in enumerate(steps) for edge in (0, 1)]
     return {"users": points, "seconds": seconds, "text": phase.describe()}

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from streambench import __version__
 from streambench.analysis.summary import Summary
 from streambench.errors import ConfigurationError, ExitCode, StreambenchError
 from streambench.load.book import RECORDS, RunBook
@@ -28,30 +27,13 @@ from streambench.load.scenario import Scenario
 from streambench.load.self_report import SelfReport, begun_by, judge_workers
 from streambench.load.testbed import preflight, start_servers
 from streambench.locust.live import LiveRun, Tail
-from streambench.locust.population import points_of
-from streambench.locust.worker import WorkerSettings
+from streambench.locust.settings import LocustOptions, WorkerSettings, master_settings
 from streambench.report.wording import headline
 
 SNAPSHOT_EVERY_S = 1.0
 NICENESS = 5  # a third of the CPU that an equal would get
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class LocustOptions:
-    """What the command line asks for; `workers` are those of this machine. `users` None: as the scenario has it."""
-
-    workers: int
-    expect_workers: int
-    bind_host: str
-    bind_port: int
-    headless: bool = False
-    users: int | None = None
-    spawn_rate: float | None = None
-    run_time_s: int | None = None
-    stop_timeout_s: float = 10.0
-    web: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +103,9 @@ class LocustSession:
             self._scenario = self._scenario.served_by(urls)
             if self._options.workers:
                 await preflight(self._scenario)
-            self._master = await start_child("streambench.locust.master", self._master_settings(urls))
+            self._master = await start_child(
+                "streambench.locust.master", asdict(master_settings(self._scenario, self._options, urls))
+            )
             stack.push_async_callback(end_child, self._master)
             snapshots = asyncio.create_task(self._snapshots())
             stack.callback(snapshots.cancel)
@@ -197,34 +181,6 @@ class LocustSession:
             self._failure = ExitCode(code) if code in set(ExitCode) else ExitCode.INTERNAL
             self._stopping = True
             self._tell("stop")
-
-    def _master_settings(self, urls: Mapping[str, str]) -> dict[str, Any]:
-        scenario, options = self._scenario, self._options
-        phases = [points_of(phase) for phase in scenario.load.phases]
-        first = scenario.load.phases[0]
-        users = round(phases[0]["users"][0][1] * len(scenario.targets))  # type: ignore[index]
-        run_time_s = options.run_time_s
-        if run_time_s is None and len(phases) == 1 and first.duration_ns is not None:
-            run_time_s = round((scenario.load.warmup_ns + first.duration_ns) / 1e9)
-        by_phases = options.users is None and len(phases) > 1
-        return {
-            "scenario": scenario.name,
-            "scenario_hash": scenario.content_hash,
-            "version": __version__,
-            "classes": {target.name: scenario.secrets(target.spec.endpoint.url) for target in scenario.targets},
-            "phases": phases,
-            "users": 0 if by_phases and options.headless else (options.users or users),
-            "spawn_rate": options.spawn_rate or min(100, options.users or users),
-            "run_time_s": run_time_s,
-            "stop_timeout_s": options.stop_timeout_s,
-            "bind_host": options.bind_host,
-            "bind_port": options.bind_port,
-            "expect_workers": options.expect_workers,
-            "headless": options.headless,
-            "streams": None if options.run_time_s else getattr(first, "streams", None),
-            "urls": dict(urls),
-            "web": options.web,
-        }
 
     async def _beside(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._analysis, work, *arguments)

@@ -14,7 +14,6 @@ import secrets
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,6 +40,7 @@ from streambench.locust.protocol import (
     WorkerProtocol,
 )
 from streambench.locust.rows import Rows
+from streambench.locust.settings import WorkerSettings
 from streambench.transport.aio.polls import run_polled
 from streambench.units import NS_PER_S
 from streambench.upstream.clocks import ClockRelation, boot_id, relation_of
@@ -53,18 +53,6 @@ CLOCK_EXCHANGES = 8
 
 _clock = MonotonicClock()
 _log = logging.getLogger("streambench.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a worker is started with; everything is a JSON value. `follow_parent`: it ends with its standard input."""
-
-    scenario: str
-    overrides: list[str]
-    gates: list[str]
-    master_host: str
-    master_port: int
-    follow_parent: bool = True
 
 
 class Worker:
