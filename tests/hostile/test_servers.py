@@ -13,12 +13,14 @@ from pathlib import Path
 from time import monotonic_ns
 
 import pytest
-from corpus import CASES, Case
+from corpus import CASES, FLOOD, Case
 from desk import TIMEOUTS, Done, Jobs, Servers, endings, name_of
 
 from streambench.dialects import load_dialect
 from streambench.drivers.blocking_user import BlockingHttpUser
+from streambench.drivers.failures import SetupError
 from streambench.drivers.target import TargetSpec
+from streambench.load.loading import load_scenario
 from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.transport.target import Endpoint, Timeouts
@@ -34,6 +36,7 @@ LIMITS = {"events_per_s": 200, "lines_per_s": 1000, "frames_per_s": 200, "contro
 PATIENT = {"connect": "10s", "first_chunk": "10s", "idle": "10s", "total": "12s"}
 TRANSPORTS = sorted({case.transport for case in CASES.values()})
 AT_ONCE = 14
+HEALTHY = 10  # targets of two streams each
 GROUPS = {
     f"{transport} {start}": chosen[start : start + AT_ONCE]
     for transport in TRANSPORTS
@@ -65,6 +68,44 @@ def test_hostile_servers_get_what_they_deserve(jobs: Jobs, servers: Servers, tmp
     assert not ended
     assert done.mebibytes < MEBIBYTES
     assert_clean(done)
+
+
+@pytest.mark.parametrize("name", ["tls+sse/empty-data", "h1+sse/bomb-of-events", "ws/tiny-messages", "h2/pings"])
+def test_healthy_streams_beside_a_flood_are_whole(jobs: Jobs, servers: Servers, tmp_path: Path, name: str) -> None:
+    healthy = {"dialect": "openai-chat", "url": "${serve.openai}/v1/chat/completions"}
+    scenario = servers.scenario(
+        tmp_path,
+        CASES[name],
+        serve={"openai": {"profile": {"name": "fixed", "ttft_ms": 20, "gap_ms": 10}}},
+        prompts={"tokens": 50},
+        more_targets={f"healthy{number}": healthy for number in range(HEALTHY)},
+        timeouts={"connect": "60s", "first_chunk": "60s", "idle": "60s", "total": "60s"},
+    )
+    done = jobs.run("run", str(scenario), "-q", "--no-plots", "-o", "out", cwd=tmp_path, seconds=SECONDS)
+    assert not done.is_bug, done.err[-3000:]
+    (records,) = tmp_path.glob("out/hostile/*-*/records.jsonl")
+    ended = endings(records)
+    assert set(ended.pop(name_of(CASES[name]))) <= set(FLOOD)
+    assert ended == {f"healthy{number}": ["completed"] * 2 for number in range(HEALTHY)}
+
+
+def test_the_summary_and_its_gates_count_every_violation(jobs: Jobs, servers: Servers, tmp_path: Path) -> None:
+    case = CASES["h1+sse/thousands-of-broken-events"]
+    gates = ["violations <= 9999", "violations > 9999"]
+    scenario = servers.scenario(
+        tmp_path,
+        case,
+        timeouts=PATIENT,
+        gates=gates,
+        load={"users": 1, "streams": 2},
+    )
+    done = jobs.run("run", str(scenario), "-q", "--no-plots", "-o", "out", cwd=tmp_path, seconds=SECONDS)
+    assert not done.is_bug, done.err[-3000:]
+    (written,) = tmp_path.glob("out/hostile/*-*/summary.json")
+    summary = json.loads(written.read_text())
+    assert summary["targets"][name_of(case)]["violations"]["count"] >= 10_000  # an order that cannot be is one more
+    judged = {gate["expr"]: gate["result"] for gate in summary["gates"] if gate["expr"] in gates}
+    assert judged == dict(zip(gates, ["failed", "passed"], strict=True))
 
 
 def assert_clean(done: Done) -> None:
@@ -135,3 +176,20 @@ def test_users_that_wait_see_the_same(servers: Servers, transport: str) -> None:
         found = dict(zip(cases, threads.map(meet, cases), strict=True))
     wrong = {case.id: ends for case, ends in found.items() if not set(ends) <= set(case.hostile.ends)}
     assert not wrong
+
+
+def test_the_setup_of_users_that_wait_ends_in_time_too(servers: Servers, tmp_path: Path) -> None:
+    cases = {name_of(case): case for case in CASES.values() if case.transport == "setup"}
+    timeouts = {"connect": "10s", "first_chunk": "10s", "idle": "10s", "total": "2s"}
+    scenario = load_scenario(str(servers.scenario(tmp_path, *cases.values(), timeouts=timeouts)), environ={})
+
+    def prepare(spec: TargetSpec) -> str:
+        try:
+            BlockingHttpUser(spec, {}).prepare()
+        except SetupError as error:
+            return error.error
+        return "disconnect"  # it is with the next request that the server leaves
+
+    with ThreadPoolExecutor(16) as threads:
+        found = dict(zip(cases, threads.map(prepare, (target.spec for target in scenario.targets)), strict=True))
+    assert {name: end for name, end in found.items() if end not in cases[name].hostile.ends} == {}

@@ -198,7 +198,8 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     writes = alignment.writes()
     wrote = bursts([written_ns for written_ns, _, _ in writes])
     numbers |= {"writes": float(len(wrote)), "write_words": _words_a_write(alignment)}
-    if len(wrote) < 2:
+    # A damaged record may say that what was written last was written first.
+    if len(wrote) < 2 or not any(size for written_ns, size, _ in writes if written_ns < writes[-1][0]):
         return StreamAuthenticity(Verdict.UNKNOWN, **numbers, why=Why.WROTE_ONCE)
     upstream_span_ns = writes[-1][0] - writes[0][0]
     overlap, in_step = _overlap(alignment, writes, lag_ns)

@@ -112,12 +112,26 @@ def run_one(
     plots: bool,
 ) -> ExitCode:
     """Run one scenario and write its reports; returns its exit code."""
+    from streambench.load.book import RECORDS, new_folder
+
+    folder = new_folder(output / scenario.name)
+    try:
+        return _run_in(folder, scenario, wait_ns=wait_ns, keep=keep, quiet=quiet, as_json=as_json, plots=plots)
+    except KeyboardInterrupt:  # at a moment when it is not the run that ends early, but its reports
+        if not (folder / RECORDS).exists():
+            raise
+        click.echo(f"interrupted: the records are in {folder}; streambench report {folder} reads them", err=True)
+        return ExitCode.INTERRUPTED
+
+
+def _run_in(
+    folder: Path, scenario: Scenario, *, wait_ns: int, keep: str, quiet: bool, as_json: bool, plots: bool
+) -> ExitCode:
     from streambench.cli.reporting import finish_run
-    from streambench.load.book import RECORDS, leave_nothing, new_folder
+    from streambench.load.book import RECORDS, leave_nothing
     from streambench.report.export import DEFAULT_FORMATS
     from streambench.transport.aio.polls import run_polled
 
-    folder = new_folder(output / scenario.name)
     records_path = folder / RECORDS
     try:
         received = run_polled(_run(scenario, records_path, wait_ns=wait_ns, keep=keep, quiet=quiet or as_json))

@@ -65,7 +65,7 @@ class BlockingHttpUser:
             if not self._exchange(where, request, decoding, deadlines, ready_ns, reused=reused):
                 self._connect(where, endpoint)
                 ready_ns = _clock.now_ns()
-                decoding.take([Connected(ready_ns, again=True)])
+                decoding.take([Connected(ready_ns, again=1)])
                 self._exchange(where, request, decoding, deadlines, ready_ns, reused=False)
         except ConnectFailure as failure:
             now_ns = _clock.now_ns()

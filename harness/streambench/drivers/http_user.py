@@ -222,10 +222,12 @@ class HttpUser:
         endpoint, dialect = self._spec.endpoint, self._spec.dialect
         variables = {**self.variables, "prompt": prompt}
         decoding = ResponseDecoding(recorder, dialect.transport, endpoint.limits)
+        resent = 0
         try:
             if dialect.steps:
-                began_ns = _clock.now_ns()
+                began_ns, before = _clock.now_ns(), self._steps.resent
                 variables |= await self._steps.take(variables)
+                resent = self._steps.resent - before
                 ready_ns += _clock.now_ns() - began_ns
             rendered = dialect.render_request(variables)
             request = self._spec.prompt_request(rendered)
@@ -245,7 +247,8 @@ class HttpUser:
         ahead_ns, self._ahead_ns = self._ahead_ns, None
         first = reused and ahead_ns is not None
         own_ns = link.connect_own_ns if first or not reused else 0
-        decoding.take([Connected(now_ns, reused and not first, ahead_ns if first else None, own_ns=own_ns)])
+        told_ahead_ns = ahead_ns if first else None
+        decoding.take([Connected(now_ns, reused and not first, told_ahead_ns, again=resent, own_ns=own_ns)])
         stream = RunningStream(decoding, endpoint.timeouts, self._settle, self._over, leave=self._spec.leave)
         if not await link.exchange(where, request, self._cookies, stream, ready_ns, reused=reused):
             await self._send_again(where, request, stream)
@@ -269,7 +272,7 @@ class HttpUser:
             raise
         if not stream.finished.done():
             now_ns = _clock.now_ns()
-            stream.take([Connected(now_ns, again=True, own_ns=link.connect_own_ns)])
+            stream.take([Connected(now_ns, again=1, own_ns=link.connect_own_ns)])
             await link.exchange(where, request, self._cookies, stream, now_ns, reused=False)
 
     def _settle(self) -> None:

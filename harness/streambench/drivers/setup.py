@@ -12,6 +12,7 @@ from streambench.dialects import RenderedRequest, SetupStep
 from streambench.drivers.failures import SetupError
 from streambench.drivers.target import TargetSpec
 from streambench.endings import ErrorClass, http_error_class
+from streambench.transport.blocking import ClientDeadline
 from streambench.transport.target import Timeouts, locate
 from streambench.transport.tls import tls_context
 from streambench.units import NS_PER_S, format_duration
@@ -45,16 +46,16 @@ async def http_setup(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[di
 
 
 def http_setup_blocking(spec: TargetSpec, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The same for a user that waits."""
+    """The same for a user that waits, within the same time."""
     setup = _HttpSetup(spec, variables)
     if not setup.steps:
         return {}, {}
     import httpx
 
-    with httpx.Client(**setup.client_options()) as client:
+    with _blocking_deadline(spec.endpoint.timeouts) as deadline, httpx.Client(**setup.client_options()) as client:
         for step in setup.steps:
             with setup.step(step) as exchange:
-                with client.stream(**exchange.request()) as response:
+                with client.stream(**exchange.request(), extensions={"trace": deadline.traced}) as response:
                     exchange.encoded(response.headers.get("content-encoding", ""))
                     for data in response.iter_raw():
                         exchange.body(data)
@@ -69,8 +70,23 @@ async def setup_deadline(timeouts: Timeouts) -> AsyncIterator[None]:
         async with asyncio.timeout(timeouts.total_ns / NS_PER_S):
             yield
     except TimeoutError:
-        waited = format_duration(timeouts.total_ns)
-        raise SetupError(ErrorClass.SETUP, f"the setup was not done within {waited}") from None
+        raise _late(timeouts) from None
+
+
+def _late(timeouts: Timeouts) -> SetupError:
+    return SetupError(ErrorClass.SETUP, f"the setup was not done within {format_duration(timeouts.total_ns)}")
+
+
+@contextmanager
+def _blocking_deadline(timeouts: Timeouts) -> Iterator[ClientDeadline]:
+    """The same for a client that waits."""
+    with ClientDeadline(timeouts.total_ns / NS_PER_S) as deadline:
+        try:
+            yield deadline
+        except SetupError:
+            if deadline.over:
+                raise _late(timeouts) from None
+            raise
 
 
 def is_connect(step: SetupStep) -> bool:

@@ -38,6 +38,11 @@ class PromptSteps:
             captured |= await self._ask(step, {**known, **captured})
         return captured
 
+    @property
+    def resent(self) -> int:
+        """How many of the requests had to be sent again, since the user came."""
+        return self._connection.resent
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.abort()

@@ -187,6 +187,7 @@ class ResponseDecoding(StreamDecoding):
 
     def _read(self, read: Read) -> None:
         self.alive_ns = read.at_ns
+        self._budget.early_ns = read.early_ns
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
         if read.pieces > 1:
             self._recorder.coalesced()
@@ -239,7 +240,7 @@ class ResponseDecoding(StreamDecoding):
         lines = piece.count(b"\n")
         if b"\r" in piece:
             lines += piece.count(b"\r")
-        self._budget.lines.spend(lines, at_ns)
+        self._budget.lines.spend(lines, at_ns - self._budget.early_ns)
         decoder = self._decoder
         messages = decoder.feed(piece)
         if not messages:
@@ -249,7 +250,7 @@ class ResponseDecoding(StreamDecoding):
         self._messages(messages, at_ns)
         if decoder.findings:
             self._recorder.findings(decoder.take_findings())
-        self._budget.events.spend(len(messages), at_ns)
+        self._budget.events.spend(len(messages), at_ns - self._budget.early_ns)
         if decoder.failure is not None:
             raise decoder.failure
 
@@ -304,6 +305,7 @@ class SocketDecoding(StreamDecoding):
 
     def _read(self, read: Read) -> None:
         self._settle()
+        self._budget.early_ns = read.early_ns
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
 
     def _data(self, data: Data) -> None:

@@ -130,13 +130,13 @@ class Recorder:
         *,
         reused: bool = False,
         ahead_ns: int | None = None,
-        again: bool = False,
+        again: int = 0,
         own_ns: int = 0,
     ) -> None:
         """The connection is ready for the request, TLS and upgrade included.
 
         `ahead_ns` is how long that took, where it was done before the stream began, and `own_ns` how much of it was
-        ours; `again`: the request had been sent before, on a kept connection that ended without an answer.
+        ours; `again`: how many requests had been sent before, on kept connections that ended without an answer.
         """
         self.record.resent += again
         self.record.connected_ns = at_ns

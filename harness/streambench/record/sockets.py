@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from streambench.endings import Ending, ErrorClass
 from streambench.findings import Finding
 from streambench.record.tap import Setting
-from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Noted
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Noted, Read
 from streambench.wire import engineio, socketio
 from streambench.wire.budget import Budget
 from streambench.wire.engineio_session import EngineSession, SessionState
@@ -254,9 +254,9 @@ def charge(budget: Budget, data: Data, messages: Sequence[WireMessage]) -> None:
     One that brings no event, or nothing, is a control frame; so is one that asks to be acknowledged.
     """
     if messages and data.data:
-        budget.events.spend(len(messages), data.at_ns)
+        budget.events.spend(len(messages), data.at_ns - budget.early_ns)
     else:
-        budget.control.spend(1, data.at_ns)
+        budget.control.spend(1, data.at_ns - budget.early_ns)
 
 
 def read_charged(reader: SocketReader, arrival: Arrival, budget: Budget) -> Sequence[WireMessage]:
@@ -268,6 +268,8 @@ def read_charged(reader: SocketReader, arrival: Arrival, budget: Budget) -> Sequ
         except FloodError as error:
             reader.give_up(error)
             return NO_MESSAGES
+    elif isinstance(arrival, Read):
+        budget.early_ns = arrival.early_ns
     return messages
 
 

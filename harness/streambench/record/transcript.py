@@ -147,7 +147,7 @@ def arrival_to_json(arrival: Arrival, start_ns: int) -> dict[str, Any]:
             if arrival.ahead_ns is not None:
                 out["ahead"] = arrival.ahead_ns
             if arrival.again:
-                out["again"] = True
+                out["again"] = arrival.again
             if arrival.own_ns:
                 out["own"] = arrival.own_ns
         case Sent():
@@ -188,7 +188,7 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
     at_ns = start_ns + line["at"]
     match line["arrival"]:
         case "connected":
-            return Connected(at_ns, line["reused"], line.get("ahead"), line.get("again", False), line.get("own", 0))
+            return Connected(at_ns, line["reused"], line.get("ahead"), int(line.get("again", 0)), line.get("own", 0))
         case "sent":
             return Sent(at_ns, line.get("late", 0))
         case "read":

@@ -18,14 +18,14 @@ class Connected:
     """The connection is ready for the request, TLS and upgrade included.
 
     `reused`: an earlier stream has used it. `ahead_ns`: how long connecting took, where it was done before the stream.
-    `own_ns`: how much of that was ours, who noticed late what the server had done. `again`: the request had been sent
-    before, on a kept connection that ended without a byte of an answer.
+    `own_ns`: how much of that was ours, who noticed late what the server had done. `again`: how many requests
+    had been sent before, on kept connections that ended without a byte of an answer.
     """
 
     at_ns: int
     reused: bool = False
     ahead_ns: int | None = None
-    again: bool = False
+    again: int = 0
     own_ns: int = 0
 
 

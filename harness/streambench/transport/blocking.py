@@ -6,8 +6,12 @@ call goes through the `socket` module, so one that has been patched by gevent le
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from streambench.clock import MonotonicClock
@@ -168,3 +172,37 @@ class BlockingConnection:
                 raise ConnectionResetError("the connection ended in the TLS handshake")
             data = received.data
         self._tls = session
+
+
+class ClientDeadline:
+    """A total time for a client that waits and bounds each read, but not their number: its connections are ended.
+
+    `traced` is a trace of `httpcore`, which tells of the connections. `over` says whether the time is up.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.over = False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def traced(self, event: str, info: Mapping[str, Any]) -> None:
+        """Something has happened to a connection: it was made, or has TLS now, which is another socket."""
+        stream = info.get("return_value")
+        if stream is not None and hasattr(stream, "get_extra_info"):
+            self._sockets.append(stream.get_extra_info("socket"))
+        if self.over:
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):  # it has ended already
+                sock.shutdown(socket.SHUT_RDWR)

@@ -93,8 +93,8 @@ class Http1Connection:
             self._flush_body()
         read.pieces = self._chunks
         try:
-            self._budget.frames.spend(self._chunks, at_ns)
-            self._budget.control.spend(self._silent, at_ns)
+            self._budget.frames.spend(self._chunks, at_ns - early_ns)
+            self._budget.control.spend(self._silent, at_ns - early_ns)
         except FloodError as error:
             arrivals = self._arrivals = [read]  # what came with it is not read
             self._failed = self._complete = False

@@ -152,7 +152,7 @@ class Http2Connection:
         read = Read(at_ns, len(data), kernel, early_ns=early_ns)
         arrivals: list[Arrival] = [] if self._stream_id is None else [read]
         try:
-            events = self._h2.receive_data(self._frames.read(data, at_ns, self._h2.max_inbound_frame_size))
+            events = self._h2.receive_data(self._frames.read(data, at_ns - early_ns, self._h2.max_inbound_frame_size))
         except FloodError as error:
             return arrivals + self._broken(str(error), at_ns, error.error_class, error.finding)
         except h2.exceptions.ProtocolError as error:

@@ -107,10 +107,11 @@ class PacketReader:
         out: list[Arrival] = []
         for arrival in arrivals:
             if isinstance(arrival, Read):
+                self._budget.early_ns = arrival.early_ns
                 out.append(Read(arrival.at_ns, arrival.size, arrival.kernel, early_ns=arrival.early_ns))
             try:
                 for piece in self._answer.body(arrival):
-                    self._budget.frames.spend(piece.count(SEPARATOR), arrival.at_ns)
+                    self._budget.frames.spend(piece.count(SEPARATOR), arrival.at_ns - self._budget.early_ns)
                     self._packets(self._decoder.feed(piece), arrival.at_ns, out)
                     self._decoder.feed(b"")  # raises what is wrong behind them
                 if isinstance(arrival, Ended) and self._answer.complete:

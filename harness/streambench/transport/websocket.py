@@ -160,6 +160,7 @@ class WebSocketConnection:
         if self.ended:
             return []
         protocol = self._protocol
+        self._budget.early_ns = early_ns
         arrivals: list[Arrival] = [Read(at_ns, len(data), kernel, early_ns=early_ns)]
         try:
             if not self._upgraded:
@@ -169,7 +170,7 @@ class WebSocketConnection:
             else:
                 for is_text, piece in self._texts.pieces(data):
                     if is_text:
-                        (self._budget.frames if piece else self._budget.control).spend(1, at_ns)
+                        (self._budget.frames if piece else self._budget.control).spend(1, at_ns - early_ns)
                         self._message(Opcode.TEXT, piece, at_ns, arrivals)
                     else:
                         self._ask_library(piece, at_ns, arrivals)
@@ -208,7 +209,7 @@ class WebSocketConnection:
 
     def _events(self, at_ns: int, arrivals: list[Arrival]) -> None:
         """What the protocol has read. Raises WireError where it is too much."""
-        protocol = self._protocol
+        protocol, budget = self._protocol, self._budget
         for event in protocol.events_received():
             if isinstance(event, Response):
                 if protocol.handshake_exc is None:
@@ -219,8 +220,8 @@ class WebSocketConnection:
                     )
             elif isinstance(event, Frame) and not self.ended:
                 brings_data = event.data and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
-                (self._budget.frames if brings_data else self._budget.control).spend(1, at_ns)
-                self._budget.growth.produced(len(event.data))
+                (budget.frames if brings_data else budget.control).spend(1, at_ns - budget.early_ns)
+                budget.growth.produced(len(event.data))
                 self._frame(event, at_ns, arrivals)
 
     def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:

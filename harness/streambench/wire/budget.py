@@ -2,7 +2,8 @@
 
 The bounds of `WireLimits` on sizes do not hold a server back that sends very little very often: a ping costs two bytes
 and as much work as a message. So each kind of unit is metered, as a token bucket: what is allowed in `BURST_S` seconds
-may come at once. Time is that of the stamps; nothing here asks for it.
+may come at once. Time is that of the stamps; nothing here asks for it. While a server sends faster than we read, its
+bytes wait for us, and their stamps say how fast we are: nothing is earned until we have read all that was there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Meter:
         self._at_ns = 0
 
     def spend(self, count: int, at_ns: int) -> None:
-        """`count` units came at `at_ns`."""
+        """`count` units came, the first of them not before `at_ns`."""
         left = self._left
         if at_ns > self._at_ns:
             # Filled at every look: credit for a pause must not outlive a burst that came after it.
@@ -67,12 +68,13 @@ class Budget:
 
     `events`: what the dialect reads. `lines`: those of a text framing, empty ones and comments too. `frames`: the
     pieces in which a body or a message comes. `control`: what brings nothing, such as pings and empty messages.
-    `polls`: answers to requests that wait for the next message.
+    `polls`: answers to requests that wait for the next message. `early_ns` is that of the newest read.
     """
 
-    __slots__ = ("control", "events", "frames", "growth", "lines", "polls")
+    __slots__ = ("control", "early_ns", "events", "frames", "growth", "lines", "polls")
 
     def __init__(self, limits: WireLimits) -> None:
+        self.early_ns = 0
         self.events = Meter("events", limits.max_events_per_s)
         self.lines = Meter("lines", limits.max_lines_per_s)
         self.frames = Meter("frames", limits.max_frames_per_s)

@@ -227,6 +227,12 @@ def test_a_reply_that_was_written_at_once_tells_nothing(judged: Callable[..., St
     assert judged([0.01 * i for i in range(N)], pace([0.0] * N, 50)).verdict is Verdict.UNKNOWN
 
 
+def test_a_journal_whose_last_write_came_first_says_nothing(judged: Callable[..., StreamAuthenticity]) -> None:
+    written = list(reversed(uneven()))
+    verdict = judged(written, forward(sorted(written), 2))
+    assert (verdict.verdict, verdict.why) == (Verdict.UNKNOWN, Why.WROTE_ONCE)
+
+
 def test_two_writes_are_enough_to_tell(judged: Callable[..., StreamAuthenticity]) -> None:
     assert judged([0, 100], [(1, "w0 "), (101, "w1 ")]).verdict is Verdict.FORWARDED
     assert judged([0, 100], [(101, "w0 "), (101, "w1 ")]).verdict is Verdict.BUFFERED

@@ -59,6 +59,7 @@ class Service:
         self.ports: set[int] = set()
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.answer: Callable[[], Awaitable[web.StreamResponse]] | None = None
+        self.forgets = False  # the next message, and closes the connection
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -78,6 +79,11 @@ class Service:
         self.note(request)
         if self.answer is not None:
             return await self.answer()
+        if self.forgets:
+            self.forgets = False
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
         self.said.append((await request.json())["text"])
         answer = web.json_response({"message": {"id": f"m{len(self.said)}"}}, status=201)
         answer.set_cookie("affinity", "two")
@@ -167,6 +173,14 @@ async def test_a_prompt_in_three_requests(ask: Ask, service: tuple[Service, str]
     assert service[0].said == ["Hi", "again"]
     assert service[0].asked == ["POST /v1/messages", "PUT /v1/messages/m1", "POST /v1/messages", "PUT /v1/messages/m2"]
     assert len(service[0].ports) == 1  # the connection stays
+
+
+async def test_a_request_that_is_sent_again_is_counted(ask: Ask, service: tuple[Service, str]) -> None:
+    first = await ask(TICKET, "Hi")
+    service[0].forgets = True
+    second, third = await ask(TICKET, "again"), await ask(TICKET, "and again")
+    assert_whole(second, "m2")
+    assert [record.resent for record in (first, second, third)] == [0, 1, 0]
 
 
 async def test_the_time_of_the_first_requests_is_the_readers(ask: Ask, service: tuple[Service, str]) -> None:

@@ -1,8 +1,12 @@
-"""Read first, decode behind: what was read waits in one queue, and is worked off in slices between the reads.
+"""Read first, decode behind: what was read waits in a line a connection, and is worked off in slices between the reads.
 
 Decoding costs several times what reading does. Were it done in the callback that reads, the sockets that are ready
 meanwhile would be read late, and what their servers sent apart would come in one read with one stamp. So a burst costs
 as long as reading takes, and what it means is found out afterwards; stamps are the kernel's, and know nothing of it.
+
+The lines take turns, a read each, so that a server that floods us waits for itself. Of a connection whose reads take
+long to decode less is read at once, since nobody is read meanwhile; and where too much waits, nothing, so that its
+server waits as well.
 """
 
 from __future__ import annotations
@@ -16,7 +20,14 @@ from streambench.clock import MonotonicClock
 from streambench.units import NS_PER_MS
 
 SLICE_NS = NS_PER_MS  # how long sockets may wait for the decoder
-MAX_BYTES = 32 << 20  # read and not decoded; beyond that reading waits, and so does the server
+LONG_NS = NS_PER_MS  # of one read; the next ones are to be smaller
+SHORT_NS = NS_PER_MS // 4
+FIRST_READ_BYTES = 1 << 10
+MIN_READ_BYTES = 1 << 9
+MAX_READ_BYTES = 1 << 16
+MAX_LINE_BYTES = 1 << 17  # of one connection, read and not decoded; beyond that its server waits
+MAX_BYTES = 32 << 20  # of all connections; beyond that each of them may have `FAIR_LINE_BYTES`
+FAIR_LINE_BYTES = 1 << 12
 
 Deliver = Callable[[bytes, int, bool, int], None]
 
@@ -24,49 +35,106 @@ _clock = MonotonicClock()
 
 
 class Backlog:
-    """What a loop's connections have read and not yet handed to their layers, in the order in which it came."""
+    """What a loop's connections have read and not yet handed to their layers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.bytes = 0
         self._loop = loop
-        self._waiting: deque[tuple[Deliver, bytes, int, bool, int]] = deque()
-        self._bytes = 0
+        self._turns: deque[Line] = deque()
         self._scheduled = False
 
-    def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
-        """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
-        self._waiting.append((deliver, data, at_ns, flag, early_ns))
-        self._bytes += len(data)
+    def line(self) -> Line:
+        """A new connection's part."""
+        return Line(self)
+
+    def enter(self, line: Line) -> None:
+        """A line in which something waits again takes turns."""
+        self._turns.append(line)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._work)
 
-    def make_room(self) -> None:
-        """Before a read: where too much waits already, work it off first."""
-        while self._bytes > MAX_BYTES:
-            self._deliver_next()
-
-    def settle(self, is_settled: Callable[[], bool]) -> None:
-        """Work until `is_settled`: for a decision that must not depend on how far decoding has come."""
-        while self._waiting and not is_settled():
-            self._deliver_next()
-
     def _work(self) -> None:
-        waiting = self._waiting
-        until_ns = _clock.now_ns() + SLICE_NS
+        turns = self._turns
+        now_ns = _clock.now_ns()
+        until_ns = now_ns + SLICE_NS
         try:
-            while waiting:
-                self._deliver_next()
-                if _clock.now_ns() >= until_ns:
-                    break
+            while turns and now_ns < until_ns:
+                now_ns = turns.popleft().turn(now_ns)
         finally:
-            self._scheduled = bool(waiting)
-            if waiting:
+            self._scheduled = bool(turns)
+            if turns:
                 self._loop.call_soon(self._work)
 
-    def _deliver_next(self) -> None:
+
+class Line:
+    """What one connection has read and not yet handed to its layer, in the order in which it came.
+
+    `read_bytes`: how much is to be read at once, so that decoding it takes about as long as others may wait.
+    """
+
+    __slots__ = ("_backlog", "_bytes", "_takes_turns", "_waiting", "read_bytes")
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.read_bytes = FIRST_READ_BYTES
+        self._backlog = backlog
+        self._waiting: deque[tuple[Deliver, bytes, int, bool, int]] = deque()
+        self._bytes = 0
+        self._takes_turns = False
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that nothing more is to be read."""
+        return self._bytes > (MAX_LINE_BYTES if self._backlog.bytes <= MAX_BYTES else FAIR_LINE_BYTES)
+
+    def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
+        """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
+        self._waiting.append((deliver, data, at_ns, flag, early_ns))
+        self._came(len(data))
+
+    def add_first(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
+        """The same, before what was added before: for the rest of what is being delivered."""
+        self._waiting.appendleft((deliver, data, at_ns, flag, early_ns))
+        self._came(len(data))
+
+    def settle(self) -> None:
+        """Deliver all: for a decision that must not depend on how far decoding has come."""
+        while self._waiting:
+            self._deliver_next()
+
+    def turn(self, now_ns: int) -> int:
+        """Deliver one read; returns when that was done."""
+        try:
+            size = self._deliver_next() if self._waiting else 0
+        finally:
+            self._takes_turns = bool(self._waiting)
+            if self._waiting:
+                self._backlog.enter(self)
+        done_ns = _clock.now_ns()
+        if size > self.read_bytes // 2:
+            self._adapt(size, done_ns - now_ns)
+        return done_ns
+
+    def _came(self, size: int) -> None:
+        self._bytes += size
+        self._backlog.bytes += size
+        if not self._takes_turns:
+            self._takes_turns = True
+            self._backlog.enter(self)
+
+    def _deliver_next(self) -> int:
         deliver, data, at_ns, flag, early_ns = self._waiting.popleft()
-        self._bytes -= len(data)
+        size = len(data)
+        self._bytes -= size
+        self._backlog.bytes -= size
         deliver(data, at_ns, flag, early_ns)
+        return size
+
+    def _adapt(self, size: int, took_ns: int) -> None:
+        if took_ns > LONG_NS:
+            self.read_bytes = max(MIN_READ_BYTES, self.read_bytes // 2)
+        elif took_ns < SHORT_NS and size >= self.read_bytes:
+            self.read_bytes = min(MAX_READ_BYTES, self.read_bytes * 2)
 
 
 _backlogs: WeakKeyDictionary[asyncio.AbstractEventLoop, Backlog] = WeakKeyDictionary()

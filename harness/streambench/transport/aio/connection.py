@@ -13,7 +13,7 @@ import socket
 from typing import Any, Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.transport.aio.backlog import running_backlog
+from streambench.transport.aio.backlog import MAX_READ_BYTES, Deliver, running_backlog
 from streambench.transport.aio.polls import PolledLoop, Polls
 from streambench.transport.segments import SegmentCount
 from streambench.transport.stamps import (
@@ -25,13 +25,12 @@ from streambench.transport.stamps import (
 )
 from streambench.transport.target import Stamps
 
-READ_BYTES = 1 << 16
 READS_A_TURN = 16
 EXACT_NS = 50_000  # what came within it has one stamp
 
 # One buffer for all: a read that allocates its own spends more on that than on reading.
-_VIEW = memoryview(bytearray(READ_BYTES))
-_BUFFERS = (_VIEW,)
+_VIEW = memoryview(bytearray(MAX_READ_BYTES))
+_BUFFERS = {1 << power: (_VIEW[: 1 << power],) for power in range(MAX_READ_BYTES.bit_length())}
 
 _clock = MonotonicClock()
 _realtime = RealtimeOffset()
@@ -122,6 +121,10 @@ class Channel(Protocol):
         """Hand what was read until now to the layer, before something is decided that depends on it."""
         ...
 
+    def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        """Have the rest of what is being delivered delivered so, before anything that was read after it."""
+        ...
+
     def pause(self) -> None:
         """Read nothing more until `resume`."""
         ...
@@ -154,12 +157,13 @@ class StampedConnection:
         self.layer = layer
         self.own_ns = 0
         self._kernel = stamps != "user" and enable_kernel_stamps(sock)
-        self._backlog = running_backlog()
+        self._line = running_backlog().line()
         self._polls: Polls | None = self._loop.polls if isinstance(self._loop, PolledLoop) else None
         self._segments = SegmentCount(sock)
         self._empty_ns = _clock.now_ns()  # when the socket was empty for the last time, as far as a read has shown it
         self._drained = True  # the newest read has emptied it
-        self._behind = 0  # what waits in the backlog
+        self._held = False  # nothing is to be read until `resume`
+        self._stopped = False  # nothing is read until less waits
         self._told = True  # the layer still hears of what comes
         self._unsent = bytearray()
         self._flushed: asyncio.Future[None] | None = None
@@ -229,19 +233,21 @@ class StampedConnection:
 
     def settle(self) -> None:
         """Hand what was read until now to the layer."""
-        if self._behind:
-            self._backlog.settle(lambda: not self._behind)
+        self._line.settle()
+
+    def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        """Have the rest of what is being delivered delivered so, before anything that was read after it."""
+        self._line.add_first(deliver, data, at_ns, kernel, early_ns)
 
     def pause(self) -> None:
         """Read nothing more until `resume`: the peer meets a client that does not read."""
-        if self.open:
-            self._drained = False  # polls say nothing of it
-            self._loop.remove_reader(self._sock.fileno())
+        self._held = True
+        self._stop_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if self.open:
-            self._loop.add_reader(self._sock.fileno(), self._read)
+        self._held = False
+        self._read_on()
 
     def close(self) -> None:
         """Close at once; the layer is not told, since it was our doing."""
@@ -256,14 +262,26 @@ class StampedConnection:
             self._sock.close()
             self._wake_flushed()
 
+    def _stop_reading(self) -> None:
+        if self.open:
+            self._drained = False  # polls say nothing of it
+            self._loop.remove_reader(self._sock.fileno())
+
+    def _read_on(self) -> None:
+        if self.open and not self._held and not self._stopped:
+            self._loop.add_reader(self._sock.fileno(), self._read)
+
     def _read(self) -> None:
-        backlog, receive = self._backlog, self._sock.recvmsg_into
+        line, receive = self._line, self._sock.recvmsg_into
+        wanted = line.read_bytes
+        buffers = _BUFFERS[wanted]
         for _ in range(READS_A_TURN):
-            backlog.make_room()
-            if not self.open:
+            if line.full:
+                self._stopped = True
+                self._stop_reading()
                 return
             try:
-                size, ancillary, _, _ = receive(_BUFFERS, ANCILLARY_BYTES)
+                size, ancillary, _, _ = receive(buffers, ANCILLARY_BYTES)
                 at_ns = read_ns = _clock.now_ns()
             except (BlockingIOError, InterruptedError):
                 return
@@ -280,9 +298,8 @@ class StampedConnection:
                 if arrived_ns is not None:
                     at_ns, kernel = arrived_ns, True
             early_ns = self._early_ns(size, at_ns, kernel=kernel)
-            self._behind += 1
-            backlog.add(self._deliver, bytes(_VIEW[:size]), at_ns, kernel, early_ns)
-            self._drained = size < READ_BYTES
+            line.add(self._deliver, bytes(_VIEW[:size]), at_ns, kernel, early_ns)
+            self._drained = size < wanted
             if self._drained:
                 self._empty_ns = read_ns
                 return
@@ -291,7 +308,7 @@ class StampedConnection:
         """By how much the first bytes of a read may have come before its stamp; 0 where they have not."""
         empty_ns = self._empty_ns
         if self._drained and self._polls is not None and self._polls.empty_ns > empty_ns:
-            empty_ns = self._polls.empty_ns
+            empty_ns = self._empty_ns = self._polls.empty_ns
         early_ns = at_ns - empty_ns
         if early_ns <= EXACT_NS:
             self._segments.one(size)
@@ -300,12 +317,13 @@ class StampedConnection:
         return early_ns if several or not kernel or not self._drained else 0
 
     def _deliver(self, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
-        self._behind -= 1
+        if self._stopped and not self._line.full:
+            self._stopped = False
+            self._read_on()
         if self._told:
             self.layer.received(data, at_ns, kernel=kernel, early_ns=early_ns)
 
     def _deliver_end(self, _: bytes, at_ns: int, reset: bool, __: int) -> None:
-        self._behind -= 1
         if self._told:
             self._told = False
             self.layer.closed(at_ns, reset=reset)
@@ -330,5 +348,4 @@ class StampedConnection:
     def _lost(self, *, reset: bool) -> None:
         """Nothing more will come. The layer hears of it behind what came before."""
         self._shut()
-        self._behind += 1
-        self._backlog.add(self._deliver_end, b"", _clock.now_ns(), reset)
+        self._line.add(self._deliver_end, b"", _clock.now_ns(), reset)

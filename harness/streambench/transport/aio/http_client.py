@@ -69,6 +69,7 @@ class RequestConnection:
         self._channel: Channel | None = None
         self._answer: Answer | None = None
         self._answered: asyncio.Future[None] | None = None
+        self.resent = 0  # requests that were sent again, since a kept connection ended without an answer
 
     async def ask(self, where: Location, request: Request, *, sent: Callable[[int], None] | None = None) -> None:
         """One request and its answer. Raises RequestFailed.
@@ -85,6 +86,7 @@ class RequestConnection:
                 # A server may close a kept connection at the moment in which we use it; then it has read nothing.
                 if reused and failure.closed_idle:
                     first_failure = failure
+                    self.resent += 1
                     continue
                 if first_failure is None:
                     raise

@@ -6,8 +6,11 @@ import asyncio
 import ssl
 
 from streambench.clock import MonotonicClock
+from streambench.transport.aio.backlog import Deliver
 from streambench.transport.aio.connection import Channel
 from streambench.transport.tls import TlsSession
+
+PIECE_BYTES = 1 << 12  # a record is 16 KiB, which of a flood takes long to decode
 
 _clock = MonotonicClock()
 
@@ -21,6 +24,7 @@ class TlsChannel:
         self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.layer = below.layer
         self.own_ns = below.own_ns
+        self._told = True  # the layer still hears of what comes
         below.layer = self
 
     @property
@@ -56,6 +60,10 @@ class TlsChannel:
         """Hand what was read until now to the layer."""
         self._below.settle()
 
+    def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        """Have the rest of what is being delivered delivered so, before anything that was read after it."""
+        self._below.first(deliver, data, at_ns, kernel, early_ns)
+
     def pause(self) -> None:
         """Read nothing more until `resume`."""
         self._below.pause()
@@ -66,6 +74,7 @@ class TlsChannel:
 
     def close(self) -> None:
         """Close at once, without a word to the peer."""
+        self._told = False
         self._below.close()
 
     def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
@@ -78,11 +87,13 @@ class TlsChannel:
             data = b""
         plain = self._session.receive(data)
         self._flush()
-        if plain.data:
-            self.layer.received(plain.data, at_ns, kernel=kernel, early_ns=early_ns)
-        if plain.ended and self.open:
-            self.close()
-            self.layer.closed(at_ns, reset=plain.reset)
+        if plain.ended:
+            self.first(self._deliver_end, b"", at_ns, plain.reset, 0)
+        first, rest = plain.data[:PIECE_BYTES], plain.data[PIECE_BYTES:]
+        for start in reversed(range(0, len(rest), PIECE_BYTES)):
+            self.first(self._deliver, rest[start : start + PIECE_BYTES], at_ns, kernel, early_ns)
+        if first:
+            self.layer.received(first, at_ns, kernel=kernel, early_ns=early_ns)
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
         """The connection below has ended."""
@@ -90,6 +101,15 @@ class TlsChannel:
             self._shaken.set_exception(ConnectionResetError("the connection ended in the TLS handshake"))
             return
         self.layer.closed(at_ns, reset=reset)
+
+    def _deliver(self, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        if self._told:
+            self.layer.received(data, at_ns, kernel=kernel, early_ns=early_ns)
+
+    def _deliver_end(self, _: bytes, at_ns: int, reset: bool, __: int) -> None:
+        if self.open:
+            self.close()
+            self.layer.closed(at_ns, reset=reset)
 
     def _shake(self, data: bytes) -> None:
         if self._shaken.done():  # it has failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streambench.clock import MonotonicClock
+from streambench.transport.aio.backlog import Deliver
 from streambench.transport.aio.connection import Channel, Layer
 from streambench.transport.wiretap import Wiretap
 
@@ -42,6 +43,10 @@ class TappedChannel:
     def settle(self) -> None:
         """Hand what was read until now to the layer."""
         self._below.settle()
+
+    def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        """Have the rest of what is being delivered delivered so, before anything that was read after it."""
+        self._below.first(deliver, data, at_ns, kernel, early_ns)
 
     def pause(self) -> None:
         """Read nothing more until `resume`."""
