@@ -4,7 +4,7 @@
 # make pages  writes the pages that are made from the code
 # make sample makes the committed example run again
 # make wheel  builds the wheel, installs it into an empty environment and uses it there
-# make locusts  tests the web UI with the two minor versions of Locust before the newest
+# make locusts  tests the web UI with the two minor versions of Locust before the newest, and in a tab that stays open
 # make hostile  meets every hostile server of the corpus, and reads 10,000 edited files
 # make audit  looks up known vulnerabilities of the dependencies; says so where it cannot ask
 

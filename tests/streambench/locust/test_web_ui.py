@@ -40,7 +40,8 @@ def equals_the_summary(page: Any, summary: dict[str, Any]) -> None:
         assert figures[name] == [f"{metric['n']:,}", *wanted], name
     (row,) = table(page, "targets")
     assert row[1] == target["authenticity"]["verdict"]
-    assert row[3:7] == [str(target["streams"][key]) for key in ("completed", "failed", "dropped", "censored")]
+    outcomes = ("completed", "failed", "dropped", "left", "censored")
+    assert row[3:8] == [str(target["streams"][key]) for key in outcomes]
 
 
 def test_a_run_is_started_changed_stopped_and_started_again(
@@ -125,26 +126,62 @@ def one_session(ui: Any, page: Any, tmp_path: Path) -> None:
     assert all(url.startswith((ui.url, "data:")) for url in page.requested)
 
 
-def test_the_page_keeps_nothing_of_what_it_has_shown(crew: Any, page: Any) -> None:
+# The page asks as ever and is answered in the page: as by a run that goes on, with more of everything each time.
+NIGHT = """
+(async () => {
+  const seen = await (await fetch("./streambench/live.json")).json();
+  let turn = 0;
+  window.fetch = async () => {
+    turn += 1;
+    const state = structuredClone(seen);
+    state.live.seconds = turn;
+    for (const target of Object.values(state.live.targets)) {
+      target.streams.completed += turn;
+      const last = target.series.filter((point) => point.ttfc && point.gap).at(-1);
+      target.series = Array.from({ length: Math.min(turn, 240) }, (_, t) => ({
+        ...last, t, rate: (t * turn) % 97, ttfc: last.ttfc.map((ms) => ms + (t * turn) % 31) }));
+      target.newest.id = `fast/${turn}`;
+      target.errors = { [`error ${turn}`]: turn };
+      for (const metric of Object.values(target.metrics)) metric.n += turn;
+    }
+    return new Response(JSON.stringify(state), { headers: { "Content-Type": "application/json" } });
+  };
+  return true;
+})()
+"""
+
+
+@pytest.mark.parametrize(
+    "refreshes", [1_000, pytest.param(10_000, marks=(pytest.mark.locusts, pytest.mark.timeout(900)))]
+)
+def test_the_page_keeps_nothing_of_what_it_has_shown(crew: Any, page: Any, refreshes: int) -> None:
+    """A refresh a second is what a browser does that stays open; here they follow each other at once."""
     ui = crew
     ui.start(3)
+    ui.wait_for(3)
     page.go(f"{ui.url}/streambench")
     page.until("!!document.querySelector('#table-targets tbody tr')")
+    ui.stop()
 
     def held() -> dict[str, float]:
         page.run("gc()")
         names = ("Nodes", "JSEventListeners", "JSHeapUsedSize")
         return {m["name"]: m["value"] for m in page.call("Performance.getMetrics")["metrics"] if m["name"] in names}
 
+    def refresh(times: int) -> dict[str, float]:
+        for _ in range(times // 100):  # each call is answered in time, and the page is drawn in between
+            page.run("(async () => { for (let i = 0; i < 100; i++) await refresh(); })()")
+        assert page.run("document.querySelector('#notice').textContent") == ""
+        return held()
+
     page.call("Performance.enable")
-    again = "(async () => {{ for (let i = 0; i < {}; i++) await refresh(); }})()"
-    page.run(again.format(20))
-    before = held()
-    page.run(again.format(120))
-    after = held()
-    assert after["Nodes"] < before["Nodes"] * 1.5 + 500
+    page.run(NIGHT)
+    before = refresh(300)  # as many points as there can be
+    after = refresh(refreshes)
+    print(f"held before {before}, after {refreshes:,} refreshes {after}")
+    assert after["Nodes"] < before["Nodes"] * 1.2 + 500
     assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
-    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 3e6
+    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 1.5e6
 
 
 def test_nobody_else_gets_in(crew: Any) -> None:
@@ -157,13 +194,6 @@ def test_nobody_else_gets_in(crew: Any) -> None:
     answer = httpx.get(f"{ui.url}/streambench/live.json", headers={"Origin": "http://evil.example"}, trust_env=False)
     assert not [name for name in answer.headers if name.startswith("access-control")]
     assert not ui.post("/swarm", user_count=1, spawn_rate=1, host="http://elsewhere.example")["success"]
-    # Both ports are loopback's only.
-    port = re.search(r":(\d+)$", ui.heard("workers: "))
-    assert port is not None
-    listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
-    for number in (ui.web_port, int(port[1])):
-        places = re.findall(rf": ([0-9A-F]+):{number:04X} [0-9A-F]+:0000 0A", listening)
-        assert places == ["0100007F"]
 
 
 def test_a_login_over_tls_keeps_every_page_and_the_secret_shows_nowhere(
