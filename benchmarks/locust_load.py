@@ -14,6 +14,7 @@ The upstream replies after 200 ms with 40 chunks, 20 ms apart; all processes are
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -76,9 +77,10 @@ def stock_locust(folder: Path, users: int, rate: int, seconds: int) -> tuple[lis
     (folder / "locustfile.py").write_text(LOCUSTFILE)
     out = folder / "replies.jsonl"
     out.write_text("")
-    with subprocess.Popen(
-        [sys.executable, "-m", "mock_openai", "--json", "--port", "0", "--no-chat"], stdout=subprocess.PIPE, text=True
-    ) as upstream:
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, "-m", "mock_openai", "--json", "--port", "0", "--no-chat"]
+        upstream = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stack.callback(upstream.terminate)
         assert upstream.stdout is not None
         url = json.loads(upstream.stdout.readline())["openai"]
         plan = [{"id": "bench", "seed": 0, "tokens": 40, "profile": {"name": "fixed", "ttft_ms": 200, "gap_ms": 20}}]
@@ -93,8 +95,9 @@ def stock_locust(folder: Path, users: int, rate: int, seconds: int) -> tuple[lis
         answer = httpx.get(
             f"{url}/_mock/journal", params={"plan": "bench", "limit": 100_000}, trust_env=False, timeout=60
         )
-        written = {entry["mark"]: entry["chunks"]["written_ns"][0] for entry in answer.json()["entries"]}
-        upstream.terminate()
+        # What was stopped before the first chunk was written has none.
+        begun = [entry for entry in answer.json()["entries"] if (entry["chunks"] or {}).get("written_ns")]
+        written = {entry["mark"]: entry["chunks"]["written_ns"][0] for entry in begun}
     replies = [json.loads(line) for line in out.read_text().splitlines()]
     lags = [(first_ns - written[mark]) / 1e6 for _, mark, first_ns, ok in replies if ok and mark in written]
     return sorted(ttfc for ttfc, _, _, ok in replies if ok), sorted(lags)
