@@ -174,7 +174,6 @@ class Answer:
 
     async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
         service, active = self.service, pool.active if pool else 1
-        await service.turns.take()
         large = self.plan.size > LARGE_TOKENS
         # Those who wait to be composed are looked at when it is their turn: of hundreds, each would find room before.
         async with service.composing if large else nullcontext():

@@ -8,6 +8,8 @@ import socket
 from aiohttp import web
 
 BACKLOG = 4096
+ACCEPTED_AT_ONCE = 2
+"""Connections that are accepted in a round of the loop: a thousand in a row would hold up everything that is due."""
 
 
 class Listener:
@@ -26,8 +28,10 @@ class Listener:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listening = socket.create_server((self._host, self.port), family=family, backlog=BACKLOG)
         self.port = listening.getsockname()[1]
-        self._site = web.SockSite(self._runner, listening, backlog=BACKLOG)
+        # asyncio takes its `backlog` both for the queue in the kernel and for how many connections it accepts in a row.
+        self._site = web.SockSite(self._runner, listening, backlog=ACCEPTED_AT_ONCE)
         await self._site.start()
+        listening.listen(BACKLOG)
 
     def close_for(self, ns: int) -> None:
         """Refuse connections for a while; those that are open stay. A longer closure replaces a shorter one."""

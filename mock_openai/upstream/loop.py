@@ -6,8 +6,9 @@ import asyncio
 import select
 import selectors
 
-MOST_AT_ONCE = 8
-"""So many sockets are read in a round of the loop; what is due is written between the rounds."""
+MOST_AT_ONCE = 1
+"""Sockets that are read in a round of the loop. What is due is written between the rounds, so that a write waits for at
+most one request to be parsed and its reply to be composed."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections import deque
 from collections.abc import Callable
 from itertools import count
 
 NS_PER_S = 1_000_000_000
-MOST_TURNS = 8
-STEPS_PER_PASS = 256
-"""After so many steps, requests, closed connections and signals get their turn."""
+STEPS_PER_PASS = 512
+"""Writes in a row before a request, a closed connection or a signal gets its turn."""
 
 
 class Pacer:
@@ -64,37 +62,3 @@ class Pacer:
             now_ns = time.monotonic_ns()
             left -= 1
         self._arm()
-
-
-class Turns:
-    """Lets a few pieces of work that take long begin in each round of the event loop.
-
-    When a thousand requests come at once, composing their replies would be one long round; so writes, closed
-    connections and signals have their turn in between. One at a time as a rule; more when so many wait that they would
-    be late by waiting.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._scheduled = False
-
-    async def take(self) -> None:
-        """Return when it is the caller's turn; first come, first served."""
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._next)
-        await turn
-
-    def _next(self) -> None:
-        left = min(MOST_TURNS, 1 + len(self._waiting) // 8)
-        while self._waiting and left:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                left -= 1
-        self._scheduled = bool(self._waiting)
-        if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._next)

@@ -12,7 +12,7 @@ from mock_openai.upstream.capacity import Pools
 from mock_openai.upstream.journal import Journal
 from mock_openai.upstream.listening import Listener
 from mock_openai.upstream.metrics import Metrics
-from mock_openai.upstream.pacing import Pacer, Turns
+from mock_openai.upstream.pacing import Pacer
 from mock_openai.upstream.params import Ask
 from mock_openai.upstream.plans import Plans
 from mock_openai.upstream.quotas import Limits, Quotas, Verdict
@@ -47,7 +47,6 @@ class Service:
     plans: Plans
     journal: Journal
     pacer: Pacer = field(default_factory=Pacer)
-    turns: Turns = field(default_factory=Turns)
     pools: Pools = field(default_factory=Pools)
     quotas: Quotas = field(default_factory=Quotas)
     limits: Limits = field(default_factory=Limits)
