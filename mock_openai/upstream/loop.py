@@ -16,8 +16,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     if not hasattr(selectors, "EpollSelector"):
         return asyncio.new_event_loop()
 
-    class FewAtOnce(selectors.EpollSelector):
-        """Reports a few sockets at a time; the kernel puts those behind the others, so every one has its turn."""
+    class OneAtATime(selectors.EpollSelector):
+        """Reports one socket at a time; the kernel puts it behind the others, so every one has its turn."""
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             """As in the base class, but for the number."""
@@ -36,4 +36,4 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
                     out.append((key, events & key.events))
             return out
 
-    return asyncio.SelectorEventLoop(FewAtOnce())
+    return asyncio.SelectorEventLoop(OneAtATime())

@@ -24,7 +24,7 @@ def test_a_crowd_of_ready_sockets_is_read_in_turns() -> None:
                 ours, theirs = (sockets.enter_context(end) for end in socket.socketpair())
                 theirs.send(b"x")  # never read, so it is always ready: nobody may keep the others from their turn
                 loop.add_reader(ours, lambda index=index: rounds[-1].add(index))
-            for _ in range(number):
+            for _ in range(2 * number):
                 await asyncio.sleep(0)
                 seen.update(rounds[-1])
                 rounds.append(set())
