@@ -80,7 +80,7 @@ class Located:
             for key in self.value:
                 if key not in allowed:
                     hint = "" if nearest(key, allowed) else f"; {what} takes {', '.join(allowed)}"
-                    raise self.key_error(key, f"{what} has no key {_shown(key)}{hint}.", valid=allowed)
+                    raise self.key_error(key, f"{what} has no key {shown(key)}{hint}.", valid=allowed)
         return self.value
 
     def sequence(self, what: str) -> list[Located]:
@@ -101,7 +101,7 @@ class Located:
         text = self.string(what)
         if text not in allowed:
             raise self.error(
-                f"{what} must be one of {', '.join(allowed)}, not {_shown(text)}.", text=text, valid=allowed
+                f"{what} must be one of {', '.join(allowed)}, not {shown(text)}.", text=text, valid=allowed
             )
         return text
 
@@ -221,7 +221,7 @@ class _Reader:
             key = self._whole_characters(str(key_node.value), key_line, key_column)
             if key in values:
                 raise ConfigurationError(
-                    f"the key {_shown(key)} is there twice; it was first given in line {places[key][0]}",
+                    f"the key {shown(key)} is there twice; it was first given in line {places[key][0]}",
                     path=self._path,
                     line=key_line,
                     column=key_column,
@@ -294,6 +294,6 @@ class _Reader:
         return text
 
 
-def _shown(key: str) -> str:
+def shown(key: str) -> str:
     """A key in a message."""
     return repr(key if len(key) <= SHOWN_CHARS else f"{key[:SHOWN_CHARS]}…")

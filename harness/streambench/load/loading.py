@@ -44,7 +44,7 @@ from streambench.load.scenario import (
 from streambench.load.targets import SUFFIXES, Target, TargetReader
 from streambench.load.values import Values
 from streambench.load.waivers import ACCEPT, IGNORE, read_waivers
-from streambench.located import Located, read_document, read_yaml
+from streambench.located import Located, read_document, read_yaml, shown
 from streambench.transport.target import Timeouts
 from streambench.wire.limits import WireLimits
 
@@ -134,7 +134,9 @@ def _overridden(root: Located, override: str) -> Located:
     """The document with one value replaced: `load.users=50`, `targets.real.url=http://…`; lists count from 0."""
     place, equals, value_text = override.partition("=")
     if not equals:
-        raise ConfigurationError(f"--set {override}: write it as PATH=VALUE, such as load.users=50", text=override)
+        raise ConfigurationError(
+            f"--set {shown(override)}: write it as PATH=VALUE, such as load.users=50", text=override
+        )
     value = read_yaml(value_text or "''", f"--set {place}")
 
     def put(node: Located | None, keys: list[str]) -> Located:
@@ -143,7 +145,7 @@ def _overridden(root: Located, override: str) -> Located:
         key, rest = keys[0], keys[1:]
         if node is not None and isinstance(node.value, list):
             if not key.isdecimal() or len(key) > MAX_INDEX_DIGITS or int(key) >= len(node.value):
-                raise ConfigurationError(f"--set {place}: the list has no item {key!r}", text=key)
+                raise ConfigurationError(f"--set {shown(place)}: the list has no item {shown(key)}", text=key)
             items = list(node.value)
             items[int(key)] = put(items[int(key)], rest)
             return replace(node, value=items)

@@ -29,7 +29,7 @@ from streambench.load.kinds import (
 )
 from streambench.load.secrets import SECRET_HEADERS
 from streambench.load.values import Values
-from streambench.located import Located
+from streambench.located import Located, shown
 from streambench.transport.target import Endpoint, Timeouts
 from streambench.transport.urls import encoded_host
 from streambench.wire.framings import FRAMINGS
@@ -257,7 +257,7 @@ class TargetReader:
             beside = self._values.path.parent / name
             if not is_there(beside) and not is_there(Path(name)):
                 near = [item.name for suffix in SUFFIXES for item in beside.parent.glob(f"*{suffix}")]
-                raise node.error(f"there is no dialect file {name}.", text=beside.name, valid=near)
+                raise node.error(f"there is no dialect file {shown(name)}.", text=beside.name, valid=near)
             return load_dialect(str(beside if is_there(beside) else name))
         try:
             return load_dialect(name)

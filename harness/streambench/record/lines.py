@@ -69,7 +69,7 @@ class Waiver(_Waiver, total=False):
 
 
 class Header(TypedDict):
-    """What the first line must say. It says more; of that, `Waivers` is read back."""
+    """What the first line must say. It says more; of that, `Additions` is read back."""
 
     scenario: ScenarioFacts
     started: str
@@ -84,11 +84,19 @@ class Header(TypedDict):
     phases: list[str]
 
 
-class Waivers(TypedDict, total=False):
-    """What the scenario tolerates; older files lack it."""
+class Calibration(TypedDict):
+    """When this machine was last calibrated, and what came of it."""
+
+    calibrated: str
+    sentence: str
+
+
+class Additions(TypedDict, total=False):
+    """What the scenario tolerates, and the machine's calibration; older files lack them."""
 
     accept: list[Waiver]
     ignore: list[Waiver]
+    calibration: Calibration | None
 
 
 class Generator(TypedDict, total=False):

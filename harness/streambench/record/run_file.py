@@ -19,7 +19,7 @@ import orjson
 
 from streambench.errors import ConfigurationError
 from streambench.printable import printable, printable_values
-from streambench.record.lines import SCHEMA, Begun, End, Generator, Header, Target, Waivers, fault
+from streambench.record.lines import SCHEMA, Additions, Begun, End, Generator, Header, Target, fault
 from streambench.record.model import StreamRecord
 
 STREAM, GENERATOR, BEGUN, END, TORN, OTHER = "stream", "generator", "begun", "end", "torn", "unknown"
@@ -32,6 +32,7 @@ NEUTRAL: Mapping[str, Any] = {
     "gates": [],
     "accept": [],
     "ignore": [],
+    "calibration": None,
     "settings": {"stall_after_ms": 500.0, "reading_wpm": 250.0},
     "environment": {"cpu": "unknown", "cores": 0, "platform": "unknown", "python": "unknown"},
     "streambench": "unknown",
@@ -245,8 +246,8 @@ class RunFile:
             self._header_faults.append("it cannot be read")
             data = data if isinstance(data, dict) else {}
         header = {name: self._sound(data.get(name), name, kind) for name, kind in get_type_hints(Header).items()}
-        for name, kind in get_type_hints(Waivers).items():
-            header[name] = self._sound(data.get(name, []), name, kind)
+        for name, kind in get_type_hints(Additions).items():
+            header[name] = self._sound(data.get(name, NEUTRAL[name]), name, kind)
         return dict(printable_values(data | header))
 
     def _sound(self, value: Any, name: str, kind: Any) -> Any:

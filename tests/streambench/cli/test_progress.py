@@ -77,7 +77,7 @@ def test_the_plain_line() -> None:
 
 def test_the_table_lives_on_a_terminal_and_leaves_no_trace(terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
-        "name: live\nserve: {openai: {profile: {name: fixed, ttft_ms: 20, gap_ms: 5}, tokens: 10}}\n"
+        "name: live\nserve: {openai: {profile: {name: fixed, ttft_ms: 150, gap_ms: 5}, tokens: 10}}\n"
         'target: {dialect: openai-chat, url: "${serve.openai}/v1/chat/completions"}\n'
         "load: {users: 2, duration: 1500ms}\n"
     )
