@@ -311,9 +311,10 @@ class SocketDecoding(StreamDecoding):
     def _data(self, data: Data) -> None:
         if self._begin_offset is None:
             self._begin_offset = data.offset
+        asked = self._reader.asked
         messages = self._reader.read(data)
         try:
-            charge(self._budget, data, messages)
+            charge(self._budget, data, messages, asks=self._reader.asked > asked)
         except FloodError as error:
             self._reader.give_up(error)
             self._lost(data.at_ns)

@@ -48,9 +48,10 @@ class Loss:
 
 
 class SocketReader(Protocol):
-    """Reads a connection. `loss` is set once it is of no more use."""
+    """Reads a connection. `loss` is set once it is of no more use, `asked` counts what wants to be acknowledged."""
 
     loss: Loss | None
+    asked: int
 
     def read(self, arrival: Arrival) -> Sequence[WireMessage]:
         """The messages that an arrival completes. Raises nothing: what cannot be read is a loss."""
@@ -74,6 +75,7 @@ class _Endings:
 
     def __init__(self) -> None:
         self.loss: Loss | None = None
+        self.asked = 0
         self._failed: Failed | None = None
         self._findings: list[Finding] = []
 
@@ -232,6 +234,7 @@ class SocketIoReader(_Endings):
                 self._lose(Loss(Ending.CLOSE_FRAME, message=why))
             case socketio.PacketType.EVENT | socketio.PacketType.BINARY_EVENT:
                 if packet.id is not None:  # a server that waits for it would wait for a user's program
+                    self.asked += 1
                     self._socket.acknowledge(packet)
                 return (socketio.event_message(packet),)
         return NO_MESSAGES
@@ -248,12 +251,12 @@ class SocketIoReader(_Endings):
         self.loss = loss
 
 
-def charge(budget: Budget, data: Data, messages: Sequence[WireMessage]) -> None:
-    """Charge what a message of a socket costs. Raises FloodError.
+def charge(budget: Budget, data: Data, messages: Sequence[WireMessage], *, asks: bool) -> None:
+    """Charge what a message of a socket costs; `asks` for one that wants to be acknowledged. Raises FloodError.
 
     One that brings no event, or nothing, is a control frame; so is one that asks to be acknowledged.
     """
-    if messages and data.data:
+    if messages and data.data and not asks:
         budget.events.spend(len(messages), data.at_ns - budget.early_ns)
     else:
         budget.control.spend(1, data.at_ns - budget.early_ns)
@@ -261,10 +264,11 @@ def charge(budget: Budget, data: Data, messages: Sequence[WireMessage]) -> None:
 
 def read_charged(reader: SocketReader, arrival: Arrival, budget: Budget) -> Sequence[WireMessage]:
     """The messages that an arrival completes outside of any reply; a flood is a loss."""
+    asked = reader.asked
     messages = reader.read(arrival)
     if isinstance(arrival, Data):
         try:
-            charge(budget, arrival, messages)
+            charge(budget, arrival, messages, asks=reader.asked > asked)
         except FloodError as error:
             reader.give_up(error)
             return NO_MESSAGES
