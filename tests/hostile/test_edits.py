@@ -9,7 +9,7 @@ from edits import attempt, broken_edits, kinds
 
 KINDS = ("records", "scenarios", "dialects", "captures", "har")
 SAMPLE = {"records": 10, "scenarios": 40, "dialects": 25, "captures": 100, "har": 100}
-MANY = 2_000
+MANY = {"records": 500, "scenarios": 2_000, "dialects": 2_000, "captures": 2_750, "har": 2_750}  # a report is slow
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -25,7 +25,7 @@ def test_some_edits(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_thousand_edits(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    wrong, _ = broken_edits(kind, MANY, tmp_path)
+    wrong, _ = broken_edits(kind, MANY[kind], tmp_path)
     assert wrong == []
 
 
