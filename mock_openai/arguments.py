@@ -8,6 +8,8 @@ import errno
 from collections.abc import Iterable
 from typing import NoReturn
 
+MAX_PORT = 65_535
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """Says what is wrong in one line. The usage of forty options would push it off the screen."""
@@ -30,3 +32,10 @@ def cannot_listen(server: str, host: str, port: int, option: str, error: OSError
     else:
         reason = f"{error.strerror}."
     return f"{server}: cannot listen on {host}:{port}: {reason}"
+
+
+def port_number(text: str) -> int:
+    """The type of an option that names a TCP port; 0 asks for a free one."""
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to {MAX_PORT}")
+    return int(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mock_openai.arguments import ArgumentParser, cannot_listen
+from mock_openai.arguments import ArgumentParser, cannot_listen, port_number
 from mock_openai.chat.options import add_options, as_arguments
 from mock_openai.hosts import KnownHosts
 from mock_openai.lifetime import stopped_or_orphaned
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="accept this name as Host too (repeatable; default: loopback names, or any when bound elsewhere)",
     )
     out.add_argument(
-        "--port", type=int, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
+        "--port", type=port_number, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
     )
     out.add_argument(
         "--json", action="store_true", help="print the URLs as one line of JSON, and exit when the parent process does"
@@ -94,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
     )
     chat = out.add_argument_group("reference chat server")
     chat.add_argument("--no-chat", action="store_true", help="start the upstream only")
-    chat.add_argument("--chat-port", type=int, default=4000, help="port of the chat server (default: %(default)s)")
+    chat.add_argument(
+        "--chat-port", type=port_number, default=4000, help="port of the chat server (default: %(default)s)"
+    )
     add_options(chat)
     return out
 

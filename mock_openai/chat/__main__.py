@@ -11,7 +11,7 @@ import sys
 
 from aiohttp import web
 
-from mock_openai.arguments import ArgumentParser, cannot_listen
+from mock_openai.arguments import ArgumentParser, cannot_listen, port_number
 from mock_openai.chat.app import create_app
 from mock_openai.chat.debug import turn_on
 from mock_openai.chat.options import add_options, settings_of
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     out.add_argument(
         "--port",
-        type=int,
+        type=port_number,
         default=os.environ.get("PORT", "4000"),
         help="port, 0 for a free one (default: PORT, or 4000)",
     )

@@ -93,7 +93,7 @@ def judged(generator: Mapping[str, Any], found: list[Excess], activity: Activity
         return out
     worst = found[0]
     streams = _valid_up_to(generator, activity)
-    more = f", and {len(found) - 1} more figures" if len(found) > 1 else ""
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     out["valid"] = False
     out["valid_up_to"] = streams
     figure = f"{worst.target}'s {worst.metric} {worst.quantile} ({worst.value:,.1f} ms)"
@@ -108,7 +108,7 @@ def judged(generator: Mapping[str, Any], found: list[Excess], activity: Activity
 def _why(generator: Mapping[str, Any]) -> str:
     cpu, waited, lag_ms = generator.get("cpu"), generator.get("cpu_wait"), generator.get("loop_lag_p99_ms")
     if waited is not None and waited > WAITED:
-        return f"for {waited:.0%} of the time other programs had its CPU"
+        return f"other programs used its CPU {waited:.0%} of the time"
     if cpu is not None and cpu > BUSY:
         return f"its core was {cpu:.0%} busy"
     if lag_ms is not None:
@@ -117,7 +117,7 @@ def _why(generator: Mapping[str, Any]) -> str:
 
 
 def _remedy(generator: Mapping[str, Any], streams: int | None) -> str:
-    free = "" if (generator.get("cpu_wait") or 0) <= WAITED else "end what else runs on the machine, or "
+    free = "" if (generator.get("cpu_wait") or 0) <= WAITED else "stop other programs on the machine, or "
     if streams is None:
         return f"{free}give it a core of its own"
     return f"{free}lower the load to about {streams:,} streams at once"

@@ -57,7 +57,9 @@ def list_dialects() -> None:
 @click.option("--diagram", is_flag=True, help="Print the grammar as a Mermaid state diagram.")
 @click.option("--page", is_flag=True, help="Print a reference in Markdown: events, order, diagram, checks, requests.")
 def show(name: str, diagram: bool, page: bool) -> None:
-    """Validate a dialect and print its file, its diagram, or its reference.
+    """Print a dialect's file, diagram or reference.
+
+    The dialect is validated first.
 
     \b
     Example:
@@ -90,7 +92,9 @@ def listing() -> None:
 @command.command("draw")
 @click.argument("name", metavar="NAME|FILE", type=DIALECT)
 def draw(name: str) -> None:
-    """Print the order of events as a Mermaid state diagram, as `show --diagram` does.
+    """Print a Mermaid state diagram.
+
+    It shows the order of events, as `show --diagram` does.
 
     \b
     Example:
@@ -105,7 +109,9 @@ def draw(name: str) -> None:
 @command.command("check")
 @click.argument("names", metavar="NAME|FILE...", nargs=-1, required=True, type=DIALECT)
 def check(names: tuple[str, ...]) -> None:
-    """Validate dialect files; the first mistake is told with its place, and the exit code is 2.
+    """Validate dialect files.
+
+    The first mistake is reported with its line and column, and the exit code is 2.
 
     \b
     Example:
@@ -129,11 +135,13 @@ def check(names: tuple[str, ...]) -> None:
 )
 @click.option("--name", default="my-protocol", show_default=True, help="The new dialect's name.")
 def new(capture: IO[bytes], wire: str, name: str) -> None:
-    """Draft a dialect from CAPTURE: the event names and fields that were seen, and a first grammar.
+    """Draft a dialect from a captured reply.
+
+    The draft has the event names and fields found in CAPTURE, and a first grammar.
 
     \b
     Example:
-      curl -sN http://localhost:8000/chat -d '{"q": "Hello"}' | streambench dialects new - > our-protocol.yaml
+      curl -sN http://localhost:8000/chat --json '{"q": "Hello"}' | streambench dialects new - > our-protocol.yaml
     """
     from streambench.dialects.infer import draft_dialect
     from streambench.wire.framings import capture_decoder
@@ -145,5 +153,9 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
     except WireError as error:
         raise ConfigurationError(f"the capture cannot be read as {wire}: {error}", path=capture.name) from None
     if not any(message.dispatched for message in messages):
-        raise ConfigurationError(f"no {wire} message in the capture: is it the response's body, and is --wire right?")
+        others = ", ".join(kind for kind in FRAMINGS if kind != wire)
+        raise ConfigurationError(
+            f"the capture holds no {wire} message: save the response's body, or name another framing with --wire "
+            f"({others})"
+        )
     say(draft_dialect(messages, name=name, transport=wire), nl=False)

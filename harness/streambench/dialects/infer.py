@@ -261,7 +261,7 @@ def _request(transport: str) -> str:
         said = 'send: {type: message, content: "{prompt}"}'
         if framing.says == "emit":
             said = 'emit: [message, {content: "{prompt}"}]'
-    return f"request:\n  {said}   # what one prompt looks like"
+    return f"request:\n  {said}   # a guess: replace it with what your client sends"
 
 
 def _event(seen: _Seen, source: str | None, text: tuple[str, str, bool] | None) -> list[str]:

@@ -76,7 +76,7 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
     kept = kept_streams(summary)
     if kept:
         shown = broken_stream(summary) or kept[0]
-        lines.append(f"  {plural(len(kept), 'stream')} to look at, such as: {check_command(summary, shown)}")
+        lines.append(f"  {plural(len(kept), 'stream')} kept, for example: {check_command(summary, shown)}")
     return "\n".join(lines) + "\n"
 
 

@@ -114,6 +114,7 @@ def test_a_port_in_use_is_told(program: Any) -> None:
         (["--traces", "/no/such/folder"], "not a folder of traces"),
         (["--limit-requests", "0"], "at least 1"),
         (["--limit-window", "0"], "--limit-window"),
+        (["--port", "99999"], "argument --port: '99999' is not a port: write a number from 0 to 65535"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(

@@ -119,3 +119,12 @@ def test_a_draft_from_the_command_line_checks_its_capture(tmp_path: Path, capsys
     draft = tmp_path / "ours.yaml"
     draft.write_text(capsys.readouterr().out)
     assert run_command(["check", capture, "-d", str(draft)]) == 0
+
+
+def test_a_draft_in_the_wrong_framing_names_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = tmp_path / "reply.ws"
+    capture.write_text('{"k": "tok", "s": "Hello"}\n')
+    assert run_command(["dialects", "new", str(capture)]) == 2
+    assert "holds no sse message" in (said := capsys.readouterr().err)
+    assert "--wire" in said
+    assert "websocket" in said
