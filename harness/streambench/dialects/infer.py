@@ -261,7 +261,11 @@ def _request(transport: str) -> str:
         said = 'send: {type: message, content: "{prompt}"}'
         if framing.says == "emit":
             said = 'emit: [message, {content: "{prompt}"}]'
-    return f"request:\n  {said}   # a guess: replace it with what your client sends"
+    lines = ["request:", f"  {said}   # a guess: replace it with what your client sends"]
+    if framing.is_socket:
+        lines.append("# Does the server greet before the prompt? Then move that event from the grammar to setup:")
+        lines.append("# setup: [{await: greeting}]")
+    return "\n".join(lines)
 
 
 def _event(seen: _Seen, source: str | None, text: tuple[str, str, bool] | None) -> list[str]:

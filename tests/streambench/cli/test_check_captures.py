@@ -128,3 +128,13 @@ def test_a_draft_in_the_wrong_framing_names_the_others(tmp_path: Path, capsys: p
     assert "holds no sse message" in (said := capsys.readouterr().err)
     assert "--wire" in said
     assert "websocket" in said
+
+
+def test_a_draft_of_a_socket_says_where_a_greeting_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = tmp_path / "reply.ws"
+    capture.write_text('{"k": "hello", "v": 3}\n{"k": "tok", "s": "Hello there"}\n{"k": "stop", "n": 1}\n')
+    assert run_command(["dialects", "new", str(capture), "--wire", "websocket"]) == 0
+    draft = tmp_path / "ours.yaml"
+    draft.write_text(capsys.readouterr().out)
+    assert "# setup: [{await: greeting}]" in draft.read_text()
+    assert run_command(["check", str(capture), "-d", str(draft)]) == 0
