@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 
 # Two at a time, a file each: most tests wait for servers.
 test: $(INSTALLED) node-packages
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint types layers
 

@@ -174,7 +174,7 @@ async def serve(options: argparse.Namespace, app: web.Application) -> int:
         line = await child.stdout.readline()
         if not line:
             await runner.cleanup()
-            return 1
+            return await child.wait() or 1  # it has said why
         chat_url = json.loads(line)["chat"]
     if options.json:
         print(json.dumps({"openai": url, "chat": chat_url, "pid": os.getpid()}), flush=True)

@@ -69,7 +69,7 @@ async def serve(options: argparse.Namespace) -> int:
     try:
         app = create_app(settings_of(options, os.environ))
     except (ValueError, StoreError) as problem:
-        print(f"mock_openai.chat: {problem}", file=sys.stderr)
+        print(f"chat server: {problem}", file=sys.stderr)
         return 2
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=IDLE_S

@@ -104,6 +104,13 @@ def test_a_port_in_use_is_told(program: Any) -> None:
     assert "Traceback" not in second.stderr
 
 
+def test_a_wrong_option_of_the_chat_server_has_its_exit_code_too() -> None:
+    options = ["--port", "0", "--chat-port", "0", "--user", "nobody"]
+    ended = subprocess.run([*PROGRAM, *options], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2
+    assert ended.stderr == "chat server: 'nobody' is not a user: write name:token\n"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
