@@ -214,7 +214,6 @@ model: model                      # the field of the body that names the model
 params: {temperature: 0.7}        # what the upstream should be asked with
 fallback: true                    # there is a second provider
 history_messages: 10
-history: messages                 # the field of the body that carries what was said before
 rate_limit: {burst: 5, recovers_s: 1}   # so many questions at once, and one more after so many seconds
 ```
 

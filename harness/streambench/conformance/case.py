@@ -33,7 +33,6 @@ class Need(StrEnum):
     AUTH = "a target that asks who is there: `auth: true` in its profile, and a token in its headers"
     SECOND_USER = "a second user: `second_user` in the target's profile"
     CONVERSATIONS = "conversations that can be made, continued and read: `conversation` in the target's profile"
-    HISTORY = "conversations, or questions that carry what was said before: `history` in the target's profile"
     PARTIAL_MARK = "a mark on partial replies: `conversation.read.partial` in the target's profile"
     JSON_PROMPT = "a request whose body is JSON with the prompt in it"
     REFUSES_EMPTY = "a target that refuses empty messages: `refuses_empty: true` in its profile"
@@ -47,7 +46,6 @@ class Need(StrEnum):
     PARAMS = "the parameters that the upstream should be asked with: `params` in the target's profile"
     USER_IN_PATH = "a route with the user's name in it: `user_in_path` in the target's profile"
     INTERRUPT = "a message that stops a reply: `interrupt` in the target's profile"
-    ROOMS = "users who share a room: `together` in the target's profile"
     RATE_LIMIT = "how many questions a user may ask: `rate_limit` in the target's profile"
 
 

@@ -38,11 +38,10 @@ class Profile:
 
     `second_user` is headers and variables in place of the first user's. `health` is a path, and the path of the number
     of open streams in its answer. `params` are values that the upstream's request should have. `model` is the path of
-    the model's name in the body, `history` that of the list of messages that a question carries. `idle_s`: a silent
-    upstream is given up after so long. `rate_limit` is how many questions a user may ask at once, and within how many
-    seconds one more may be (`burst`, `recovers_s`). Of sockets: `heartbeat_s` is how often the target looks whether its
-    clients are there, `interrupt` the message that stops a reply, `together` the variables with which users share a
-    room, and the events by which others learn of it.
+    the model's name in the body. `idle_s`: a silent upstream is given up after so long. `rate_limit` is how many
+    questions a user may ask at once, and within how many seconds one more may be (`burst`, `recovers_s`). Of sockets:
+    `heartbeat_s` is how often the target looks whether its clients are there, and `interrupt` the message that stops a
+    reply.
     """
 
     auth: bool = False
@@ -57,11 +56,9 @@ class Profile:
     model: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     user_in_path: str | None = None
-    history: str | None = None
     history_messages: int | None = None
     heartbeat_s: float | None = None
     interrupt: Any = None
-    together: Mapping[str, Any] | None = None
     rate_limit: Mapping[str, float] | None = None
 
 
@@ -112,10 +109,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "params": (dict,),
     "user_in_path": (str,),
-    "history": (str,),
     "history_messages": (int,),
     "heartbeat_s": (int, float),
-    "together": (dict,),
     "rate_limit": (dict,),
 }
 

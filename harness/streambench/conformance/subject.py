@@ -66,7 +66,6 @@ class Subject:
             Need.AUTH: profile.auth and self.credential is not None,
             Need.SECOND_USER: profile.second_user is not None,
             Need.CONVERSATIONS: talks,
-            Need.HISTORY: talks or profile.history is not None,
             Need.PARTIAL_MARK: profile.conversation is not None and "partial" in profile.conversation.read,
             Need.JSON_PROMPT: self.prompt_path is not None,
             Need.REFUSES_EMPTY: profile.refuses_empty,
@@ -80,7 +79,6 @@ class Subject:
             Need.PARAMS: bool(profile.params),
             Need.USER_IN_PATH: profile.user_in_path is not None,
             Need.INTERRUPT: profile.interrupt is not None,
-            Need.ROOMS: profile.together is not None,
             Need.RATE_LIMIT: profile.rate_limit is not None,
         }
         return has[need]

@@ -6,8 +6,8 @@ import asyncio
 import ssl
 
 from streambench.clock import MonotonicClock
-from streambench.transport.aio.backlog import Deliver
 from streambench.transport.aio.connection import Channel
+from streambench.transport.aio.passing import PassingChannel
 from streambench.transport.tls import TlsSession
 
 PIECE_BYTES = 1 << 12  # a record is 16 KiB, which of a flood takes long to decode
@@ -15,27 +15,14 @@ PIECE_BYTES = 1 << 12  # a record is 16 KiB, which of a flood takes long to deco
 _clock = MonotonicClock()
 
 
-class TlsChannel:
+class TlsChannel(PassingChannel):
     """A channel with TLS on `below`. `handshake` first; then what arrives goes to `layer` decrypted."""
 
     def __init__(self, below: Channel, context: ssl.SSLContext, server_name: str) -> None:
-        self._below = below
+        super().__init__(below)
         self._session = TlsSession(context, server_name)
         self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.layer = below.layer
-        self.own_ns = below.own_ns
         self._told = True  # the layer still hears of what comes
-        below.layer = self
-
-    @property
-    def open(self) -> bool:
-        """Whether anything can still be sent or come."""
-        return self._below.open
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Encrypted bytes that the kernel has not taken yet."""
-        return self._below.unsent_bytes
 
     @property
     def alpn(self) -> str | None:
@@ -52,32 +39,12 @@ class TlsChannel:
         self._session.send(data)
         self._flush()
 
-    async def flushed(self) -> bool:
-        """Return when everything written is with the kernel; says whether that had to be waited for."""
-        return await self._below.flushed()
-
-    def settle(self) -> None:
-        """Hand what was read until now to the layer."""
-        self._below.settle()
-
-    def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
-        """Have the rest of what is being delivered delivered so, before anything that was read after it."""
-        self._below.first(deliver, data, at_ns, kernel, early_ns)
-
-    def pause(self) -> None:
-        """Read nothing more until `resume`."""
-        self._below.pause()
-
-    def resume(self) -> None:
-        """Read again."""
-        self._below.resume()
-
     def close(self) -> None:
         """Close at once, without a word to the peer."""
         self._told = False
-        self._below.close()
+        super().close()
 
-    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
+    def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
         """Take in encrypted bytes."""
         if not self._session.shaken:
             self._shake(data)
@@ -100,7 +67,7 @@ class TlsChannel:
         if not self._shaken.done():
             self._shaken.set_exception(ConnectionResetError("the connection ended in the TLS handshake"))
             return
-        self.layer.closed(at_ns, reset=reset)
+        super().closed(at_ns, reset=reset)
 
     def _deliver(self, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
         if self._told:
