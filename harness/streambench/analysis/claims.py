@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from streambench.analysis.alignment import Alignment
-from streambench.analysis.authenticity import Authenticity, Verdict, bursts
 from streambench.analysis.qoe import read
 from streambench.analysis.stream import AnalysedStream
+from streambench.analysis.stream_verdict import bursts
+from streambench.analysis.verdicts import Authenticity, Verdict
 from streambench.quantile import quantile
 from streambench.record.model import Outcome
 from streambench.units import NS_PER_MS

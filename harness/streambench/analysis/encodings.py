@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streambench.analysis.authenticity import bursts
+from streambench.analysis.stream_verdict import bursts
 from streambench.findings import Axis, Finding, Severity
 from streambench.record.model import StreamRecord
 from streambench.rules import Rule, declare

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from streambench.analysis.authenticity import Authenticity, Verdict
 from streambench.analysis.metrics import METRICS, Metric
 from streambench.analysis.quantiles import (
     Distribution,
@@ -24,6 +23,7 @@ from streambench.analysis.quantiles import (
     wilson,
 )
 from streambench.analysis.rule_index import check_rule, rule_names
+from streambench.analysis.verdicts import Authenticity, Verdict
 from streambench.errors import ExitCode, nearest
 from streambench.findings import Axis
 from streambench.rules import covers

@@ -14,7 +14,6 @@ from statistics import median
 from typing import Literal
 
 from streambench.analysis.alignment import Alignment
-from streambench.analysis.authenticity import StreamAuthenticity
 from streambench.analysis.own_share import (
     OwnShares,
     difference,
@@ -26,6 +25,7 @@ from streambench.analysis.own_share import (
     share_of_times,
 )
 from streambench.analysis.qoe import quality_of_experience, read
+from streambench.analysis.verdicts import StreamAuthenticity
 from streambench.record.model import CLIENT_LEFT, StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streambench.analysis.alignment import Alignment, align
-from streambench.analysis.authenticity import StreamAuthenticity, Verdict, Why, guess_stream, judge_stream
 from streambench.analysis.metrics import Settings, StreamFigures, measure
+from streambench.analysis.stream_verdict import guess_stream, judge_stream
 from streambench.analysis.usage import check_usage
+from streambench.analysis.verdicts import StreamAuthenticity, Verdict, Why
 from streambench.findings import Finding, Severity
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import REPEATED

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streambench.analysis.authenticity import Authenticity, judge, starvation
+from streambench.analysis.authenticity import judge, starvation
 from streambench.analysis.claims import Claim, Evidence, claims_of
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import (
@@ -30,6 +30,7 @@ from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.tally import RuleCount, Tally
 from streambench.analysis.validity import Activity, excesses, judged
+from streambench.analysis.verdicts import Authenticity
 from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.endings import ErrorClass
 from streambench.errors import ExitCode

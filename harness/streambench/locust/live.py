@@ -14,9 +14,10 @@ from typing import Any
 
 import orjson
 
-from streambench.analysis.authenticity import Authenticity, AuthenticityColumns, judge
+from streambench.analysis.authenticity import AuthenticityColumns, judge
 from streambench.analysis.metrics import METRICS, Settings
 from streambench.analysis.stream import AnalysedStream, analyse
+from streambench.analysis.verdicts import Authenticity
 from streambench.findings import Severity
 from streambench.locust.figures import FigureCounts
 from streambench.record.model import CLIENT_LEFT, Outcome, StreamRecord

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streambench.analysis.authenticity import Verdict
 from streambench.analysis.claims import Claim
 from streambench.analysis.encodings import REMEDY
 from streambench.analysis.gates import VIOLATIONS, GateResult, Result
@@ -17,6 +16,7 @@ from streambench.analysis.remedies import remedy
 from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.summary import Summary, TargetSummary
 from streambench.analysis.tally import RuleCount
+from streambench.analysis.verdicts import Verdict
 from streambench.findings import Axis
 from streambench.record.transcript import FOLDER, file_name
 from streambench.units import NS_PER_MS

@@ -8,20 +8,11 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from streambench.analysis.alignment import align
-from streambench.analysis.authenticity import (
-    Authenticity,
-    StreamAuthenticity,
-    Verdict,
-    Why,
-    bursts,
-    guess_stream,
-    judge,
-    judge_stream,
-    robust_slope,
-    starvation,
-)
+from streambench.analysis.authenticity import judge, starvation
 from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import analyse
+from streambench.analysis.stream_verdict import bursts, guess_stream, judge_stream, robust_slope
+from streambench.analysis.verdicts import Authenticity, StreamAuthenticity, Verdict, Why
 from streambench.record.model import StreamRecord, UpstreamExchange
 
 MS = 1_000_000

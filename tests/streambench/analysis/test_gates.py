@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from streambench.analysis.authenticity import Authenticity, Verdict
 from streambench.analysis.gates import (
     GateError,
     GateResult,
@@ -20,6 +19,7 @@ from streambench.analysis.gates import (
 )
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.quantiles import Distribution
+from streambench.analysis.verdicts import Authenticity, Verdict
 from streambench.errors import ExitCode
 
 BOTH = {"real": True, "paced": True}

@@ -9,7 +9,9 @@ from itertools import accumulate
 import pytest
 
 from streambench.analysis.alignment import align
-from streambench.analysis.authenticity import StreamAuthenticity, Verdict, Why, judge, judge_stream
+from streambench.analysis.authenticity import judge
+from streambench.analysis.stream_verdict import judge_stream
+from streambench.analysis.verdicts import StreamAuthenticity, Verdict, Why
 from streambench.analysis.windows import Moment, find_window, moments
 from streambench.record.model import StreamRecord, UpstreamExchange
 
