@@ -52,8 +52,9 @@ def judged(
     make_record: Callable[..., StreamRecord], make_exchange: Callable[..., UpstreamExchange]
 ) -> Callable[[Sequence[float], Sequence[float]], StreamAuthenticity]:
     def judge_it(written: Sequence[float], arrived: Sequence[float]) -> StreamAuthenticity:
-        exchange = make_exchange(list(zip(written, WORDS, strict=True)))
-        alignment = align(make_record(list(zip(arrived, WORDS, strict=True)), upstream=[exchange]))
+        words = WORDS[: len(written)]
+        exchange = make_exchange(list(zip(written, words, strict=True)))
+        alignment = align(make_record(list(zip(arrived, words, strict=True)), upstream=[exchange]))
         assert alignment is not None
         return judge_stream(alignment)
 
@@ -88,6 +89,16 @@ class TestOneStream:
     ) -> None:
         found = judged(written, on_a_path(slide_chars(written, 30), path_ms))
         assert (found.verdict, found.why) == (Verdict.BATCHED, Why.WINDOW)
+
+
+def test_a_window_in_a_rhythm_that_slows_down_is_no_typing(judged: Callable[..., StreamAuthenticity]) -> None:
+    # The text then arrives more slowly than it was written: what who types would make of it.
+    slowing = [5.0 * 2.5**i for i in range(12)]
+    released = [slowing[min(i + 1, 11)] for i in range(12)]
+    found = judged(slowing, on_a_path(released, 1))
+    assert found.slope is not None
+    assert found.slope > 1.5
+    assert (found.verdict, found.why) == (Verdict.BATCHED, Why.WINDOW)
 
 
 def test_a_path_that_varies_more_than_the_rhythm_leaves_it_open_and_says_what_would_tell(
