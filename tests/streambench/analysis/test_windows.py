@@ -92,9 +92,9 @@ class TestOneStream:
 
 
 def test_a_window_in_a_rhythm_that_slows_down_is_no_typing(judged: Callable[..., StreamAuthenticity]) -> None:
-    # The text then arrives more slowly than it was written: what who types would make of it.
-    slowing = [5.0 * 2.5**i for i in range(12)]
-    released = [slowing[min(i + 1, 11)] for i in range(12)]
+    # The text then arrives twice as slowly as it was written: what who types would make of it.
+    slowing = [50.0 * 2**i for i in range(8)]
+    released = [slowing[min(i + 1, 7)] for i in range(8)]
     found = judged(slowing, on_a_path(released, 1))
     assert found.slope is not None
     assert found.slope > 1.5
