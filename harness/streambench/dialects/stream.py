@@ -22,6 +22,7 @@ from streambench.paths import MISSING
 from streambench.wire.message import WireMessage
 
 UNDISPATCHED = "(undispatched)"
+GREETING = "If the server greets whoever connects, await that event in `setup`."
 NO_FINDINGS: tuple[Finding, ...] = ()
 MAX_SCHEMA_FINDINGS = 3
 EXCERPT_CHARS = 120
@@ -316,8 +317,11 @@ class DialectStream:
 
     def _unknown(self, index: int, message: WireMessage, data: Any, why: str) -> Event:
         severity = Severity.VIOLATION if self._dialect.unknown_is_violation else Severity.INFO
+        explained = f"The dialect knows no such event: {why}."
+        if index == 0 and self._dialect.is_socket:
+            explained = f"{explained} {GREETING}"
         finding = rules.UNKNOWN_EVENT.found(
-            f"The dialect knows no such event: {why}.",
+            explained,
             severity=severity,
             event_index=index,
             offset=message.offset,
@@ -331,9 +335,12 @@ class DialectStream:
             if name in self._tolerated:
                 return []
             self._tolerated.add(name)
+        explained = _explain(deviation, name)
+        if index == 0 and deviation.broken is deviations.UNEXPECTED_EVENT and self._dialect.is_socket:
+            explained = f"{explained} {GREETING}"
         return [
             deviation.broken.found(
-                _explain(deviation, name),
+                explained,
                 event_index=index,
                 offset=offset,
                 got=name,

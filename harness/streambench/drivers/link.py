@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
@@ -14,6 +14,9 @@ from streambench.transport.arrivals import Arrival
 from streambench.transport.target import Location, locate
 from streambench.wire.budget import Budget
 from streambench.wire.limits import WireLimits
+from streambench.wire.message import WireMessage
+
+MAX_KEPT_BETWEEN = 20  # messages between two replies
 
 
 class Receiver(Protocol):
@@ -70,16 +73,22 @@ class Link(Protocol):
 
 
 class Unattended:
-    """The receiver between two replies: what comes belongs to none."""
+    """The receiver between two replies: what comes belongs to none.
 
-    def __init__(self, reader: SocketReader, limits: WireLimits) -> None:
+    The first messages are kept, for the next reply's record to say that they came.
+    """
+
+    def __init__(self, reader: SocketReader, limits: WireLimits, messages: Iterable[WireMessage] = ()) -> None:
+        self.messages = list(messages)[:MAX_KEPT_BETWEEN]
         self._reader = reader
         self._budget = Budget(limits)
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Let the reader see it, and drop the messages and findings."""
+        """Let the reader see it, and drop the findings."""
         for arrival in arrivals:
-            read_charged(self._reader, arrival, self._budget)
+            for message in read_charged(self._reader, arrival, self._budget):
+                if len(self.messages) < MAX_KEPT_BETWEEN:
+                    self.messages.append(message)
         self._reader.take_findings()
 
 

@@ -1,7 +1,8 @@
 """A simulated user on a socket: setup on it once, then one reply after the other over the same connection.
 
-What comes between two replies belongs to none and is dropped. After a failure the connection may still bring the rest
-of the old reply; so it is closed, and the next prompt finds a new one, set up again.
+What comes between two replies belongs to none; the next reply's record says that it came. After a failure the
+connection may still bring the rest of the old reply; so it is closed, and the next prompt finds a new one, set up
+again.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from streambench.clock import MonotonicClock
+from streambench.dialects.out_of_turn import early_event, is_end, late_end
 from streambench.dialects.templates import SetupStep
 from streambench.drivers.failures import SetupError
 from streambench.drivers.link import Link, Unattended
@@ -21,11 +24,14 @@ from streambench.drivers.steps import PromptSteps
 from streambench.drivers.stream import RunningStream
 from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
+from streambench.findings import Finding
+from streambench.grammar.deviations import AFTER_TERMINAL
 from streambench.record.decoding import SocketDecoding, StreamDecoding, open_decoding
+from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.record.sockets import SocketReader, read_charged
 from streambench.record.tap import Setting
-from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Noted, Sent
 from streambench.transport.failures import RequestFailed
 from streambench.units import NS_PER_S, format_duration
 from streambench.wire.budget import Budget
@@ -45,6 +51,7 @@ class Inbox:
         self._reader = reader
         self._budget = Budget(limits)
         self._messages: list[WireMessage] = []
+        self._taken = 0  # how many of them came before what was picked last
         self._changed = asyncio.Event()
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
@@ -55,6 +62,11 @@ class Inbox:
                     self._messages.append(message)
         self._reader.take_findings()
         self._changed.set()
+
+    @property
+    def later(self) -> Sequence[WireMessage]:
+        """The messages after the one that was picked last: no step awaits them."""
+        return self._messages[self._taken :]
 
     async def pick(self, wanted: Callable[[WireMessage], bool], *, drop_earlier: bool = False) -> WireMessage:
         """The first message that `wanted` says yes to; it is asked once for each. Raises SetupError at a loss.
@@ -67,6 +79,7 @@ class Inbox:
                 if wanted(self._messages[i]):
                     message = self._messages[i]
                     del self._messages[0 if drop_earlier else i : i + 1]
+                    self._taken = 0 if drop_earlier else i
                     return message
             looked_at = len(self._messages)
             loss = self._reader.loss
@@ -91,6 +104,7 @@ class SocketUser:
         self._steps = PromptSteps(spec, self._cookies)
         self._open_link = open_link
         self._link: Link | None = None
+        self._before: StreamRecord | None = None  # of the reply before on the link
         self._connected_ns = 0
         self._ready_ns = 0  # since when nothing but we ourselves keep the request at hand from being sent
         self._ahead_ns: int | None = None  # how long connecting took, until a stream has told it
@@ -131,7 +145,7 @@ class SocketUser:
         except asyncio.CancelledError:
             self._without_link(recorder).take([Cancelled(_clock.now_ns())])
             raise
-        decoding = SocketDecoding(recorder, link.reader, self._spec.endpoint.limits)
+        decoding, out_of_turn = self._decoding(link, recorder)
 
         def over(usable: bool) -> None:
             if usable:
@@ -147,7 +161,7 @@ class SocketUser:
         else:
             connected = Connected(self._connected_ns, False, own_ns=link.connect_own_ns)
             self._ready_ns = self._connected_ns
-        decoding.take([connected])
+        decoding.take([connected, *out_of_turn])
         reply = RunningStream(
             decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True, leave=self._spec.leave
         )
@@ -159,6 +173,20 @@ class SocketUser:
             reply.cancel()
             link.abort()
             raise
+
+    def _decoding(self, link: Link, recorder: Recorder) -> tuple[SocketDecoding, Sequence[Noted]]:
+        """The decoding of the next reply, and what has come on the link that belongs to none."""
+        dialect, limits = self._spec.dialect, self._spec.endpoint.limits
+        came = link.receiver.messages if isinstance(link.receiver, Unattended) else ()
+        before, self._before = self._before, recorder.record
+        if before is None:
+            found = next((finding for message in came if (finding := early_event(dialect, message))), None)
+            return SocketDecoding(recorder, link.reader, limits), self._noted(found)
+        told = any(finding.rule == AFTER_TERMINAL.id for finding in before.findings)
+        late = next((message for message in came if is_end(dialect, message)), None)
+        found = None if told or late is None else late_end(dialect, late, before.id)
+        setting = replace(link.reader.setting(), follows=before.id, end_told=told or found is not None)
+        return SocketDecoding(recorder, link.reader, limits, setting), self._noted(found)
 
     async def _ask(self, prompt: str, link: Link, reply: RunningStream) -> None:
         """Send what a prompt is, by HTTP, on the socket, or both; the reply may begin meanwhile."""
@@ -191,6 +219,10 @@ class SocketUser:
         if self._link is not None:
             await self._link.close()
 
+    @staticmethod
+    def _noted(found: Finding | None) -> Sequence[Noted]:
+        return () if found is None else (Noted(_clock.now_ns(), found),)
+
     def _without_link(self, recorder: Recorder) -> StreamDecoding:
         """The decoding of a stream that was never sent."""
         return open_decoding(recorder, Setting(self._spec.dialect.transport, self._spec.endpoint.limits))
@@ -214,8 +246,9 @@ class SocketUser:
         except BaseException:
             link.abort()
             raise
-        link.receiver = Unattended(link.reader, self._spec.endpoint.limits)
+        link.receiver = Unattended(link.reader, self._spec.endpoint.limits, inbox.later)
         self._link = link
+        self._before = None
         return link
 
     async def _do(self, step: SetupStep, link: Link, inbox: Inbox) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import IntEnum
 
+from streambench.dialects.out_of_turn import is_end, late_end
 from streambench.endings import Ending, ErrorClass
 from streambench.printable import printable
 from streambench.record.recorder import Recorder, wrong_content_type
@@ -284,12 +285,18 @@ class SocketDecoding(StreamDecoding):
     """A reply on a socket that outlives it.
 
     `reader` is the connection's own, and knows what came before; what it found until now belongs to no reply. Only
-    messages are signs of life: a server may go on with its heartbeat long after the reply has died.
+    messages are signs of life: a server may go on with its heartbeat long after the reply has died. The end of the
+    reply before, where it comes once more, is none of this reply's events.
     """
 
-    def __init__(self, recorder: Recorder, reader: SocketReader, limits: WireLimits) -> None:
+    def __init__(
+        self, recorder: Recorder, reader: SocketReader, limits: WireLimits, setting: Setting | None = None
+    ) -> None:
         reader.take_findings()
-        super().__init__(recorder, reader.setting())
+        setting = setting or reader.setting()
+        super().__init__(recorder, setting)
+        self._follows = setting.follows
+        self._end_told = setting.end_told
         self._budget = Budget(limits)
         self._reader = reader
         self._begin_offset: int | None = None  # of what came first, were it a heartbeat
@@ -319,6 +326,8 @@ class SocketDecoding(StreamDecoding):
             self._reader.give_up(error)
             self._lost(data.at_ns)
             return
+        if self._follows and messages:
+            messages = self._own_messages(messages)
         if messages:
             self.alive_ns = data.at_ns
             self._messages_in_read += len(messages)
@@ -329,6 +338,18 @@ class SocketDecoding(StreamDecoding):
             self._messages(messages, data.at_ns)
         if self._reader.loss is not None:
             self._lost(data.at_ns)
+
+    def _own_messages(self, messages: Sequence[WireMessage]) -> Sequence[WireMessage]:
+        """The messages of this reply: without those, ahead of its first, that can only end the reply before."""
+        dialect = self._recorder.dialect
+        for index, message in enumerate(messages):
+            if not is_end(dialect, message):
+                self._follows = ""
+                return messages[index:]
+            if not self._end_told:
+                self._end_told = True
+                self._recorder.findings([late_end(dialect, message, self._follows)])
+        return ()
 
     def _other(self, arrival: Arrival) -> None:
         self._reader.read(arrival)
@@ -377,4 +398,4 @@ def open_decoding(recorder: Recorder, setting: Setting) -> StreamDecoding:
     """The decoding of a stream with such a setting, from its beginning."""
     if not FRAMINGS[setting.transport].is_socket:
         return ResponseDecoding(recorder, setting.transport, setting.limits)
-    return SocketDecoding(recorder, open_reader(setting), setting.limits)
+    return SocketDecoding(recorder, open_reader(setting), setting.limits, setting)

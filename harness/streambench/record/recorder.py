@@ -79,7 +79,6 @@ class Recorder:
 
     __slots__ = (
         "_blank",
-        "_dialect",
         "_further",
         "_last_at_ns",
         "_last_content",
@@ -88,6 +87,7 @@ class Recorder:
         "_text",
         "_text_chars",
         "chunks",
+        "dialect",
         "done",
         "ended",
         "keep_text",
@@ -112,7 +112,7 @@ class Recorder:
         self.unreadable = False
         self.ended = False
         self.chunks = 0
-        self._dialect = dialect
+        self.dialect = dialect
         self._further: dict[tuple[str, str], Further] = {}
         self._blank = True  # no text has come, or nothing but white space
         self._stream = DialectStream(dialect)
@@ -327,7 +327,7 @@ class Recorder:
             self.findings(self._stream.finish(told))
             # A protocol without a terminal event is complete when it closes at the right place.
             record.terminal_event = self._stream.complete and not self._stream.interrupted
-        if record.error is None and record.terminal_event and self._blank and self._dialect.has_text:
+        if record.error is None and record.terminal_event and self._blank and self.dialect.has_text:
             self._note_empty()
         self._finish(ending, at_ns)
         if record.error is None and not self._stream.complete:
@@ -339,7 +339,7 @@ class Recorder:
 
     def _note_empty(self) -> None:
         """The reply is complete, and there is nothing to read."""
-        finding = empty_reply(self._dialect)
+        finding = empty_reply(self.dialect)
         self.findings([finding])
         if finding.severity is Severity.INFO:
             return

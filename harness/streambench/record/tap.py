@@ -15,7 +15,8 @@ class Setting:
     """What a stream's arrivals are to be read with.
 
     `transport` as dialects have it. Of a socket: `before` is what the connection brought earlier and still matters,
-    `noted` the rules that it was found to break and that are reported once. `namespace` is Socket.IO's.
+    `noted` the rules that it was found to break and that are reported once. `namespace` is Socket.IO's. `follows` is
+    the stream before this one on the connection, if any; `end_told`: that its end came twice is known.
     """
 
     transport: str
@@ -23,6 +24,8 @@ class Setting:
     namespace: str = ""
     before: tuple[Arrival, ...] = ()
     noted: tuple[str, ...] = ()
+    follows: str = ""
+    end_told: bool = False
 
 
 class Tap(Protocol):

@@ -92,6 +92,8 @@ def write_transcript(
         header["limits"] = asdict(setting.limits)
         header["namespace"] = setting.namespace
         header["noted"] = list(setting.noted)
+        if setting.follows:
+            header |= {"follows": setting.follows, "end_told": setting.end_told}
     with path.open("w", encoding="utf-8") as file:
         file.write(_line(header, redact))
         for arrival in setting.before if setting is not None else ():
@@ -131,6 +133,8 @@ def replay(path: Path, dialect_of: Callable[[str], Dialect]) -> StreamRecord:
             header.get("namespace", ""),
             tuple(before),
             tuple(header.get("noted", ())),
+            header.get("follows", ""),
+            header.get("end_told", False),
         )
     except (StopIteration, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"not a {SCHEMA} file: {error!r}", path=str(path)) from error
