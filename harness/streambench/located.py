@@ -6,7 +6,7 @@ Only plain data comes out: tags are refused, duplicate keys are errors, and alia
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ MAX_DEPTH = 40
 
 MAX_DIGITS = 300  # of a number; what has more is a mistake, and Python refuses to print it
 SHOWN_CHARS = 60  # of a text in a message
+
+NOWHERE: Mapping[str, Sequence[str]] = {}
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 
@@ -71,13 +73,21 @@ class Located:
 
     # Typed access; each raises a located ConfigurationError.
 
-    def mapping(self, what: str, keys: Iterable[str] | None = None) -> dict[str, Located]:
-        """The value as a mapping; with `keys`, any other key is an error."""
+    def mapping(
+        self, what: str, keys: Iterable[str] | None = None, *, elsewhere: Mapping[str, Sequence[str]] = NOWHERE
+    ) -> dict[str, Located]:
+        """The value as a mapping; with `keys`, any other key is an error.
+
+        `elsewhere` says for keys which other mappings take them: the error names these.
+        """
         if not isinstance(self.value, dict):
             raise self.error(f"{what} must be a mapping, not {describe(self.value)}")
         if keys is not None:
             allowed = tuple(keys)
             for key in self.value:
+                if key in elsewhere and key not in allowed:
+                    takers = ", or ".join(dict.fromkeys(elsewhere[key]))
+                    raise self.key_error(key, f"{what} has no key {shown(key)}; it belongs {takers}.")
                 if key not in allowed:
                     hint = "" if nearest(key, allowed) else f"; {what} takes {', '.join(allowed)}"
                     raise self.key_error(key, f"{what} has no key {shown(key)}{hint}.", valid=allowed)

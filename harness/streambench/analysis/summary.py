@@ -131,6 +131,7 @@ class TargetSummary:
                 "rules": [_rule_json(rule) for rule in self.broken],
                 **_if_any("accepted", [_rule_json(rule) for rule in self.accepted]),
                 **_if_any("ignored", [_rule_json(rule) for rule in self.ignored]),
+                **_if_any("notes", [_rule_json(rule) for rule in self.notes]),
             },
             "authenticity": self.authenticity.to_json(),
             **({"encodings": self.encodings} if self.encodings else {}),

@@ -45,7 +45,13 @@ REFRESH_S = 0.1
     is_flag=True,
     help="Ask each prompt twice, for a plain reply and as browsers ask, and say whether compression holds text back.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the scenario.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Set a variable of the dialect, such as model=gpt-4o, or any value by its path.",
+)
 @click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
 @click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
 @click.option(
@@ -154,14 +160,30 @@ def _scenario(
     document: dict[str, Any] = {"name": "probe", "target": target, "timeouts": {"total": timeout}}
     if prompt is not None:
         document["prompts"] = {"text": prompt}
+    places = [_place(override, dialect) for override in overrides]
     # JSON is YAML: the loader's checks and errors are those of a scenario file.
     try:
-        return read_scenario(json.dumps(document), "probe", overrides=overrides, environ=os.environ)
+        return read_scenario(json.dumps(document), "probe", overrides=places, environ=os.environ)
     except ConfigurationError as error:
         if error.path != "probe":
             raise
+        reason = error.reason
+        if (
+            error.text is not None
+            and error.suggestion is None
+            and any(place.startswith(f"{error.text}=") for place in places)
+        ):
+            reason += f" A field of the request's body is set by --set target.extra.{error.text}=VALUE."
         # There is no such file: a place in it would only mislead.
-        raise ConfigurationError(error.reason, text=error.text, suggestion=error.suggestion) from None
+        raise ConfigurationError(reason, text=error.text, suggestion=error.suggestion) from None
+
+
+def _place(override: str, dialect: str) -> str:
+    """The override with the whole path: a variable of the dialect may be named alone, as in `model=gpt-4o`."""
+    from streambench.dialects.loading import load_dialect
+
+    name = override.partition("=")[0].strip()
+    return f"target.variables.{override}" if name in load_dialect(dialect).variables else override
 
 
 def _header(text: str) -> tuple[str, str]:

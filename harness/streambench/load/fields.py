@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from streambench.load.kinds import Kind, Schema
 from streambench.load.values import Values
 from streambench.located import Located, describe
 
 T = TypeVar("T")
+
+# Where a key of this name belongs: who puts it elsewhere is told.
+TAKERS: Final[dict[str, list[str]]] = {}
 
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
@@ -57,13 +60,15 @@ class Section:
         self.what = what
         self.fields = {field.name: field for field in fields}
         self.rules = dict(rules or {})
+        for field in fields:
+            TAKERS.setdefault(field.name, []).append(f"in {what}")
 
     def __iter__(self) -> Iterator[Field[Any]]:
         return iter(self.fields.values())
 
     def read(self, node: Located, values: Values) -> Given:
         """The keys that are given. Raises ConfigurationError for one that does not exist, and for a missing one."""
-        keys = node.mapping(self.what, self.fields)
+        keys = node.mapping(self.what, self.fields, elsewhere=TAKERS)
         for field in self:
             if field.required and field.name not in keys:
                 raise node.error(f"{self.what} needs {field.name!r}")

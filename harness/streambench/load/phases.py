@@ -11,7 +11,7 @@ from streambench.load.executors import PHASE_TYPES
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.keys import PhaseType
 from streambench.load.executors.trace import REPLAY
-from streambench.load.fields import Field, Given, Nested, Section
+from streambench.load.fields import TAKERS, Field, Given, Nested, Section
 from streambench.load.kinds import Duration, Integer, Plain, Schema
 from streambench.load.leaving import SECTION as LEAVE_SECTION
 from streambench.load.leaving import read_leave
@@ -84,7 +84,7 @@ class LoadKind:
 
     def read(self, node: Located, values: Values, what: str) -> Load:
         """The load. Raises ConfigurationError."""
-        keys = node.mapping(what, (*SECTION.fields, *_PHASE_KEYS))
+        keys = node.mapping(what, (*SECTION.fields, *_PHASE_KEYS), elsewhere=TAKERS)
         given = Given(node, keys, values)
         warmup_ns, leave = given[WARMUP], read_leave(given[LEAVE])
         listed = given.get(PHASES)
@@ -97,7 +97,9 @@ class LoadKind:
             items = listed.sequence("'phases'")
             if not items:
                 raise listed.error("the list is empty: there is no phase to run")
-            phases = [_phase(item, item.mapping("a phase", _PHASE_KEYS), values) for item in items]
+            phases = [
+                _phase(item, item.mapping("a phase of 'load'", _PHASE_KEYS, elsewhere=TAKERS), values) for item in items
+            ]
         first = keys if listed is None else listed.value[0].value
         if warmup_ns and REPLAY.key in first:
             raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")

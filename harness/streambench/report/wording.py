@@ -25,6 +25,7 @@ from streambench.units import NS_PER_MS
 HEADLINE = ("ttfc", "burst_gap", "gap_max", "e2e", "qoe", "forward_lag")
 NOTHING = "–"
 MAX_SENTENCES = 6
+MAX_NOTES = 2  # of a target: the report has them all
 HELD_BACK = (Verdict.BATCHED, Verdict.BUFFERED, Verdict.LIKELY_BUFFERED)
 
 
@@ -188,6 +189,8 @@ def findings_in_words(summary: Summary) -> list[str]:
     slow = first_text_comparison(summary)
     if slow is not None:
         out.append(slow)
+    for target in summary.targets.values():
+        out += notes_in_words(target)
     if summary.interrupted:
         out.append(f"The run was interrupted{_left_open(summary)}: it is judged by what had been measured until then.")
     return out
@@ -239,6 +242,18 @@ def accepted_rules_in_words(target: TargetSummary) -> list[str]:
         names = ", ".join(dict.fromkeys(rule.rule for rule in target.ignored))
         count = sum(rule.count for rule in target.ignored)
         out.append(f"Of {target.name}, {plural(count, 'finding')} of ignored rules are not counted: {names}.")
+    return out
+
+
+def notes_in_words(target: TargetSummary) -> list[str]:
+    """What was noticed in a target's text and breaks no rule, the most frequent first."""
+    notes = [rule for rule in target.notes if rule.axis == Axis.CONTENT]
+    out = [
+        f"Note: {plural(rule.streams, 'stream')} of {target.name}, {rule.rule}: {rule.example.message}"
+        for rule in notes[:MAX_NOTES]
+    ]
+    if len(notes) > MAX_NOTES:
+        out[-1] += f" The report has {plural(len(notes) - MAX_NOTES, 'more note')}."
     return out
 
 

@@ -50,6 +50,8 @@ def test_json_is_the_record_and_nothing_else(url: str) -> None:
 def test_any_key_of_a_scenario_can_be_set(url: str) -> None:
     done = probe(url, "--dialect", "openai-chat", "--json", "--set", "target.extra.max_tokens=5", "--set", "name=mine")
     assert json.loads(done.stdout)["tokens"] == 5
+    done = probe(url, "--dialect", "openai-chat", "--set", "model=no-such-model")
+    assert "The model `no-such-model` does not exist" in done.stdout
     done = probe(url, "--dialect", "openai-chat", "--set", "target.extra=5")
     assert done.returncode == 2
     assert "'extra' must be a mapping" in done.stderr
@@ -79,6 +81,8 @@ def test_a_bundled_scenario_by_its_name() -> None:
         (["quickstart", "-H", "x: y"], 2, "--header"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "-H", "no colon"], 2, "NAME:VALUE"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "target.variables.modle=x"], 2, "'model'"),
+        (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "seed_=1"], 2, "Did you mean 'seed'?"),
+        (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "top_p=1"], 2, "--set target.extra.top_p=VALUE"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--bearer-env", "NO_SUCH_NAME"], 2, "not set"),
     ],
 )

@@ -241,6 +241,9 @@ MISTAKES = [
     # keys and their values
     (T + "▸laod: {users: 1}\n", "Did you mean 'load'?"),
     (T + "load: {▸usres: 1, streams: 1}\n", "Did you mean 'users'?"),
+    (T + "▸leave: {after: 3}\n", "it belongs in 'load'"),
+    (T + "▸duration: 5s\n", "it belongs in a phase of 'load'"),
+    (T + "load: {users: 1, streams: 1, ▸bearer: x}\n", "it belongs in 'auth'"),
     (
         "target: {dialect: chat-stream, ▸ulr: 'http://127.0.0.1:9/'}\nload: {users: 1, streams: 1}\n",
         "Did you mean 'url'?",

@@ -12,7 +12,7 @@ import pytest
 
 from streambench.analysis.summary import Summary
 from streambench.dialects.rules import PREMATURE_END
-from streambench.findings import Axis, Finding
+from streambench.findings import Axis, Finding, Severity
 from streambench.record.model import Outcome
 from streambench.report.cases import CaseOutcome, gate_cases
 from streambench.report.terminal import describe_run
@@ -201,3 +201,20 @@ def test_the_least_telling_columns_go_first(comparison: Summary) -> None:
     narrow = headings(40)
     assert narrow.split()[:2] == ["target", "verdict"]
     assert "failed" in narrow
+
+
+def test_what_breaks_no_rule_is_a_note(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
+) -> None:
+    record = stream_of_target("real", 0)
+    seen = [Finding(Axis.CONTENT, f"content.seen-{i}", f"Seen {i}.", severity=Severity.INFO) for i in range(4)]
+    record.findings = [*seen, Finding(Axis.GRAMMAR, "grammar.seen", "Not of the text.", severity=Severity.INFO)]
+    summary = summary_of([record])
+    notes = [text for text in findings_in_words(summary) if text.startswith("Note")]
+    assert notes == [
+        "Note: 1 stream of real, content.seen-0: Seen 0.",
+        "Note: 1 stream of real, content.seen-1: Seen 1. The report has 2 more notes.",
+    ]
+    told = summary.targets["real"].to_json()["violations"]
+    assert told["count"] == 0
+    assert [note["rule"] for note in told["notes"]] == [finding.rule for finding in record.findings]

@@ -26,7 +26,7 @@ RAMP_UP = Field(
     "the users begin one after the other, evenly over this time; 0: all at once, on connections opened before",
     0,
 )
-SECTION = Section("a phase", USERS, RAMP_UP, THINK, DURATION, STREAMS, rules=ENDS)
+SECTION = Section("a phase of 'load'", USERS, RAMP_UP, THINK, DURATION, STREAMS, rules=ENDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ CV = Field(
     1.0,
 )
 _RAMP_ENDS = {"if": {"properties": {"rate": {"type": "object"}}}, "then": {"required": [DURATION.name]}}
-SECTION = Section("a phase", RATE, ARRIVALS, CV, ACTIVE, DURATION, STREAMS, rules={**ENDS, **_RAMP_ENDS})
+SECTION = Section("a phase of 'load'", RATE, ARRIVALS, CV, ACTIVE, DURATION, STREAMS, rules={**ENDS, **_RAMP_ENDS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ HOLD: Field[int] = Field("hold", Duration(some=True), "how long each step lasts"
 STEPS: Field[Given | None] = Field(
     "steps", Nested(Section("'steps'", USERS, HOLD)), "the number of users, changed step by step", None
 )
-SECTION = Section("a phase", STEPS, THINK)
+SECTION = Section("a phase of 'load'", STEPS, THINK)
 
 
 @dataclass(frozen=True, slots=True)

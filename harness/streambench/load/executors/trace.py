@@ -75,7 +75,7 @@ TRACE: Field[tuple[int, ...]] = Field(
     (),
     required=True,
 )
-SECTION = Section("a phase", TRACE, ACTIVE, DURATION, STREAMS)
+SECTION = Section("a phase of 'load'", TRACE, ACTIVE, DURATION, STREAMS)
 
 
 @dataclass(frozen=True, slots=True)
