@@ -117,8 +117,7 @@ class HttpLink:
             # Taken before the call: on loopback the answer may be here before the call returns.
             sent_ns = _clock.now_ns()
             open_before = channel.open
-            channel.write(data)
-            late_ns = _clock.now_ns() - ready_ns
+            late_ns = channel.send(data) - ready_ns
             stream.take([Sent(sent_ns, late_ns)])
             if not open_before:  # it was lost while it was handed over, when there was no layer to tell
                 self.closed(_clock.now_ns(), reset=True)

@@ -51,8 +51,11 @@ class Link(Protocol):
         """Connect. Raises SetupError."""
         ...
 
-    def send(self, request: RenderedRequest) -> None:
-        """Send what a request says. On a link that is gone it is lost, and its loss was told."""
+    def send(self, request: RenderedRequest) -> int:
+        """Send what a request says; returns by when it had left, as far as the kernel took it at once.
+
+        On a link that is gone it is lost, and its loss was told.
+        """
         ...
 
     async def flushed(self) -> int | None:

@@ -203,12 +203,13 @@ class SocketUser:
             self._ready_ns += _clock.now_ns() - began_ns
         request = self._spec.dialect.render_request(variables)
         # Taken before the call: on loopback the answer may be here before the call returns.
-        sent_ns = _clock.now_ns()
-        if request.send or request.emit is not None:
-            link.send(request)
-        late_ns = _clock.now_ns() - self._ready_ns
+        sent_ns = left_ns = _clock.now_ns()
+        on_socket = bool(request.send) or request.emit is not None
+        if on_socket:
+            left_ns = link.send(request)
+        late_ns = left_ns - self._ready_ns
         reply.take([Sent(sent_ns, late_ns)])
-        if request.send or request.emit is not None:
+        if on_socket:
             flushed_ns = await link.flushed()
             if flushed_ns is not None:
                 reply.take([Sent(flushed_ns, late_ns)])

@@ -82,12 +82,12 @@ class SocketIoLink:
         self._flush()
         await self._joined
 
-    def send(self, request: RenderedRequest) -> None:
-        """Emit the request's event."""
+    def send(self, request: RenderedRequest) -> int:
+        """Emit the request's event; returns by when it had left, or was queued for a POST."""
         if request.emit is not None and self.open:
             event, arguments = request.emit
             self.reader.emit(event, arguments)
-            self._flush()
+        return self._flush()
 
     async def flushed(self) -> int | None:
         """Return when what was sent is with the kernel; says since when, where that was later than `send`."""
@@ -149,13 +149,16 @@ class SocketIoLink:
 
     # What goes out
 
-    def _flush(self) -> None:
+    def _flush(self) -> int:
+        """Send what waits; returns by when the last of it had left, or was queued for a POST."""
         packets = self.reader.take_outgoing()
+        left_ns = _clock.now_ns()
         if self._socket is not None:
             for packet in packets:
-                self._socket.send(engineio.encode_frame(packet))
+                left_ns = self._socket.send(engineio.encode_frame(packet))
         elif self._polling is not None:
             self._polling.send(packets)
+        return left_ns
 
     def _auth(self) -> dict[str, object] | None:
         for step in self._spec.setup_steps:

@@ -43,10 +43,9 @@ class WebSocketLink:
         except ConnectFailure as failure:
             raise SetupError(failure.error, str(failure)) from failure
 
-    def send(self, request: RenderedRequest) -> None:
-        """Send the request's texts, each as one message."""
-        for text in request.send:
-            self._transport.send(text)
+    def send(self, request: RenderedRequest) -> int:
+        """Send the request's texts, each as one message; returns by when the last one had left."""
+        return max((self._transport.send(text) for text in request.send), default=0)
 
     async def flushed(self) -> int | None:
         """Return when what was sent is with the kernel; says since when, where that was later than `send`."""

@@ -1,8 +1,11 @@
-"""When bytes arrived: the kernel's receive stamps, on our clock.
+"""When bytes arrived and when they left: the kernel's stamps, on our clock.
 
 Linux stamps a segment when it arrives (`SO_TIMESTAMPNS`) and hands the stamp over with `recvmsg`. The stamp is of
 CLOCK_REALTIME; the offset to CLOCK_MONOTONIC is sampled again and again, since the real-time clock is slewed and may
 be stepped. Around a step no offset is right, so such reads fall back to the user stamp.
+
+It stamps what leaves too, where a write asks for it: whoever is woken by our request may take the CPU from us before
+the call has returned, and is at work on the answer by then.
 """
 
 from __future__ import annotations
@@ -15,7 +18,12 @@ import time
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module does not name it
 SCM_TIMESTAMPNS = SO_TIMESTAMPNS
+SO_TIMESTAMPING = 37
+MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0)
+# With a write: stamp it when the device driver gets it (linux/net_tstamp.h, SOF_TIMESTAMPING_TX_SOFTWARE).
+STAMP_WRITE = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("=I", 1 << 1))]
 ANCILLARY_BYTES = socket.CMSG_SPACE(16) if hasattr(socket, "CMSG_SPACE") else 0
+ERROR_ANCILLARY_BYTES = 8 * ANCILLARY_BYTES
 RESAMPLE_NS = 100_000_000
 STEP_NS = 1_000_000
 _TIMESPEC = struct.Struct("@qq")
@@ -44,6 +52,20 @@ def keep_stamping() -> socket.socket | None:
         return keeper
     keeper.close()
     return None
+
+
+def write_stamp_ns(sock: socket.socket) -> int | None:
+    """The CLOCK_REALTIME stamp of the newest write that asked for one and has left, or None; each is told once.
+
+    It comes by the socket's error queue, and as a receive stamp, since that is what the socket was asked for.
+    """
+    newest_ns = None
+    while True:
+        try:
+            _, ancillary, _, _ = sock.recvmsg(0, ERROR_ANCILLARY_BYTES, MSG_ERRQUEUE)
+        except OSError:
+            return newest_ns
+        newest_ns = kernel_stamp_ns(ancillary)
 
 
 class RealtimeOffset:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,77 @@ async def test_what_is_written_is_sent_in_order_however_slowly_it_is_taken(pair:
     assert bytes(got) == b"".join(data)
     both.connection.write(b"little")
     assert await both.connection.flushed() is False
+
+
+class TakesTheCpu:
+    """A socket whose peer is woken by what it gets, and has the CPU before the call returns."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def sendmsg(self, *words: Any) -> int:
+        sent = self._sock.sendmsg(*words)
+        until_ns = time.monotonic_ns() + 20 * MS
+        while time.monotonic_ns() < until_ns:
+            pass
+        return sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+@linux
+async def test_a_request_has_left_when_the_kernel_says_and_not_when_the_call_returns(pair: MakePair) -> None:
+    both = await pair()
+    both.connection._sock = TakesTheCpu(both.connection._sock)  # type: ignore[assignment]
+    for _ in range(3):
+        before_ns = time.monotonic_ns()
+        left_ns = both.connection.send(b"request")
+        assert before_ns <= left_ns < time.monotonic_ns() - 10 * MS
+    assert await asyncio.get_running_loop().sock_recv(both.peer, 100) == b"request" * 3
+
+
+async def test_a_request_without_a_stamp_has_left_when_the_call_returns(pair: MakePair) -> None:
+    both = await pair("user")
+    before_ns = time.monotonic_ns()
+    assert before_ns <= both.connection.send(b"request") <= time.monotonic_ns()
+    assert await asyncio.get_running_loop().sock_recv(both.peer, 100) == b"request"
+
+
+async def test_a_request_that_the_kernel_takes_in_pieces_is_sent_whole(pair: MakePair) -> None:
+    both = await pair()
+    loop = asyncio.get_running_loop()
+    data = bytes(range(256)) * (1 << 16)
+    both.connection.send(data)
+    assert both.connection.unsent_bytes > 0
+    got = bytearray()
+    while len(got) < len(data):
+        got += await loop.sock_recv(both.peer, 1 << 18)
+    assert bytes(got) == data
+    assert await both.connection.flushed() in (True, False)
+    both.peer.close()
+    await both.layer.until(lambda: bool(both.layer.ends))
+    both.connection.send(b"lost")
+
+
+@linux
+async def test_a_stamp_that_comes_late_keeps_nobody_awake(pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = await pair()
+    with monkeypatch.context() as patch:
+        patch.setattr("streambench.transport.aio.connection.write_stamp_ns", lambda _: None)
+        both.connection.send(b"request")
+    looked = 0
+    read = both.connection._read
+
+    def look() -> None:
+        nonlocal looked
+        looked += 1
+        read()
+
+    asyncio.get_running_loop().add_reader(both.connection._sock.fileno(), look)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert looked <= 2
 
 
 async def test_an_orderly_end(pair: MakePair) -> None:

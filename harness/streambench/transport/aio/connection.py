@@ -18,15 +18,18 @@ from streambench.transport.aio.polls import PolledLoop, Polls
 from streambench.transport.segments import SegmentCount
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
+    STAMP_WRITE,
     RealtimeOffset,
     enable_kernel_stamps,
     keep_stamping,
     kernel_stamp_ns,
+    write_stamp_ns,
 )
 from streambench.transport.target import Stamps
 
 READS_A_TURN = 16
 EXACT_NS = 50_000  # what came within it has one stamp
+SLEW_NS = 100_000  # a stamp on our clock may be off by a part of it
 
 # One buffer for all: a read that allocates its own spends more on that than on reading.
 _VIEW = memoryview(bytearray(MAX_READ_BYTES))
@@ -113,6 +116,10 @@ class Channel(Protocol):
         """Send `data`, in order, without waiting."""
         ...
 
+    def send(self, data: bytes) -> int:
+        """As `write`; returns by when `data` had left, as far as the kernel took it."""
+        ...
+
     async def flushed(self) -> bool:
         """Return when everything written is with the kernel; says whether that had to be waited for."""
         ...
@@ -156,7 +163,8 @@ class StampedConnection:
         self._loop = asyncio.get_running_loop()
         self.layer = layer
         self.own_ns = 0
-        self._kernel = stamps != "user" and enable_kernel_stamps(sock)
+        self._kernel = self._stamps_writes = stamps != "user" and enable_kernel_stamps(sock)
+        self._stamp_due = False  # a write's stamp has not come: when it does, the socket looks ready
         self._line = running_backlog().line()
         self._polls: Polls | None = self._loop.polls if isinstance(self._loop, PolledLoop) else None
         self._segments = SegmentCount(sock)
@@ -213,6 +221,32 @@ class StampedConnection:
             data = data[sent:]
             self._loop.add_writer(self._sock.fileno(), self._write_rest)
         self._unsent += data
+
+    def send(self, data: bytes) -> int:
+        """As `write`; returns by when `data` had left: the kernel's stamp, or else the moment after the call."""
+        if self._stamps_writes and self.open and data and not self._unsent:
+            began_ns = _clock.now_ns()
+            try:
+                data = data[self._sock.sendmsg((data,), STAMP_WRITE) :]
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                self._stamps_writes = False  # not on this system; or the connection is lost, which `write` will find
+            else:
+                self._stamp_due = True
+                left_ns = self._left_ns()
+                if not data and left_ns is not None and left_ns > began_ns - SLEW_NS:  # else it is of an older one
+                    return max(began_ns, left_ns)
+        self.write(data)
+        return _clock.now_ns()
+
+    def _left_ns(self) -> int | None:
+        """When the newest write left; None where that is not known, or not yet."""
+        realtime_ns = write_stamp_ns(self._sock)
+        if realtime_ns is None:
+            return None
+        self._stamp_due = False
+        return _realtime.to_monotonic(realtime_ns, _clock.now_ns())
 
     @property
     def unsent_bytes(self) -> int:
@@ -284,6 +318,8 @@ class StampedConnection:
                 size, ancillary, _, _ = receive(buffers, ANCILLARY_BYTES)
                 at_ns = read_ns = _clock.now_ns()
             except (BlockingIOError, InterruptedError):
+                if self._stamp_due:
+                    self._left_ns()
                 return
             except OSError:
                 self._lost(reset=True)
@@ -332,6 +368,8 @@ class StampedConnection:
         try:
             sent = self._sock.send(self._unsent)
         except (BlockingIOError, InterruptedError):
+            if self._stamp_due:
+                self._left_ns()
             return
         except OSError:
             self._lost(reset=True)

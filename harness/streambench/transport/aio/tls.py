@@ -39,6 +39,11 @@ class TlsChannel(PassingChannel):
         self._session.send(data)
         self._flush()
 
+    def send(self, data: bytes) -> int:
+        """As `write`; returns by when the encrypted bytes had left."""
+        self._session.send(data)
+        return self._below.send(self._session.outgoing())
+
     def close(self) -> None:
         """Close at once, without a word to the peer."""
         self._told = False

@@ -54,11 +54,15 @@ class WebSocketTransport:
             raise
         remember_cookies(cookies, socket.set_cookies)
 
-    def send(self, data: str | bytes) -> None:
-        """Send one message. What is sent on a connection that is gone is lost, and its loss was reported."""
-        if self._socket is not None:
-            self._socket.send(data)
-            self._flush()
+    def send(self, data: str | bytes) -> int:
+        """Send one message; returns by when it had left.
+
+        What is sent on a connection that is gone is lost, and its loss was reported.
+        """
+        if self._socket is None or self._channel is None:
+            return _clock.now_ns()
+        self._socket.send(data)
+        return self._channel.send(self._socket.outgoing())
 
     async def flushed(self) -> int | None:
         """When the rest of what was sent was handed to the kernel; None where there was no rest."""

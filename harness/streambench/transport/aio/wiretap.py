@@ -19,11 +19,19 @@ class TappedChannel(PassingChannel):
 
     def write(self, data: bytes) -> None:
         """Send `data`."""
-        if data and self.open:
-            self._passed(data, _clock.now_ns(), True)
+        self._tell(data)
         self._below.write(data)
+
+    def send(self, data: bytes) -> int:
+        """As `write`; returns by when `data` had left."""
+        self._tell(data)
+        return self._below.send(data)
 
     def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> None:
         """Bytes that arrived."""
         self._passed(data, at_ns, False)
         super().received(data, at_ns, kernel=kernel, early_ns=early_ns)
+
+    def _tell(self, data: bytes) -> None:
+        if data and self.open:
+            self._passed(data, _clock.now_ns(), True)
