@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from streambench.analysis.summary import TargetSummary
+    from streambench.analysis.target import TargetSummary
 
 TITLE = "Name this conversation in a few words: "
 PREFACE = "Here is what our handbook says.\n\n"

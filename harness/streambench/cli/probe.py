@@ -100,7 +100,7 @@ def exit_code(streams: list[AnalysedStream], waivers: Sequence[Waiver] = ()) -> 
 
     `waivers` are the rules that may be broken.
     """
-    from streambench.analysis.summary import UNREACHABLE_ERRORS
+    from streambench.analysis.target import UNREACHABLE_ERRORS
     from streambench.analysis.waivers import waiver_of
 
     codes = [ExitCode.PASSED]

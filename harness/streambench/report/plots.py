@@ -18,7 +18,8 @@ import numpy as np
 
 from streambench.analysis.qoe import reading_speed
 from streambench.analysis.stream import AnalysedStream
-from streambench.analysis.summary import Summary, TargetSummary
+from streambench.analysis.summary import Summary
+from streambench.analysis.target import TargetSummary
 from streambench.record.model import Outcome
 from streambench.report.style import DASHES, GRID, INK, MUTED, SERIES, css_variables, with_css_colours
 from streambench.units import NS_PER_MS, NS_PER_S

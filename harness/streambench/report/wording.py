@@ -14,8 +14,9 @@ from streambench.analysis.gates import VIOLATIONS, GateResult, Result
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.remedies import remedy
 from streambench.analysis.suites import SuiteOutcome
-from streambench.analysis.summary import Summary, TargetSummary
+from streambench.analysis.summary import Summary
 from streambench.analysis.tally import RuleCount
+from streambench.analysis.target import TargetSummary
 from streambench.analysis.verdicts import Verdict
 from streambench.findings import Axis
 from streambench.record.transcript import FOLDER, file_name

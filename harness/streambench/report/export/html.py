@@ -8,8 +8,9 @@ from typing import Any
 
 from streambench.analysis.metrics import METRICS
 from streambench.analysis.suites import FOLDER as CONFORMANCE
-from streambench.analysis.summary import Summary, TargetSummary
+from streambench.analysis.summary import Summary
 from streambench.analysis.tally import RuleCount
+from streambench.analysis.target import TargetSummary
 from streambench.report.plots import Plot, draw_plots
 from streambench.report.style import css_variables
 from streambench.report.wording import (

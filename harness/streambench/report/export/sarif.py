@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from streambench import __version__
 from streambench.analysis.rule_index import known_rules
-from streambench.analysis.summary import Summary, TargetSummary
+from streambench.analysis.summary import Summary
 from streambench.analysis.tally import RuleCount
+from streambench.analysis.target import TargetSummary
 from streambench.findings import Severity
 from streambench.report.wording import rule_sentence
 from streambench.rules import Rule
