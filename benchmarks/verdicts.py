@@ -108,7 +108,7 @@ def judge(mode: str, found: dict[str, Any]) -> str:
         return "right"
     if found["verdict"] == "unknown":
         return "open"
-    if mode.startswith("hold-") and found["verdict"] == "forwarded" and "would not show" in found["evidence"]:
+    if mode.startswith("hold-") and found["verdict"] == "forwarded" and "might not show" in found["evidence"]:
         words = round(found["write_words"])
         return "blind" if words % int(mode.removeprefix("hold-")) == 0 else "wrong"
     return "wrong"

@@ -44,6 +44,20 @@ class Finding:
     got: str | None = None
     expected: tuple[str, ...] = ()
 
+    @property
+    def place(self) -> str:
+        """Where it was, for people: `event 3, byte 152`, or nothing. Events count from 1 here, bytes from 0."""
+        event = () if self.event_index is None else (f"event {self.event_index + 1}",)
+        byte = () if self.offset is None else (f"byte {self.offset}",)
+        return ", ".join((*event, *byte))
+
+    @property
+    def untold(self) -> tuple[str | None, tuple[str, ...]]:
+        """What came and what was expected, each only where the message does not say it already."""
+        got = None if self.got is None or f"`{self.got}`" in self.message else self.got
+        told = "nothing may follow" in self.message or all(f"`{name}`" in self.message for name in self.expected)
+        return got, () if told else self.expected
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in a record; what is at its default is left out."""
         out: dict[str, Any] = {"axis": self.axis, "rule": self.rule, "message": self.message}

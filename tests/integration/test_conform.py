@@ -57,7 +57,7 @@ def test_a_defect_is_found_and_told_with_its_remedy_and_its_wire_log(
     told = conform(*arguments, code=3).stdout
     assert "FAILED  sse.content-type" in told
     assert "expected  text/event-stream" in told
-    assert "came      text/plain" in told
+    assert "got       text/plain" in told
     assert "remedy" in told
     assert "$ curl -sN -X POST" in told
     log = (out / "logs" / "chat-stream" / "sse.content-type.txt").read_text()

@@ -78,7 +78,7 @@ def test_each_way_has_its_verdict(summary: dict[str, Any], mode: str) -> None:
         assert "without `stream`" in found["evidence"]
     if mode.startswith("slide"):
         assert found["window"] == int(mode.removeprefix("slide-"))
-        assert "waits for the next" in found["evidence"]
+        assert "waits for the upstream's next" in found["evidence"]
 
 
 def failed(summary: dict[str, Any], mode: str) -> set[str]:

@@ -117,7 +117,7 @@ def judge(
     reasons = {str(why): count for why, count in columns.reasons().most_common()}
     if not decided:
         most = columns.reasons(Verdict.UNKNOWN).most_common(1)
-        evidence = "there was no complete stream"
+        evidence = "no stream was completed"
         if undecided:
             evidence = _why_unknown(most[0][0] if most else None, upstream)
         return Authenticity(Verdict.UNKNOWN, evidence, reasons=reasons)
@@ -143,7 +143,7 @@ def starvation(generator: Mapping[str, Any]) -> str | None:
     waits = generator.get("server_wait") or {}
     name = max(waits, key=waits.__getitem__, default=None)
     if name is not None and waits[name] > MAX_SERVER_WAIT:
-        return f"the server {name!r} waited {waits[name]:.0%} of the time for a CPU"
+        return f"the server {name!r} spent {waits[name]:.0%} of the time waiting for a CPU"
     late_ms = generator.get("upstream_late_p95_ms")
     if late_ms is not None and late_ms > MAX_UPSTREAM_LATE_MS:
         return f"the fake upstream itself wrote {late_ms:,.0f} ms late at p95"
@@ -154,79 +154,78 @@ def _why_unknown(why: Why | None, upstream: str | None) -> str:
     match why:
         case Why.NO_MARK:
             using = f"is the service using OPENAI_BASE_URL={upstream.rstrip('/')}/v1?" if upstream else "is it in use?"
-            return f"no request that carried the mark of a stream reached the fake upstream: {using}"
+            return f"no request with a stream's mark reached the fake upstream: {using}"
         case Why.NOTHING_WRITTEN:
-            return "the upstream was asked, and wrote no text that the client could have got"
+            return "the upstream was called, but wrote no text that the client could have received"
         case Why.NO_TEXT:
-            return "the streams brought no text"
+            return "no stream brought any text"
         case Why.OTHER_TEXT:
-            return "the text that the client got is none of those that the upstream wrote"
+            return "the client's text matches none of the texts that the upstream wrote"
         case Why.WROTE_ONCE:
             return (
-                "the upstream wrote each reply at once, so that there was nothing to overlap with: a profile that "
-                "writes over time, such as `fixed`, would tell"
+                "the upstream wrote each reply in one go, so there was nothing to overlap with. Try a profile that "
+                "writes over time, such as `fixed`"
             )
         case Why.TOO_SHORT:
             return (
-                "the upstream's own writing took too little time beside what the path takes: longer replies, or a "
-                "slower profile, would tell"
+                "the upstream finished writing too quickly, compared with the delay of the path. Try longer replies "
+                "or a slower profile"
             )
         case Why.TOO_FAST:
             return (
-                "the upstream's pauses are no longer than the differences on the path: a profile with longer pauses, "
-                'such as {"name": "fixed", "gap_ms": 100}, would tell'
+                "the upstream's pauses are no longer than the jitter of the path. Try a profile with longer pauses, "
+                'such as {"name": "fixed", "gap_ms": 100}'
             )
         case Why.UPSTREAM_LATE:
             return (
-                "the upstream itself wrote late by as much as it was to pause, as on a busy machine, so that what came "
-                "in bursts may be the machine's doing: end what else runs on it, or take a profile with longer pauses, "
-                'such as {"name": "fixed", "gap_ms": 200}'
+                "the upstream itself wrote late, by as much as its own pauses, so the bursts may come from a busy "
+                "machine. Stop what else runs on it, or try a profile with longer pauses, such as "
+                '{"name": "fixed", "gap_ms": 200}'
             )
         case Why.PATH_OR_WINDOW:
             return (
-                "each text is late by more than a pause of the upstream, and so evenly that the path may take as long "
-                "or the text may wait for later writes: a profile with longer pauses, such as "
-                '{"name": "fixed", "gap_ms": 500}, would tell'
+                "all text is late by more than one of the upstream's pauses, and evenly so: either the path takes that "
+                "long, or the text waits for later writes. Try a profile with longer pauses, such as "
+                '{"name": "fixed", "gap_ms": 500}'
             )
         case _:
-            return "seen from the client only, and too few pieces of text came to guess"
+            return "seen from the client only, and too few pieces of text came to guess from"
 
 
 def _evidence(found: Authenticity, why: Why | None) -> str:
     """The verdict's reason in one sentence."""
     overlap = f"{found.overlap:.0%}" if found.overlap is not None else "?"
     lag = _ms(found.lag_ms)
-    whole = "the upstream was asked for the whole reply at once (without `stream`); when it had given it, "
+    whole = "the service asked the upstream for the whole reply (without `stream`) and waited for it; then "
     match found.verdict:
         case Verdict.FORWARDED:
             rhythm = (
-                f"its text arrives while the upstream is still writing (overlap {overlap})"
+                f"text arrives while the upstream is still writing (overlap {overlap})"
                 if found.overlap is None or found.overlap >= OVERLAP_FULL
-                else "its text arrives in the upstream's own rhythm"
+                else "text arrives in the upstream's own rhythm"
             )
-            return f"{rhythm}, {lag} behind at the median{_blind_spot(found.write_words)}"
+            return f"{rhythm}, {lag} behind it at the median{_blind_spot(found.write_words)}"
         case Verdict.BATCHED if why is Why.WINDOW:
             count = round(found.window or 1)
             waits_for = "write" if count == 1 else f"{count} writes"
             return (
-                f"each text waits for the next {waits_for} of the upstream, however long that takes, and what is left "
-                f"comes at once when the upstream ends; the oldest text of a burst had waited {_ms(found.hold_ms)}"
+                f"each piece of text waits for the upstream's next {waits_for}, however long that takes, and the rest "
+                f"comes at once when the upstream ends. The oldest text in a burst had waited {_ms(found.hold_ms)}"
             )
         case Verdict.BATCHED:
-            held = "" if found.held is None else f"{found.held:.0%} of the writes were held beyond the next one, and "
-            return (
-                f"text arrives in {_count(found.bursts)} bursts for {_count(found.writes)} writes of the upstream; "
-                f"{held}the oldest text of a burst had waited {_ms(found.hold_ms)}"
-            )
+            waited = f"the oldest text in a burst had waited {_ms(found.hold_ms)}"
+            if found.held is not None:
+                waited = f"{found.held:.0%} of the writes were held past the next one, and {waited}"
+            return f"{_count(found.writes)} upstream writes arrived in {_count(found.bursts)} bursts; {waited}"
         case Verdict.BUFFERED if why is Why.ASKED_WHOLE:
             return f"{whole}all of it came at once"
         case Verdict.BUFFERED:
-            return "nothing arrived before the upstream had written everything; then all of it came at once"
+            return "nothing arrived until the upstream had written everything; then all of it came at once"
         case Verdict.PACED if why is Why.ASKED_WHOLE:
-            return f"{whole}the text was typed out with {found.period_ms or 0:.0f} ms between pieces"
+            return f"{whole}the text was typed out, {found.period_ms or 0:.0f} ms between pieces"
         case Verdict.PACED if found.overlap is not None and found.overlap <= OVERLAP_NONE:
             return (
-                "nothing arrived before the upstream had written everything; then the text was typed out with "
+                "nothing arrived until the upstream had written everything; then the text was typed out, "
                 f"{found.period_ms or 0:.0f} ms between pieces"
             )
         case Verdict.PACED:
@@ -234,11 +233,11 @@ def _evidence(found: Authenticity, why: Why | None) -> str:
         case Verdict.MIXED:
             return "streams disagree: " + ", ".join(f"{share:.0%} {name}" for name, share in found.shares.items())
         case Verdict.LIKELY_BUFFERED:
-            return "seen from the client only: after a wait everything came at once"
+            return "seen from the client only: everything came at once, after a wait"
         case Verdict.LIKELY_PACED:
             return f"seen from the client only: pieces came {found.period_ms:.0f} ms apart, too evenly for a model"
         case _:
-            return "seen from the client only: text came over time and unevenly, as a model writes it"
+            return "seen from the client only: text came over time and unevenly, as a model writes"
 
 
 def _blind_spot(write_words: float | None) -> str:
@@ -247,8 +246,8 @@ def _blind_spot(write_words: float | None) -> str:
     if words < 2:
         return ""
     return (
-        f"; the upstream wrote {words} words at a time, so that a buffer of {words}, or of a number that divides it, "
-        "would not show (the profile `fixed` writes them one by one)"
+        f". The upstream wrote {words} words at a time, so a buffer of {words} words or fewer might not show; the "
+        "profile `fixed` writes one word at a time"
     )
 
 

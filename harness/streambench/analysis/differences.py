@@ -341,7 +341,7 @@ def _compare_beginnings(texts: Sequence[Sent], got: str) -> Comparison:
 
 def _difference(rule: Rule, offset: int, missing: str, extra: str) -> Finding:
     return rule.found(
-        f"{_IN_WORDS[rule]}, at character {offset} of the reply.",
+        f"{_IN_WORDS[rule]}, at character {offset + 1} of the reply.",
         got=_excerpt(extra) if extra else None,
         expected=(_excerpt(missing),) if missing else (),
     )

@@ -403,15 +403,14 @@ def describe(result: CheckResult, source: str) -> str:
     if result.times:
         lines.append("        " + ", ".join(f"{name} {value:.1f} ms" for name, value in result.times.items()))
     for finding in result.kept:
-        where = "whole stream" if finding.event_index is None else f"event {finding.event_index}"
-        if finding.offset is not None:
-            where += f", byte {finding.offset}"
+        where = finding.place or "whole stream"
         label = "" if finding.severity is Severity.VIOLATION else f"  ({finding.severity})"
         lines += ["", f"  {where}  {finding.axis}  {finding.rule}{label}", f"    {finding.message}"]
-        if finding.got is not None:
-            lines.append(f"    came      {finding.got}")
-        if finding.expected:
-            lines.append(f"    expected  {' | '.join(finding.expected)}")
+        got, expected = finding.untold
+        if got is not None:
+            lines.append(f"    got       {got}")
+        if expected:
+            lines.append(f"    expected  {' | '.join(expected)}")
     left_out = sum(result.counts.values()) - len(result.kept)
     if left_out:
         lines += ["", f"  {left_out} more findings are not shown; by rule:"]

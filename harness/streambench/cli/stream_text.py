@@ -56,17 +56,18 @@ def _findings(findings: Sequence[Finding], columns: int) -> Iterator[str]:
         if finding.rule in told:
             continue
         told.add(finding.rule)
-        where = "" if finding.event_index is None else f" at event {finding.event_index}"
+        where = f" at {finding.place}" if finding.place else ""
         more = counts[finding.rule] - 1
         times = f", and {more} more like it" if more else ""
         yield ""
         yield from _wrapped(f"{finding.severity}{where}: {finding.rule}{times}", columns)
         yield from _wrapped(finding.message, columns, "    ", "    ")
-        if finding.got is not None:
-            came = f"    came      {finding.got}"
-            yield came if len(came) <= columns else f"{came[: columns - 1]}…"
-        if finding.expected:
-            yield from _wrapped(f"expected  {' | '.join(finding.expected)}", columns, "    ", " " * 14)
+        got, expected = finding.untold
+        if got is not None:
+            line = f"    got       {got}"
+            yield line if len(line) <= columns else f"{line[: columns - 1]}…"
+        if expected:
+            yield from _wrapped(f"expected  {' | '.join(expected)}", columns, "    ", " " * 14)
 
 
 def _wrapped(text: str, columns: int, first: str = "  ", rest: str = "    ") -> list[str]:

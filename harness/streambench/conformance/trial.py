@@ -336,13 +336,11 @@ class Trial:
     def clean(self, findings: list[Finding]) -> None:
         """The requirement does not hold where there is a finding."""
         for finding in findings[:1]:
-            place = "" if finding.event_index is None else f"event {finding.event_index}"
-            place += "" if finding.offset is None else f"{', ' if place else ''}byte {finding.offset} of the body"
             raise Broken(
                 f"{finding.rule}: {finding.message}",
                 expected=" | ".join(finding.expected),
                 got=finding.got or "",
-                place=place,
+                place=finding.place,
             )
 
     def streamed(self, reply: Reply) -> None:

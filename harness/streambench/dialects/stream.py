@@ -400,7 +400,7 @@ class DialectStream:
             min(len(before), len(text)),
         )
         return text[len(before) :], rules.SNAPSHOT.found(
-            f"The text so far does not extend the one before it: it differs from character {at}.",
+            f"The text so far does not extend the one before it: it differs from character {at + 1} on.",
             event_index=index,
             offset=offset,
             got=_excerpt(text[at : at + 30]),

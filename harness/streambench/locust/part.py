@@ -134,9 +134,4 @@ class Part:
 
 def place_of(finding: Finding, record: StreamRecord) -> str:
     """Where a finding is, such as `in chat/host/0.12 at event 31, byte 8546`."""
-    where = [
-        f"{what} {value}"
-        for what, value in (("event", finding.event_index), ("byte", finding.offset))
-        if value is not None
-    ]
-    return f"in {record.id}" + (f" at {', '.join(where)}" if where else "")
+    return f"in {record.id}" + (f" at {finding.place}" if finding.place else "")

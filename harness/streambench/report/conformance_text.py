@@ -64,7 +64,7 @@ def describe_result(result: CaseResult, *, commands: bool = False, width: int | 
         (case.keyword, f"{case.requirement} ({case.source})"),
         ("found", result.message + (f", at {result.place}" if result.place else "")),
         ("expected", result.expected),
-        ("came", result.got),
+        ("got", result.got),
         ("remedy", case.remedy if result.is_bad else ""),
     ]
     lines = [f"  {result.verdict.upper()}{label}  {case.id}"]

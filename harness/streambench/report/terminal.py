@@ -24,7 +24,7 @@ from streambench.report.wording import (
     check_command,
     claim_row,
     findings_in_words,
-    gate_sentence,
+    gate_figures,
     gate_title,
     headline,
     kept_streams,
@@ -179,13 +179,13 @@ def _gates(summary: Summary, width: int | None) -> list[str]:
     lines: list[str] = []
     for gate, title in zip(listed, titles, strict=True):
         result = f"{gate.result:<12}"
-        whole = f"{result}  {title:<{longest}}  {_plain(gate_sentence(gate))}"
+        whole = f"{result}  {title:<{longest}}  {_plain(gate_figures(gate))}"
         if width is None or len(whole) + 2 <= width:
             told = [f"  {whole}"]
         else:
             told = [
                 *_wrapped(f"{result}  {title}", width),
-                *_wrapped(_plain(gate_sentence(gate)), width, indent=" " * 16, hanging=" " * 16),
+                *_wrapped(_plain(gate_figures(gate)), width, indent=" " * 16, hanging=" " * 16),
             ]
         lines += [told[0].replace(result, _coloured(result, str(gate.result)), 1), *told[1:]]
     if len(listed) < len(gates):

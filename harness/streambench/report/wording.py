@@ -42,7 +42,7 @@ def figure(value: float | str | None, unit: str) -> str:
         case "ms":
             return f"{value:,.1f} ms" if abs(value) >= 0.05 or value == 0 else f"{value:.2g} ms"
         case "ratio":
-            return f"{value:.2%}" if abs(value) < 0.1 else f"{value:.1%}"
+            return f"{_percent(value).rstrip('0').rstrip('.')}%"
         case "factor":
             return f"{value:z.2f}"
         case "per s":
@@ -53,8 +53,14 @@ def figure(value: float | str | None, unit: str) -> str:
 
 
 def bare(value: float | None, unit: str) -> str:
-    """A value for a table whose heading names the unit."""
+    """A value for a table whose heading names the unit; the figures of a column have as many decimals."""
+    if value is not None and unit == "ratio" and math.isfinite(value):
+        return f"{_percent(value)}%"
     return NOTHING if value is None else figure(value, unit).removesuffix(" ms").removesuffix(" per s")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:,.2f}" if abs(value) < 0.1 else f"{100 * value:,.1f}"
 
 
 def plural(count: int, noun: str) -> str:
@@ -68,21 +74,27 @@ def interval(result: GateResult) -> str:
         return ""
     low, high = result.ci95
     unit = result.gate.unit
-    return f"{bare(low, unit)} to {figure(high, unit)}"
+    return f"{figure(low, unit).removesuffix(' ms').removesuffix(' per s')} to {figure(high, unit)}"
+
+
+def gate_figures(result: GateResult) -> str:
+    """What was observed for a gate, with its interval and n; the gate itself has the limit."""
+    observed = f"observed {figure(result.observed, result.gate.unit)}"
+    if result.ci95 is not None:
+        observed += f" (95% CI {interval(result)})"
+    return f"{observed}, n {result.n:,}"
 
 
 def gate_sentence(result: GateResult) -> str:
-    """What came of a gate: the observation, the limit and n, and the reason where it could not be decided."""
-    gate = result.gate
-    parts = [f"observed {figure(result.observed, gate.unit)}"]
-    if gate.metric != "authenticity":
-        parts.append(f"limit {figure(gate.limit, gate.unit)}")
-    parts.append(f"n {result.n:,}")
-    if result.ci95 is not None:
-        parts.append(f"95% within {interval(result)}")
-    if result.reason is not None and (result.result is not Result.PASSED):
-        parts.append(result.reason)
-    return ", ".join(parts)
+    """What came of a gate: its figures, and the reason where it did not pass."""
+    reason = "" if result.reason is None or result.result is Result.PASSED else f": {result.reason}"
+    return gate_figures(result) + reason
+
+
+def unmet_gate(result: GateResult, *, several: bool) -> str:
+    """A gate that failed or was inconclusive, in one sentence."""
+    what = "failed" if result.result is Result.FAILED else f"is {result.result}"
+    return f"Gate {gate_title(result, several=several)} {what}: {gate_sentence(result)}."
 
 
 def gate_title(result: GateResult, *, several: bool) -> str:
@@ -103,7 +115,7 @@ def headline(summary: Summary) -> str:
     if failed:
         text += f", {failed} of {plural(len(summary.gates), 'gate')} failed"
     elif undecided:
-        text += f", {undecided} of {plural(len(summary.gates), 'gate')} undecided"
+        text += f", {undecided} of {plural(len(summary.gates), 'gate')} inconclusive"
     elif summary.gates:
         text += f", all {plural(len(summary.gates), 'gate')} passed"
     for suite in summary.suites:
@@ -126,16 +138,13 @@ def suite_sentence(suite: SuiteOutcome, case: Mapping[str, Any]) -> str:
     return f"{said}. {case.get('remedy', '')}".rstrip()
 
 
-def verdict_sentence(target: TargetSummary) -> str:
-    """What a target does with its upstream's stream, and how that shows."""
-    found = target.authenticity
-    match found.verdict:
-        case Verdict.UNKNOWN:
-            return f"Whether {target.name} streams could not be told: {found.evidence}."
-        case Verdict.LIKELY_BUFFERED | Verdict.LIKELY_PACED | Verdict.LIKELY_STREAMED:
-            what = found.verdict.removeprefix("likely-")
-            return f"{target.name} is probably {what}: {found.evidence}.{_compressed(target)}"
-    return f"{target.name} is {found.verdict}: {found.evidence}.{_compressed(target)}"
+def verdict_sentence(target: TargetSummary, unmet: Sequence[GateResult] = ()) -> str:
+    """What a target does with its upstream's stream, and how that shows; `unmet` are gates that wanted otherwise."""
+    verdict = str(target.authenticity.verdict).replace("-", " ")
+    gates = "".join(f", so gate {gate.gate.expr} {_result(gate)}" for gate in unmet)
+    evidence = target.authenticity.evidence
+    end = "" if evidence.endswith("?") else "."
+    return f"{target.name}: {verdict}{gates}. {evidence[:1].upper()}{evidence[1:]}{end}{_compressed(target)}"
 
 
 def _compressed(target: TargetSummary) -> str:
@@ -144,8 +153,8 @@ def _compressed(target: TargetSummary) -> str:
     if target.authenticity.verdict not in HELD_BACK or 2 * compressed < target.counts["completed"]:
         return ""
     return (
-        f" It came compressed ({', '.join(target.encodings)}), which may be why: compare with `streambench probe "
-        f"--encodings`. {REMEDY}"
+        f" The replies were compressed ({', '.join(target.encodings)}), which may be why: compare with "
+        f"`streambench probe --encodings`. {REMEDY}"
     )
 
 
@@ -156,34 +165,33 @@ def findings_in_words(summary: Summary) -> list[str]:
     for target in summary.targets.values():
         out += failures_in_words(target)
         if target.counts["dropped"]:
-            out.append(f"{plural(target.counts['dropped'], 'stream')} of {target.name} were due and not started.")
+            out.append(f"{_those(target, 'dropped')} due but never started.")
         if target.counts["censored"]:
-            out.append(f"{plural(target.counts['censored'], 'stream')} of {target.name} were still open at the end.")
+            out.append(f"{_those(target, 'censored')} still open at the end.")
         if target.resent:
             out.append(
-                f"{plural(target.resent, 'request')} to {target.name} had to be sent twice: a kept connection was "
-                "closed without an answer."
+                f"{target.name}: {plural(target.resent, 'request')} had to be sent twice, because the server closed a "
+                "kept-alive connection without answering."
             )
         if target.counts["left"]:
             out.append(left_sentence(target))
         if target.clock_error_ns:
             out.append(
-                f"The upstream of {target.name} has a clock of its own: what is compared with its writes may be off by "
+                f"The upstream of {target.name} has its own clock: comparisons with its writes may be off by "
                 f"{figure(target.clock_error_ns / NS_PER_MS, 'ms')}."
             )
         out += broken_rules_in_words(target)
         out += accepted_rules_in_words(target)
     out += removable_in_words(summary)
     out += [suite_sentence(suite, case) for suite in summary.suites for case in suite.bad]
+    unmet = [gate for gate in summary.gates if gate.result is not Result.PASSED]
     out += [
-        f"Gate {gate_title(gate, several=several)} {gate.result}: {gate_sentence(gate)}."
-        for gate in summary.gates
-        if gate.result is not Result.PASSED and not _told_already(gate, summary.targets[gate.target])
+        unmet_gate(gate, several=several) for gate in unmet if not _told_already(gate, summary.targets[gate.target])
     ]
-    out += _verdicts([target for target in summary.targets.values() if target.counts["completed"]])
+    out += _verdicts([target for target in summary.targets.values() if target.counts["completed"]], unmet)
     out += [
-        f"{good.good:,} of {good.finished:,} streams of {name} were good ({good.expr}): {good.share:.1%}, "
-        f"{good.per_s:,.3g} a second."
+        f"{good.good:,} of {good.finished:,} streams of {name} were good ({good.expr}): {good.share:.1%}, or "
+        f"{good.per_s:,.3g} per second."
         for name, target in summary.targets.items()
         if (good := target.goodput) is not None and good.finished
     ]
@@ -193,7 +201,7 @@ def findings_in_words(summary: Summary) -> list[str]:
     for target in summary.targets.values():
         out += notes_in_words(target)
     if summary.interrupted:
-        out.append(f"The run was interrupted{_left_open(summary)}: it is judged by what had been measured until then.")
+        out.append(f"The run was interrupted{_left_open(summary)}. It is judged by what was measured before that.")
     return out
 
 
@@ -203,19 +211,19 @@ def _left_open(summary: Summary) -> str:
         return ""
     if summary.open_at_kill is None:
         return ", with an unknown number of streams open"
-    return f" while {plural(summary.open_at_kill, 'stream')} {'was' if summary.open_at_kill == 1 else 'were'} open"
+    return f" while {plural(summary.open_at_kill, 'stream')} {_was(summary.open_at_kill)} open"
 
 
 def left_sentence(target: TargetSummary) -> str:
     """How many users left a target's streams, and what its upstream saw of that."""
-    text = f"The users of {plural(target.counts['left'], 'stream')} of {target.name} left before the end"
+    text = f"Users left {plural(target.counts['left'], 'stream')} of {target.name} before the end"
     lags, wasted = target.distributions["cancel_lag"], target.distributions["wasted_tokens"]
     if not len(wasted):
         return f"{text}."
-    told = f"; the upstream saw {len(lags):,} of {len(lags) + lags.failures:,} leave"
+    told = f"; the upstream noticed {len(lags):,} of {len(lags) + lags.failures:,}"
     if len(lags):
         told += f", after {figure(lags.quantile(0.5), 'ms')} (p50)"
-    return f"{text}{told}, and wrote {figure(float(wasted.values.sum()), 'count')} more chunks for nobody."
+    return f"{text}{told}, and wrote {figure(float(wasted.values.sum()), 'count')} more chunks that nobody read."
 
 
 def failures_in_words(target: TargetSummary) -> list[str]:
@@ -225,7 +233,7 @@ def failures_in_words(target: TargetSummary) -> list[str]:
     if not target.counts["failed"] or _ending(target) is not None:
         return []
     finished = target.counts["completed"] + target.counts["failed"]
-    failed = f"{target.counts['failed']:,} of {plural(finished, 'stream')} of {target.name} failed"
+    failed = f"{target.name}: {target.counts['failed']:,} of {plural(finished, 'stream')} failed"
     advice = remedy(next(iter(target.errors), ""))
     return [f"{failed} ({_classes(target)}): {_first_example(target)}." + (f" {advice}" if advice else "")]
 
@@ -242,7 +250,7 @@ def accepted_rules_in_words(target: TargetSummary) -> list[str]:
     if target.ignored:
         names = ", ".join(dict.fromkeys(rule.rule for rule in target.ignored))
         count = sum(rule.count for rule in target.ignored)
-        out.append(f"Of {target.name}, {plural(count, 'finding')} of ignored rules are not counted: {names}.")
+        out.append(f"{target.name}: {plural(count, 'finding')} of ignored rules not counted: {names}.")
     return out
 
 
@@ -261,8 +269,8 @@ def notes_in_words(target: TargetSummary) -> list[str]:
 def removable_in_words(summary: Summary) -> list[str]:
     """The waivers that nothing needs any more."""
     return [
-        f"`{waiver.key}: {waiver.rule}`{f' of {waiver.target}' if waiver.target else ''} can be removed: nothing of it "
-        "was found in this run."
+        f"`{waiver.key}: {waiver.rule}`{f' of {waiver.target}' if waiver.target else ''} can be removed: this run "
+        "found nothing of the kind."
         for waiver in summary.removable
     ]
 
@@ -294,22 +302,41 @@ def _told_already(result: GateResult, target: TargetSummary) -> bool:
     """Whether what the target's streams did says all that a gate could add; the table of gates has its figures."""
     if result.gate.metric in (*VIOLATIONS, "streams.completed"):
         return True
+    if result.gate.metric == "authenticity":
+        return True  # beside the verdict, or because nothing was completed
     if result.gate.metric in ("error_rate", "streams.failed"):
         return bool(target.counts["failed"])
     return result.observed is None and result.gate.unreadable is None and not target.counts["completed"]
 
 
-def _verdicts(targets: Sequence[TargetSummary]) -> list[str]:
-    """A sentence for each target, or for each verdict where there are many targets."""
-    if len(targets) <= MAX_SENTENCES:
-        return [verdict_sentence(target) for target in targets]
+def _verdicts(targets: Sequence[TargetSummary], unmet: Sequence[GateResult]) -> list[str]:
+    """A sentence for each target, or for each verdict where there are many targets and the gates held."""
+    missed: dict[str, list[GateResult]] = {}
+    for gate in unmet:
+        if gate.gate.metric == "authenticity":
+            missed.setdefault(gate.target, []).append(gate)
+    single = [target for target in targets if target.name in missed or len(targets) <= MAX_SENTENCES]
+    out = [verdict_sentence(target, missed.get(target.name, ())) for target in single]
     by_verdict: dict[str, list[str]] = {}
     for target in targets:
+        if target in single:
+            continue
         by_verdict.setdefault(str(target.authenticity.verdict), []).append(target.name)
-    return [
-        f"{plural(len(names), 'target')} {'is' if len(names) == 1 else 'are'} {verdict}: {', '.join(names)}."
-        for verdict, names in by_verdict.items()
-    ]
+    out += [f"{plural(len(names), 'target')} {verdict}: {', '.join(names)}." for verdict, names in by_verdict.items()]
+    return out
+
+
+def _result(gate: GateResult) -> str:
+    return "failed" if gate.result is Result.FAILED else f"is {gate.result}"
+
+
+def _those(target: TargetSummary, outcome: str) -> str:
+    count = target.counts[outcome]
+    return f"{target.name}: {plural(count, 'stream')} {_was(count)}"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def verdict_matrix(summary: Summary) -> tuple[list[str], list[tuple[str, list[str]]]] | None:
@@ -333,17 +360,17 @@ def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool 
     `failed_by_it`: the streams that broke it are those that failed.
     """
     example = rule.example
-    where = "" if example.event_index is None else f" at event {example.event_index}"
-    where += "" if example.offset is None else f", byte {example.offset}"
-    came = f" It sent {example.got}." if example.got else ""
-    wanted = f" Expected: {' | '.join(example.expected)}." if example.expected else ""
+    where = f" at {example.place}" if example.place else ""
+    got, expected = example.untold
+    came = f" Got: {got}." if got else ""
+    wanted = f" Expected: {' | '.join(expected)}." if expected else ""
     times = "" if rule.count == rule.streams else f", {plural(rule.count, 'time')} in all"
     streams = plural(rule.streams, "stream")
     if failed_by_it:
         finished = target.counts["completed"] + target.counts["failed"]
         streams = f"{rule.streams:,} of {plural(finished, 'stream')}, which failed ({_classes(target)})"
     return (
-        f"{target.name} broke {rule.rule} in {streams}{times}; in {rule.example_stream}{where}: "
+        f"{target.name}: {rule.rule} broken in {streams}{times}. In {rule.example_stream}{where}: "
         f"{example.message}{came}{wanted}"
     )
 
@@ -393,7 +420,7 @@ def first_text_comparison(summary: Summary) -> str | None:
         return None
     best, worst = min(real, key=median.__getitem__), max(simulated, key=median.__getitem__)
     return (
-        f"Median time to first text: {median[best] / 1000:.2f} s ({best}), {median[worst] / 1000:.2f} s ({worst}), "
+        f"Median time to first text: {median[best] / 1000:.2f} s ({best}), {median[worst] / 1000:.2f} s ({worst}): "
         f"{median[worst] / median[best]:.1f} times as long."
     )
 

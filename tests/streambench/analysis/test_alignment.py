@@ -183,7 +183,7 @@ def test_a_cut_word_is_no_altered_word() -> None:
 
 def test_a_finding_says_where_and_shows_both_texts() -> None:
     (finding,) = compared(TEXT, TEXT.replace("zeta", "ZETA")).findings
-    assert str(TEXT.index(" zeta")) in finding.message
+    assert f"at character {TEXT.index(' zeta') + 1} of" in finding.message
     assert "ZETA" in (finding.got or "")
     assert "zeta" in finding.expected[0]
     (finding,) = compared("a " * 2 + "b " * 500, "a a").findings

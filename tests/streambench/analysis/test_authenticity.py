@@ -231,7 +231,7 @@ def test_two_writes_are_enough_to_tell(judged: Callable[..., StreamAuthenticity]
 
 def test_a_small_buffers_evidence_counts_bursts_and_writes(judged: Callable[..., StreamAuthenticity]) -> None:
     evidence = judge([judged(STEADY, batch(STEADY, 5))]).evidence
-    assert "8 bursts for 40 writes" in evidence
+    assert "40 upstream writes arrived in 8 bursts" in evidence
     assert "had waited 82.0 ms" in evidence
 
 
@@ -244,10 +244,8 @@ def test_other_text_and_a_reply_written_at_once_are_told_apart(
         make_record([(5, "I cannot say.")], upstream=[make_exchange([(0, "One "), (20, "two")])]), Settings()
     )
     assert other.authenticity is not None
-    assert (
-        judge([other.authenticity]).evidence == "the text that the client got is none of those that the upstream wrote"
-    )
-    assert "wrote each reply at once" in judge([judged([0.0] * N, forward([0.0] * N, 3))]).evidence
+    assert judge([other.authenticity]).evidence == "the client's text matches none of the texts that the upstream wrote"
+    assert "wrote each reply in one go" in judge([judged([0.0] * N, forward([0.0] * N, 3))]).evidence
 
 
 def test_two_heaps_after_everything_are_buffered_however_alike_their_lags_are(
@@ -401,5 +399,5 @@ def test_nothing_is_decided_where_servers_had_no_cpu() -> None:
     assert "160 ms late" in str(starvation({"valid": False, "server_wait": {}, "upstream_late_p95_ms": 160.0}))
     found = judge([of(Verdict.BATCHED)] * 20, None, starvation(starved))
     assert found.verdict is Verdict.UNKNOWN
-    assert found.evidence.startswith("the server 'chat' waited 69% of the time for a CPU. It looked batched: ")
+    assert found.evidence.startswith("the server 'chat' spent 69% of the time waiting for a CPU. It looked batched: ")
     assert found.shares == {"batched": 1.0}

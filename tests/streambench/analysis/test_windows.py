@@ -75,7 +75,7 @@ class TestOneStream:
         assert found.hold_ms is not None
         assert found.hold_ms > path_ms + 15 * writes
         evidence = judge([found]).evidence
-        assert f"waits for the next {f'{writes} writes' if writes > 1 else 'write'} of the upstream" in evidence
+        assert f"waits for the upstream's next {f'{writes} writes' if writes > 1 else 'write'}" in evidence
 
     def test_a_slow_path_is_none(
         self, judged: Callable[..., StreamAuthenticity], written: list[float], path_ms: float

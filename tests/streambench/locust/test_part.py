@@ -63,5 +63,5 @@ async def test_records_are_on_the_masters_clock_and_rows_leave_the_total_alone(
     assert failure["occurrences"] == finished
     (first,) = [found for found in seen[0]["findings"] if found.get("severity") is None]
     assert failure["error"].startswith(f"{first['rule']}: {first['message']} (in openai-chat/far/3.")
-    assert failure["error"].endswith(f" at event {first['event_index']}, byte {first['offset']})")
+    assert failure["error"].endswith(f" at event {first['event_index'] + 1}, byte {first['offset']})")
     assert rows.report({})["stats"] == []

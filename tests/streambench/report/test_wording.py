@@ -27,7 +27,7 @@ from streambench.report.wording import bare, figure, findings_in_words, headline
         (0.0, "ms", "0.0 ms"),
         (0.012, "ms", "0.012 ms"),
         (0.0123, "ratio", "1.23%"),
-        (0.5, "ratio", "50.0%"),
+        (0.5, "ratio", "50%"),
         (37.46, "per s", "37.5 per s"),
         (3.0, "count", "3"),
         (1234.0, "count", "1,234"),
@@ -68,8 +68,8 @@ def test_the_worst_comes_first(of_kind: Callable[[str], Summary]) -> None:
     found = findings_in_words(of_kind("hostile"))
     assert found[0].startswith("The measurement is not valid")
     found = findings_in_words(of_kind("comparison"))
-    assert "1 of 26 streams of paced failed (http_500 1): it broke." in found[0]
-    assert any("paced is paced" in text for text in found)
+    assert "paced: 1 of 26 streams failed (http_500 1): it broke." in found[0]
+    assert any("paced: paced" in text for text in found)
     assert any("ttfc.p95 < 100ms failed" in text for text in found)
     assert any("times as long" in text for text in found)
 
@@ -103,9 +103,7 @@ def test_an_upstream_on_another_host_says_how_far_its_clock_can_be_trusted(
     assert not [text for text in findings_in_words(summary_of(records)) if "clock" in text]
     records[1].upstream[0].clock_error_ns = 420_000
     (text,) = [text for text in findings_in_words(summary_of(records)) if "clock" in text]
-    assert text == (
-        "The upstream of real has a clock of its own: what is compared with its writes may be off by 0.4 ms."
-    )
+    assert text == ("The upstream of real has its own clock: comparisons with its writes may be off by 0.4 ms.")
 
 
 def test_a_broken_rule_says_where_what_came_and_what_was_expected(
@@ -115,7 +113,7 @@ def test_a_broken_rule_says_where_what_came_and_what_was_expected(
     broken = Finding(Axis.GRAMMAR, "grammar.order", "Wrong.", event_index=4, offset=77, got="done", expected=("a", "b"))
     record.findings = [broken, broken]
     (text,) = [text for text in findings_in_words(summary_of([record])) if "grammar.order" in text]
-    for part in ("1 stream", "2 times", "real/0", "event 4", "byte 77", "Wrong.", "done", "a | b"):
+    for part in ("1 stream", "2 times", "real/0", "event 5", "byte 77", "Wrong.", "done", "a | b"):
         assert part in text
 
 
@@ -139,8 +137,35 @@ def test_a_hostile_text_cannot_rule_the_terminal(hostile: Summary) -> None:
 def test_a_verdict_has_all_gates_with_their_figures(comparison: Summary) -> None:
     text = click.unstyle(describe_run(comparison, {}, brief=False))
     (line,) = [line for line in text.splitlines() if line.strip().startswith("failed") and "ttfc.p95" in line]
-    assert "limit 100.0 ms" in line
+    assert "observed 430.0 ms" in line
     assert "n 25" in line
+
+
+def test_a_terminal_says_each_reason_once(any_summary: Summary) -> None:
+    """The verdict's, and those of the gates: the table of gates has their figures."""
+    text = click.unstyle(describe_run(any_summary, {}, brief=False)).lower()
+    completed = [target for target in any_summary.targets.values() if target.counts["completed"]]
+    told = [target.authenticity.evidence for target in completed]
+    told += [gate.reason for gate in any_summary.gates if gate.reason is not None]
+    for reason in told:
+        assert text.count(reason.lower()) <= told.count(reason), reason
+
+
+def test_a_verdict_that_misses_its_gate_says_so(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
+) -> None:
+    summary = summary_of([stream_of_target("real", i) for i in range(3)], gates=["authenticity == paced"])
+    (told,) = [text for text in findings_in_words(summary) if "authenticity" in text]
+    assert told.startswith("real: forwarded, so gate authenticity == paced failed. Text arrives")
+
+
+def test_what_a_message_says_is_not_said_again() -> None:
+    after = Finding(
+        Axis.GRAMMAR, "grammar.after-terminal", "`x` came; nothing may follow.", got="x", expected=("end of stream",)
+    )
+    assert after.untold == (None, ())
+    early = Finding(Axis.GRAMMAR, "grammar.premature-end", "`y` is missing.", got="end", expected=("x", "y"))
+    assert early.untold == ("end", ("x", "y"))
 
 
 def missing_end(summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]) -> Summary:
@@ -161,7 +186,7 @@ def test_a_missing_end_is_told_once_with_its_place(
         "grammar.premature-end",
         "5 of 5 streams",
         "disconnect 5",
-        "event 23, byte 6057",
+        "event 24, byte 6057",
         "The end is missing",
     ):
         assert part in told

@@ -30,7 +30,7 @@ def _same(trial: Trial, reply: Reply, text: str) -> None:
     at = next((i for i, (a, b) in enumerate(zip(text, reply.text, strict=False)) if a != b), len(reply.text))
     trial.check(
         False,
-        f"the text differs from character {at}; {len(text)} characters were written, {len(reply.text)} came",
+        f"the text differs from character {at + 1} on; {len(text)} characters were written, {len(reply.text)} came",
         expected=repr(text[at : at + 40]),
         got=repr(reply.text[at : at + 40]),
     )

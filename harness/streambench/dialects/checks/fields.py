@@ -207,7 +207,7 @@ class LastOnly(Field):
         self._reported = True
         return self._finding(
             observed,
-            f"`{self._label}` was already true in event {last[0].index}, so nothing of the kind should follow.",
+            f"`{self._label}` was already true in event {last[0].index + 1}, so nothing of the kind should follow.",
             value,
             "no further event with it",
         )

@@ -54,7 +54,7 @@ class Closed:
         others = len(self._open) - 1
         more = f", and neither {'is' if others == 1 else 'are'} {others} more" if others else ""
         return CLOSED.of(self._label).found(
-            f"The part that event {index} started{_named(key)} is never ended{more}.",
+            f"The part that event {index + 1} started{_named(key)} is never ended{more}.",
             event_index=index,
             offset=offset,
             expected=tuple(sorted(self._ends)),

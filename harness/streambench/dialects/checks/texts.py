@@ -120,9 +120,9 @@ class Concat:
 def _difference(observed: Observed, text: str, whole: str) -> Finding:
     at = next((i for i, (a, b) in enumerate(zip(text, whole, strict=False)) if a != b), min(len(text), len(whole)))
     return CONCAT.found(
-        f"The text in `{observed.name}` is not what was streamed: they differ from character {at}. Streamed were "
-        f"{len(text)} characters, here are {len(whole)}; streamed {show(text[at : at + 30])}, "
-        f"here {show(whole[at : at + 30])}.",
+        f"The text in `{observed.name}` is not the streamed text: from character {at + 1} on it has "
+        f"{show(whole[at : at + 30])} where {show(text[at : at + 30])} was streamed. It has {len(whole)} characters; "
+        f"{len(text)} were streamed.",
         event_index=observed.index,
         offset=observed.offset,
         got=show(whole[at : at + 30]),

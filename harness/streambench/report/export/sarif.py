@@ -73,7 +73,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
 
 def _result(summary: Summary, target: TargetSummary, broken: RuleCount, rules: Sequence[Rule]) -> dict[str, Any]:
     example = broken.example
-    place = f"{broken.example_stream}" + ("" if example.event_index is None else f"/event {example.event_index}")
+    place = broken.example_stream + ("" if example.event_index is None else f"/event {example.event_index + 1}")
     result: dict[str, Any] = {
         "ruleId": broken.rule,
         "level": LEVELS[broken.severity],

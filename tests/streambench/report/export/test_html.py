@@ -88,7 +88,7 @@ def test_the_first_thing_is_the_verdict_and_what_was_found(comparison: Summary) 
     text = render_html(comparison, [])
     shown = " ".join("".join(Page(text).text).split())
     assert comparison.verdict in shown
-    for part in ("paced is paced", "real is forwarded", "ttfc.p95 < 100ms", "http_500", "it broke", "some.rule"):
+    for part in ("paced: paced", "real: forwarded", "ttfc.p95 < 100ms", "http_500", "it broke", "some.rule"):
         assert part in shown, part
 
 

@@ -48,7 +48,7 @@ def test_a_failure_says_what_was_observed(comparison: Summary) -> None:
         for failure in case
         if case.get("classname") == "made.paced" and case.get("name") == "ttfc.p95 < 100ms"
     ]
-    assert "limit 100.0 ms" in message
+    assert "observed 430.0 ms" in message
     assert "n 25" in message
 
 

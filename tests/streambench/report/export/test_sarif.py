@@ -58,7 +58,7 @@ def test_a_broken_rule_is_a_result_with_its_rule(
     broken, note = run["results"]
     assert (broken["ruleId"], broken["level"], broken["occurrenceCount"]) == ("schema.EVENT/schema.token", "error", 2)
     assert broken["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "s.yaml"
-    assert broken["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "real/0/event 4"
+    assert broken["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "real/0/event 5"
     assert "byte 77" in broken["message"]["text"]
     assert (note["ruleId"], note["level"]) == ("sse.crlf", "note")
     assert run["tool"]["driver"]["rules"][note["ruleIndex"]]["shortDescription"]["text"] == CRLF.requirement
