@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +68,9 @@ class BundledServers:
     pid: int
 
 
-@pytest.fixture
-def start_mock() -> Iterator[Callable[..., BundledServers]]:
-    """Starts `python -m mock_openai` with the given options; everything started is ended after the test."""
+@contextmanager
+def _starting() -> Iterator[Callable[..., BundledServers]]:
+    """Starts `python -m mock_openai` with the given options; everything started is ended at the end."""
     running: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> BundledServers:
@@ -92,3 +93,27 @@ def start_mock() -> Iterator[Callable[..., BundledServers]]:
         process.wait(10)
         if process.stdout is not None:
             process.stdout.close()
+
+
+@pytest.fixture
+def start_mock() -> Iterator[Callable[..., BundledServers]]:
+    """Starts `python -m mock_openai` with the given options; everything started is ended after the test."""
+    with _starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def shared_mock() -> Iterator[Callable[..., BundledServers]]:
+    """As `start_mock`, but the same servers for the same options: for tests that look at their own streams alone.
+
+    A start takes as much CPU as most tests.
+    """
+    with _starting() as start:
+        started: dict[tuple[str, ...], BundledServers] = {}
+
+        def share(*options: str) -> BundledServers:
+            if options not in started:
+                started[options] = start(*options)
+            return started[options]
+
+        yield share

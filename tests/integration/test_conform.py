@@ -47,9 +47,9 @@ def test_mistakes_of_the_user(arguments: list[str], hint: str) -> None:
 
 
 def test_a_defect_is_found_and_told_with_its_remedy_and_its_wire_log(
-    start_mock: Callable[..., Any], tmp_path: Path
+    shared_mock: Callable[..., Any], tmp_path: Path
 ) -> None:
-    servers = start_mock("--profile", "instant", "--defect", "wrong-content-type")
+    servers = shared_mock("--profile", "instant", "--defect", "wrong-content-type")
     scenario = tmp_path / "mine.yaml"
     scenario.write_text(SCENARIO.format(chat=servers.chat, openai=servers.openai, expected=""))
     out = tmp_path / "out"
@@ -68,16 +68,16 @@ def test_a_defect_is_found_and_told_with_its_remedy_and_its_wire_log(
     assert {"report.html", "conformance.md", "junit.xml", "badge.svg", "logs"} == {path.name for path in out.iterdir()}
 
 
-def test_an_expected_failure_that_holds_fails_the_suite(start_mock: Callable[..., Any], tmp_path: Path) -> None:
-    servers = start_mock("--profile", "instant")
+def test_an_expected_failure_that_holds_fails_the_suite(shared_mock: Callable[..., Any], tmp_path: Path) -> None:
+    servers = shared_mock("--profile", "instant")
     scenario = tmp_path / "mine.yaml"
     scenario.write_text(SCENARIO.format(chat=servers.chat, openai=servers.openai, expected="http.status-200"))
     told = conform(str(scenario), "--case", "http.status-200", code=3).stdout
     assert "take it off" in told
 
 
-def test_a_url_with_one_side_tests_what_it_can(start_mock: Callable[..., Any]) -> None:
-    servers = start_mock("--profile", "instant", "--no-chat")
+def test_a_url_with_one_side_tests_what_it_can(shared_mock: Callable[..., Any]) -> None:
+    servers = shared_mock("--profile", "instant", "--no-chat")
     url = f"{servers.openai}/v1/chat/completions"
     suite = json.loads(
         conform(url, "-d", "openai-chat", "--json", "--case", "sse.*", "--case", "text.whole", code=0).stdout
@@ -87,8 +87,8 @@ def test_a_url_with_one_side_tests_what_it_can(start_mock: Callable[..., Any]) -
     assert verdicts["text.whole"] == "not testable"
 
 
-def test_cases_gate_a_run_and_are_in_all_that_it_writes(start_mock: Callable[..., Any], tmp_path: Path) -> None:
-    servers = start_mock("--profile", "instant", "--defect", "any-token")
+def test_cases_gate_a_run_and_are_in_all_that_it_writes(shared_mock: Callable[..., Any], tmp_path: Path) -> None:
+    servers = shared_mock("--profile", "instant", "--defect", "any-token")
     scenario = tmp_path / "mine.yaml"
     gated = SCENARIO.format(chat=servers.chat, openai=servers.openai, expected="")
     scenario.write_text(gated.replace("}}", "}") + "prompts: {text: Hi, tokens: 5}\n")
@@ -135,8 +135,8 @@ def _asked(upstream: str) -> bool:
 
 
 @pytest.mark.parametrize("system", ["assistant-ws", "room-chat"])
-def test_a_socket_is_shown_as_what_was_said_on_it(start_mock: Callable[..., Any], tmp_path: Path, system: str) -> None:
-    servers = start_mock("--profile", "instant", "--defect", "loses-text")
+def test_a_socket_is_shown_as_what_was_said_on_it(shared_mock: Callable[..., Any], tmp_path: Path, system: str) -> None:
+    servers = shared_mock("--profile", "instant", "--defect", "loses-text")
     scenario = tmp_path / "mine.yaml"
     text = SCENARIO.format(chat=servers.chat, openai=servers.openai, expected="")
     scenario.write_text(text.replace("chat-stream", system).replace("/api/chat/stream", ""))

@@ -43,9 +43,9 @@ async def left(servers: Any, path: Path, leave: str, *gates: str) -> Summary:
 
 @pytest.mark.parametrize("leave", ["{after: 3}", "{after: first_text}", "{after: 300ms}"])
 async def test_a_service_that_cancels_is_told_by_its_figures(
-    leave: str, start_mock: Callable[..., Any], tmp_path: Path
+    leave: str, shared_mock: Callable[..., Any], tmp_path: Path
 ) -> None:
-    summary = await left(start_mock(), tmp_path / "records.jsonl", leave, "cancel_lag.p50 < 1h", "streams.left == 4")
+    summary = await left(shared_mock(), tmp_path / "records.jsonl", leave, "cancel_lag.p50 < 1h", "streams.left == 4")
     for target in summary.targets.values():
         assert (target.counts["left"], target.counts["completed"], target.counts["failed"]) == (STREAMS, 0, 0), target
         assert len(target.distributions["cancel_lag"]) == STREAMS
@@ -57,9 +57,9 @@ async def test_a_service_that_cancels_is_told_by_its_figures(
 
 
 async def test_a_service_that_does_not_cancel_has_failed_the_gate(
-    start_mock: Callable[..., Any], tmp_path: Path
+    shared_mock: Callable[..., Any], tmp_path: Path
 ) -> None:
-    servers = start_mock("--defect", "no-cancel")
+    servers = shared_mock("--defect", "no-cancel")
     summary = await left(servers, tmp_path / "records.jsonl", "{after: 3}", "cancel_lag.p50 < 1h")
     for target in summary.targets.values():
         assert not len(target.distributions["cancel_lag"]), target.name
@@ -69,6 +69,6 @@ async def test_a_service_that_does_not_cancel_has_failed_the_gate(
     assert summary.exit_code is ExitCode.PERFORMANCE
 
 
-async def test_some_leave_and_the_others_stay(start_mock: Callable[..., Any], tmp_path: Path) -> None:
-    summary = await left(start_mock(), tmp_path / "records.jsonl", "{after: first_text, probability: 0}")
+async def test_some_leave_and_the_others_stay(shared_mock: Callable[..., Any], tmp_path: Path) -> None:
+    summary = await left(shared_mock(), tmp_path / "records.jsonl", "{after: first_text, probability: 0}")
     assert all(target.counts["completed"] == STREAMS for target in summary.targets.values())

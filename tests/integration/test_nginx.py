@@ -59,15 +59,17 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
-def proxy(component: Callable[[str], str], start_mock: Callable[..., Any], tmp_path: Path) -> Iterator[Proxy]:
+@pytest.fixture(scope="module")
+def proxy(
+    component: Callable[[str], str], shared_mock: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
     nginx = component("nginx")
-    upstream = start_mock("--no-chat", "--profile", "fixed").openai
-    folder = tmp_path / "nginx"
-    folder.mkdir()
+    upstream = shared_mock("--no-chat", "--profile", "fixed").openai
+    folder = tmp_path_factory.mktemp("nginx")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", "key.pem", "-out", "cert.pem"],
         cwd=folder, check=True, capture_output=True,
     )  # fmt: skip
     port = free_port()

@@ -39,8 +39,8 @@ async def complete(client: httpx.AsyncClient, url: str, mark: str) -> str:
     return text
 
 
-async def test_what_was_written_for_each_mark(client: httpx.AsyncClient, start_mock: Callable[..., Any]) -> None:
-    url = start_mock("--no-chat").openai
+async def test_what_was_written_for_each_mark(client: httpx.AsyncClient, shared_mock: Callable[..., Any]) -> None:
+    url = shared_mock("--no-chat").openai
     plans = [Plan("short", tokens=5, profile="instant"), Plan("long", tokens=30, profile="instant")]
     await post_plans(client, url, plans)
     async with JournalFeed(url, plans, client) as feed:
@@ -62,52 +62,52 @@ async def test_what_was_written_for_each_mark(client: httpx.AsyncClient, start_m
         assert len({text for text in texts if text}) == 4
 
 
-async def test_several_attempts_come_in_their_order(client: httpx.AsyncClient, start_mock: Callable[..., Any]) -> None:
-    url = start_mock("--no-chat").openai
-    plan = Plan("p", tokens=4, profile="instant")
+async def test_several_attempts_come_in_their_order(client: httpx.AsyncClient, shared_mock: Callable[..., Any]) -> None:
+    url = shared_mock("--no-chat").openai
+    plan = Plan("several", tokens=4, profile="instant")
     await post_plans(client, url, [plan])
     async with JournalFeed(url, [plan], client) as feed:
         for _ in range(3):
-            await complete(client, url, "p.1")
+            await complete(client, url, "several.1")
         exchanges: list[UpstreamExchange] = []
         # Each is joined when it has ended; the feed may be behind by one.
         while len(exchanges) < 3:
-            exchanges += await feed.exchanges("p.1", 30)
+            exchanges += await feed.exchanges("several.1", 30)
         assert [exchange.attempt for exchange in exchanges] == [1, 2, 3]
 
 
-async def test_a_mark_that_never_came_has_nothing(client: httpx.AsyncClient, start_mock: Callable[..., Any]) -> None:
-    url = start_mock("--no-chat").openai
-    plan = Plan("p")
+async def test_a_mark_that_never_came_has_nothing(client: httpx.AsyncClient, shared_mock: Callable[..., Any]) -> None:
+    url = shared_mock("--no-chat").openai
+    plan = Plan("never")
     await post_plans(client, url, [plan])
     async with JournalFeed(url, [plan], client) as feed:
-        assert await feed.exchanges("p.9", 0.05) == []
+        assert await feed.exchanges("never.9", 0.05) == []
 
 
 async def test_a_request_that_is_still_open_is_told_as_it_is(
-    client: httpx.AsyncClient, start_mock: Callable[..., Any]
+    client: httpx.AsyncClient, shared_mock: Callable[..., Any]
 ) -> None:
-    url = start_mock("--no-chat").openai
-    plan = Plan("p", tokens=50, profile={"name": "fixed", "ttft_ms": 0, "gap_ms": 60_000})
+    url = shared_mock("--no-chat").openai
+    plan = Plan("open", tokens=50, profile={"name": "fixed", "ttft_ms": 0, "gap_ms": 60_000})
     await post_plans(client, url, [plan])
     async with JournalFeed(url, [plan], client) as feed:
-        asking = asyncio.create_task(complete(client, url, "p.1"))
+        asking = asyncio.create_task(complete(client, url, "open.1"))
         exchanges: list[UpstreamExchange] = []
         while not exchanges or not exchanges[0].written_ns:
-            exchanges = await feed.exchanges("p.1", 0.05)
+            exchanges = await feed.exchanges("open.1", 0.05)
         assert exchanges[0].ended == "open"
         assert exchanges[0].ended_ns is None
         # And when the client leaves, the cancel is seen.
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         while exchanges[0].ended == "open":
-            exchanges = await feed.exchanges("p.1", 30) or exchanges
+            exchanges = await feed.exchanges("open.1", 30) or exchanges
         assert exchanges[0].ended == "cancelled"
         assert exchanges[0].cancelled_ns is not None
 
 
-async def test_other_plans_are_not_followed(client: httpx.AsyncClient, start_mock: Callable[..., Any]) -> None:
-    url = start_mock("--no-chat").openai
+async def test_other_plans_are_not_followed(client: httpx.AsyncClient, shared_mock: Callable[..., Any]) -> None:
+    url = shared_mock("--no-chat").openai
     mine, other = Plan("mine", tokens=3, profile="instant"), Plan("other", tokens=3, profile="instant")
     await post_plans(client, url, [mine, other])
     async with JournalFeed(url, [mine], client) as feed:
