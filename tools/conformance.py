@@ -25,7 +25,7 @@ from mock_openai.chat.limits import Caps
 from mock_openai.chat.server import ChatSettings
 from streambench.conformance.case import BROKEN, Case, Need, Verdict
 from streambench.conformance.profile import profile_of
-from streambench.conformance.runner import CaseResult, run_case, run_suite
+from streambench.conformance.runner import CaseResult, SuiteResult, run_case, run_suite
 from streambench.conformance.subject import Subject
 from streambench.conformance.suite import AREAS, all_cases
 from streambench.conformance.trial import Shared
@@ -41,7 +41,7 @@ IDLE_S = 1.5  # a server that is as patient as its profile says would keep a pro
 HEARTBEAT_S = 6.0  # longer than the pauses of clients that read slowly, who would be taken for dead
 RATE_LIMIT = {"burst": 1, "recovers_s": 1.0}  # of a server that is started with one; others have none
 LIMITED_AREA = "rate_limits"
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 8  # cases do little but wait
 TRIES = 3
 SYSTEMS = {
     "chat-stream": "/api/chat/stream",
@@ -63,6 +63,15 @@ HOMES = {
 }
 
 
+# And the system on which cases are shown that need something.
+HOMES_OF_NEEDS = {
+    Need.CLOSED_ROOMS: "assistant-ws",
+    Need.ROOMS: "room-chat",
+    Need.CLIENT_HISTORY: "room-chat",
+    Need.SOCKET: "assistant-ws",
+    Need.WEBSOCKET: "assistant-ws",
+}
+
 # Where a case applies, and no defect of the reference server can break it: such a system has only one order of events
 # that is wrong in this way, or one provider, and no other defect stands for it.
 UNBROKEN = {
@@ -73,8 +82,9 @@ UNBROKEN = {
 
 def home_of(case: Case) -> str:
     """The system of the reference chat server on which a case is shown."""
-    home = "assistant-ws" if Need.SOCKET in case.needs or Need.WEBSOCKET in case.needs else "chat-stream"
-    return HOMES.get(case.id, home)
+    if case.id in HOMES:
+        return HOMES[case.id]
+    return next((system for need, system in HOMES_OF_NEEDS.items() if need in case.needs), "chat-stream")
 
 
 @contextmanager
@@ -144,7 +154,10 @@ async def broken_by_its_defect(upstream_url: str, cases: Sequence[Case], system:
                     break
             return result
 
-    return list(await asyncio.gather(*map(one, cases)))
+    # The longest first: they do little but wait.
+    order = sorted(range(len(cases)), key=lambda i: not (cases[i].patient or cases[i].alone))
+    results = dict(zip(order, await asyncio.gather(*(one(cases[i]) for i in order)), strict=True))
+    return [results[i] for i in range(len(cases))]
 
 
 def pages() -> dict[str, str]:
@@ -166,7 +179,7 @@ def _index() -> str:
         "",
         "`python -m tools.conformance` writes these pages from the code, and `--prove` shows every case both ways.",
         "How the suite is run: [commands](../commands.md#streambench-conform). What a target may declare:",
-        "[profiles](#profiles). What real software does: [proxies in front of a stream](real-software.md).",
+        "[profiles](#profiles). What nginx and model gateways fail: [real software](real-software.md).",
         "",
         "| area | cases | MUST | SHOULD | MAY |",
         "|---|---|---|---|---|",
@@ -215,24 +228,41 @@ params: {temperature: 0.7}        # what the upstream should be asked with
 fallback: true                    # there is a second provider
 history_messages: 10
 rate_limit: {burst: 5, recovers_s: 1}   # so many questions at once, and one more after so many seconds
+rooms:                            # whose members hear the replies to each other
+  join: {emit: [join-room, {roomName: "{room}"}], heard: room-joined}   # or `send: MESSAGE`; `heard` confirms it
+  leave: {emit: [leave-room, {roomName: "{room}"}], heard: room-left}
+  joined: participant-joined      # tells the members who comes, and `left` who goes
+  left: participant-left
+  text: {other-chunk: content}    # the events that bring such a reply, and where their text is
+  ends: [other-complete, other-error]
 ```
 
 On a socket, `conversation.create: {capture: NAME}` says under which name the dialect's setup captures the conversation
-that it makes."""
+that it makes. `create: {by: reply, capture: PATH}` is for a service that keeps a conversation for each connection, and
+tells its id in the events of a reply. `rooms: {shared: NAME}`, in place of `join` and `leave`, says that connections
+with the same value of that variable are in one room, and `closed: true` that not everybody may enter it."""
+
+
+async def suites_on(upstream_url: str, system: str, cases: Sequence[Case]) -> list[SuiteResult]:
+    """What comes of cases on a system that is correct: of all but those of rate limits, and of these, side by side."""
+
+    async def one(limited: bool) -> SuiteResult | None:
+        chosen = [case for case in cases if (case.area == LIMITED_AREA) is limited]
+        if not chosen:
+            return None
+        async with reference(upstream_url, system, limited=limited) as subject:
+            return await run_suite(subject, chosen)
+
+    return [suite for suite in await asyncio.gather(one(False), one(True)) if suite is not None]
 
 
 async def false_alarms(upstream_url: str, system: str) -> tuple[list[CaseResult], int, float]:
     """One suite on a system that is correct: what does not hold all the same, how many cases hold, and the seconds."""
-    results: list[CaseResult] = []
-    seconds = 0.0
-    for limited in (False, True):
-        cases = [case for case in all_cases() if (case.area == LIMITED_AREA) is limited]
-        async with reference(upstream_url, system, limited=limited) as subject:
-            suite = await run_suite(subject, cases)
-        results += suite.results
-        seconds += suite.seconds
+    suites = await suites_on(upstream_url, system, all_cases())
+    results = [result for suite in suites for result in suite.results]
     alarms = [result for result in results if result.is_bad or result.verdict is Verdict.HARNESS_ERROR]
-    return alarms, sum(result.verdict is Verdict.PASSED for result in results), seconds
+    held = sum(result.verdict is Verdict.PASSED for result in results)
+    return alarms, held, max(suite.seconds for suite in suites)
 
 
 async def _prove(runs: int) -> int:

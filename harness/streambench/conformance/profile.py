@@ -22,7 +22,8 @@ class Conversation:
     """How conversations are made, continued and read; `{conversation_id}` stands in paths and bodies.
 
     `create` is a request with `capture`, the path of the new conversation's id in the answer; without a `path`, the
-    name under which the dialect's setup captures the one that it makes. `json` is the body that
+    name under which the dialect's setup captures the one that it makes; with `by: reply`, the path of the id in the
+    events of a reply, of the conversation that its connection is. `json` is the body that
     continues one, where it is not the dialect's own. `read` is a path with `messages`, `role`, `content` and, where
     partial replies are marked, `partial`: where each is in the answer.
     """
@@ -30,6 +31,32 @@ class Conversation:
     create: Mapping[str, Any]
     read: Mapping[str, str]
     json: Any = None
+
+    @property
+    def told_by_reply(self) -> bool:
+        """Whether a connection is a conversation, of which its replies tell the id."""
+        return self.create.get("by") == "reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """How the members of a room hear the replies to each other's questions.
+
+    `text` maps the events that bring them to the path of their text; `ends` are the events that end such a reply. Who
+    connects with the same value of the variable `shared` is in one room; or `join` and `leave` are messages (`send`, or
+    `emit` with an event's name and arguments) with `{room}` and `{name}` in them, and the event that confirms each
+    (`heard`). `joined` and `left` are the events that tell the members who comes and goes. `closed`: not everybody may
+    enter.
+    """
+
+    text: Mapping[str, str]
+    ends: tuple[str, ...]
+    shared: str | None = None
+    join: Mapping[str, Any] | None = None
+    leave: Mapping[str, Any] | None = None
+    joined: str | None = None
+    left: str | None = None
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +87,7 @@ class Profile:
     heartbeat_s: float | None = None
     interrupt: Any = None
     rate_limit: Mapping[str, float] | None = None
+    rooms: Rooms | None = None
 
 
 def profile_of(dialect: str, path: Path | None = None) -> Profile:
@@ -94,7 +122,25 @@ def read_profile(root: Located) -> Profile:
                 if key not in inner:
                     raise part[name].error(f"{name!r} needs {key!r}")
         values["conversation"] = Conversation(**values["conversation"])
+    if "rooms" in given:
+        values["rooms"] = _read_rooms(given["rooms"])
     return Profile(**values)
+
+
+def _read_rooms(node: Located) -> Rooms:
+    part = node.mapping("'rooms'", [one.name for one in fields(Rooms)])
+    for key in ("text", "ends"):
+        if key not in part:
+            raise node.error(f"'rooms' needs {key!r}")
+    if "shared" not in part and "join" not in part:
+        raise node.error("'rooms' needs 'shared' or 'join': how a room is entered")
+    for name in ("join", "leave"):
+        if name in part:
+            said = part[name].mapping(f"{name!r}", ("send", "emit", "heard"))
+            if "heard" not in said or ("send" in said) == ("emit" in said):
+                raise part[name].error(f"{name!r} needs 'heard', and either 'send' or 'emit'")
+    values = {name: item.plain() for name, item in part.items()}
+    return Rooms(**{**values, "ends": tuple(values["ends"])})
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

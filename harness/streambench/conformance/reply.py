@@ -103,6 +103,10 @@ class Reply:
         return [finding for finding in self.findings if finding.severity is Severity.VIOLATION]
 
 
+Leave = Callable[[Reply], bool]
+"""Is asked after every event whether the client leaves."""
+
+
 class Witness(Recorder):
     """The recorder of a reply that a case judges: it keeps what each event said. `leave` is asked after every event
     whether the client leaves, which sets `gone`.
@@ -110,9 +114,7 @@ class Witness(Recorder):
 
     __slots__ = ("_gone", "_leave", "_reading", "_reply")
 
-    def __init__(
-        self, reply: Reply, dialect: Dialect, gone: asyncio.Event, leave: Callable[[Reply], bool] | None
-    ) -> None:
+    def __init__(self, reply: Reply, dialect: Dialect, gone: asyncio.Event, leave: Leave | None) -> None:
         started_ns = reply.exchange.started_ns
         record = StreamRecord("", "", dialect.name, started_ns, started_ns)
         super().__init__(record, dialect, keep_text=False, tap=reply.exchange)

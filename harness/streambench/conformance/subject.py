@@ -54,7 +54,7 @@ class Subject:
     def has(self, need: Need) -> bool:
         """Whether the target has what a case needs."""
         profile, transport = self.profile, self.dialect.transport
-        talks = profile.conversation is not None
+        talk, rooms = profile.conversation, profile.rooms
         has = {
             Need.EVENT_STREAM: transport == "sse",
             Need.SOCKET: self.on_socket,
@@ -65,8 +65,15 @@ class Subject:
             Need.TWO_SIDED: self.upstream is not None,
             Need.AUTH: profile.auth and self.credential is not None,
             Need.SECOND_USER: profile.second_user is not None,
-            Need.CONVERSATIONS: talks,
-            Need.PARTIAL_MARK: profile.conversation is not None and "partial" in profile.conversation.read,
+            Need.STORED: talk is not None,
+            Need.CONVERSATIONS: talk is not None and not talk.told_by_reply,
+            Need.PARTIAL_MARK: talk is not None and "partial" in talk.read,
+            Need.CLIENT_HISTORY: self.messages_path is not None,
+            Need.HISTORY_BOUND: profile.history_messages is not None,
+            Need.ROOMS: rooms is not None,
+            Need.ROOM_CHANGES: rooms is not None and rooms.join is not None and rooms.leave is not None,
+            Need.ROOM_NEWS: rooms is not None and rooms.joined is not None and rooms.left is not None,
+            Need.CLOSED_ROOMS: rooms is not None and rooms.closed,
             Need.JSON_PROMPT: self.prompt_path is not None,
             Need.REFUSES_EMPTY: profile.refuses_empty,
             Need.MAX_CHARS: profile.max_chars is not None,
@@ -113,6 +120,18 @@ class Subject:
     def prompt_path(self) -> tuple[str | int, ...] | None:
         """Where the prompt is in a question's JSON."""
         return _path_of_prompt(self.body)
+
+    @property
+    def messages_path(self) -> tuple[str | int, ...] | None:
+        """Where a question's JSON has the list of messages whose last one is the prompt; None where there is none."""
+        path = self.prompt_path or ()
+        at = max((i for i, key in enumerate(path) if isinstance(key, int)), default=None)
+        if at is None:
+            return None
+        message = self.body
+        for key in path[: at + 1]:
+            message = message[key]
+        return path[:at] if isinstance(message, dict) and message.get("role") == "user" else None
 
     @property
     def timeout_s(self) -> float:

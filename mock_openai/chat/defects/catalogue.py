@@ -9,25 +9,41 @@ from aiohttp.typedefs import Handler, Middleware
 
 from mock_openai.chat.defects import (
     access,
+    client_history,
     conversations,
     events,
+    frames,
     framing,
     headers,
     memory,
     rates,
     replies,
     requests,
+    rooms,
     sockets,
     texts,
 )
 from mock_openai.chat.defects.defect import Around, Defect
 from mock_openai.chat.server import ChatServer, ChatSettings
 
-DEFECTS: dict[str, Defect] = {
-    defect.name: defect
-    for part in (headers, framing, events, requests, access, conversations, memory, rates, replies, sockets, texts)
-    for defect in part.DEFECTS
-}
+PARTS = (
+    headers,
+    framing,
+    events,
+    requests,
+    access,
+    conversations,
+    memory,
+    client_history,
+    rates,
+    replies,
+    sockets,
+    frames,
+    rooms,
+    texts,
+)
+
+DEFECTS: dict[str, Defect] = {defect.name: defect for part in PARTS for defect in part.DEFECTS}
 """Every defect by name."""
 
 

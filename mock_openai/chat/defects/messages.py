@@ -70,7 +70,7 @@ def incoming(response: web.StreamResponse, change: Change) -> None:
         message = await receive(*arguments, **options)
         if message.type is not WSMsgType.TEXT:
             return message
-        text = await change(message.data, _server_of(response))
+        text = await change(message.data, server_of(response))
         if text is None:
             await response.close(code=1011)
             return WSMessage(WSMsgType.CLOSED, None, None)
@@ -79,7 +79,8 @@ def incoming(response: web.StreamResponse, change: Change) -> None:
     response.receive = received  # type: ignore[method-assign]
 
 
-def _server_of(response: web.StreamResponse) -> ChatServer:
+def server_of(response: web.StreamResponse) -> ChatServer:
+    """The server that a response is of."""
     request = response._req
     assert isinstance(request, web.Request)
     return next(value for value in request.app.values() if isinstance(value, ChatServer))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -11,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mock_openai.chat.defects.defect import Defect
-from mock_openai.chat.defects.messages import incoming, parsed, question_of
+from mock_openai.chat.defects.messages import incoming, parsed, question_of, server_of
 from mock_openai.chat.limits import error
 from mock_openai.chat.server import ChatServer
 
@@ -20,18 +19,19 @@ KNOWN = {"create_conversation", "user_message", "chat_interrupted", "ping"}
 KNOWN_EVENTS = {"join-room", "leave-room", "get-room-info", "stream-chat"}
 
 
-def _is_upgrade(request: web.Request) -> bool:
+def is_upgrade(request: web.Request) -> bool:
+    """Whether a request is a WebSocket's handshake."""
     return request.headers.get("upgrade", "").lower() == "websocket"
 
 
 async def _failing(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
-    if request.path == "/ws/chat" and not _is_upgrade(request):
+    if request.path == "/ws/chat" and not is_upgrade(request):
         return error(500, "Something went wrong here.")
     return await handler(request)
 
 
 async def _of_any_origin(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
-    if "origin" in request.headers and (_is_upgrade(request) or request.path == "/socket.io/"):
+    if "origin" in request.headers and (is_upgrade(request) or request.path == "/socket.io/"):
         headers = request.headers.copy()
         del headers["origin"]
         request._headers = headers  # type: ignore[assignment]
@@ -48,8 +48,7 @@ def _without_close(response: web.StreamResponse) -> None:
     if isinstance(response, web.WebSocketResponse):
 
         async def close(**_: Any) -> bool:
-            if response._req is not None and response._req.transport is not None:
-                response._req.transport.abort()
+            cut(response)
             return True
 
         response.close = close  # type: ignore[method-assign]
@@ -110,24 +109,36 @@ def _without_interrupt(response: web.StreamResponse) -> None:
     incoming(response, look)
 
 
-_open: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[web.WebSocketResponse]] = WeakKeyDictionary()
+_open: WeakKeyDictionary[ChatServer, WeakSet[web.WebSocketResponse]] = WeakKeyDictionary()
 
 
-def _all_open(response: web.StreamResponse) -> WeakSet[web.WebSocketResponse]:
-    everybody = _open.setdefault(asyncio.get_running_loop(), WeakSet())
-    if isinstance(response, web.WebSocketResponse):
-        everybody.add(response)
+def all_open(response: web.WebSocketResponse) -> WeakSet[web.WebSocketResponse]:
+    """The sockets of its server, of those that were asked for; this one is among them from now on."""
+    everybody = _open.setdefault(server_of(response), WeakSet())
+    everybody.add(response)
     return everybody
 
 
+def open_at(server: ChatServer) -> list[web.WebSocketResponse]:
+    """The sockets of a server that were asked for."""
+    return list(_open.get(server, ()))
+
+
+def cut(response: web.WebSocketResponse) -> None:
+    """End a socket without a word."""
+    if response._req is not None and response._req.transport is not None:
+        response._req.transport.abort()
+
+
 def _ends_all(response: web.StreamResponse) -> None:
-    everybody = _all_open(response)
+    if not isinstance(response, web.WebSocketResponse):
+        return
+    everybody = all_open(response)
 
     async def look(text: str, _: ChatServer) -> str | None:
         if text[:1] in ("{", "4") and parsed(text) is None and ("{" in text):
             for other in list(everybody):
-                if other._req is not None and other._req.transport is not None:
-                    other._req.transport.abort()
+                cut(other)
         return text
 
     incoming(response, look)
@@ -136,7 +147,7 @@ def _ends_all(response: web.StreamResponse) -> None:
 def _tells_all(response: web.StreamResponse) -> None:
     if not isinstance(response, web.WebSocketResponse):
         return
-    everybody, send = _all_open(response), response.send_str
+    everybody, send = all_open(response), response.send_str
     response._tell = send  # type: ignore[attr-defined]
 
     async def send_str(data: str, *arguments: Any, **options: Any) -> None:
@@ -156,7 +167,7 @@ _lost: WeakKeyDictionary[ChatServer, set[str]] = WeakKeyDictionary()
 
 async def _locking_out(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
     user = server.users.of_handshake(request)
-    if user is None or not (_is_upgrade(request) or request.path == "/socket.io/"):
+    if user is None or not (is_upgrade(request) or request.path == "/socket.io/"):
         return await handler(request)
     lost = _lost.setdefault(server, set())
     if user in lost:

@@ -131,7 +131,7 @@ class AssistantWs:
             heartbeat=self._server.settings.heartbeat_s or HEARTBEAT_S, max_msg_size=MAX_BODY_BYTES
         )
         if not socket.can_prepare(request).ok:
-            return error(426, "This is a WebSocket.", upgrade="websocket")
+            return error(426, "This is a WebSocket.", upgrade="websocket", **{"sec-websocket-version": "13"})
         await socket.prepare(request)
         accumulated = request.query.get("content") == "accumulated"
         await self._serve(Connection(request, socket, user, project, mode, accumulated))

@@ -246,7 +246,8 @@ class RoomChat:
         reply = self._server.reply(Question(SYSTEM, prompt, data.get("streaming") or client.mode, conversation))
         try:
             start = {"message": "The assistant is answering.", "timestamp": now_iso()}
-            await self._sio.emit("stream-start", start, to=client.sid)
+            # Told at the beginning: a reply that is cut short is stored as well, and has no stream-complete.
+            await self._sio.emit("stream-start", {**start, "conversationId": client.conversation}, to=client.sid)
             # The others have not typed the question, and a reply without one says little.
             await self._tell_others(client, "stream-start", {**start, "question": data["messages"][-1]["content"]})
             async with aclosing(reply.pieces()) as pieces:

@@ -177,7 +177,7 @@ async def test_what_goes_wrong_now_and_then_never_passes_with_enough_repeats() -
 
     (result,) = (await run(a_case(judge), repeat=20)).results
     assert result.verdict is Verdict.FLAKY
-    assert result.message == "it held 6 times before: this time"
+    assert result.message == "it held 6 of 7 times: this time"
 
 
 async def test_a_timed_case_that_fails_on_a_busy_machine_is_not_testable() -> None:

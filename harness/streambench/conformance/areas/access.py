@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 from streambench.conformance.case import Keyword, Need, case
-from streambench.conformance.trial import NOBODY, SECOND, Trial, describe, unique_word
+from streambench.conformance.client import NOBODY, SECOND, unique_word
+from streambench.conformance.judging import check, describe, refused
+from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
 AUTH = (Need.AUTH,)
 OWNED = (*AUTH, Need.SECOND_USER, Need.CONVERSATIONS)
+OWN_STORE = (*AUTH, Need.SECOND_USER, Need.STORED)
 HTTP_AUTH = "RFC 9110, section 11.6.1"
 OWNER = "the owner of the conversation"
 SECRET = "sb-conform-wrong-token"  # noqa: S105 - nobody has it
@@ -29,7 +32,7 @@ async def missing(trial: Trial) -> None:
 
     401.
     """
-    trial.refused(await trial.ask(user=NOBODY, conversation=await _conversation(trial)), 401)
+    refused(await trial.ask(user=NOBODY, conversation=await _conversation(trial)), 401)
 
 
 @case(
@@ -47,7 +50,7 @@ async def wrong(trial: Trial) -> None:
     401.
     """
     reply = await trial.ask(headers=_wrong(trial), conversation=await _conversation(trial))
-    trial.refused(reply, 401)
+    refused(reply, 401)
 
 
 @case(
@@ -67,7 +70,7 @@ async def prefix(trial: Trial) -> None:
     assert trial.subject.credential is not None
     name, value = trial.subject.credential
     reply = await trial.ask(headers={name: value[:-3]}, conversation=await _conversation(trial))
-    trial.refused(reply, 401)
+    refused(reply, 401)
 
 
 @case(
@@ -85,8 +88,8 @@ async def challenge(trial: Trial) -> None:
     The response has WWW-Authenticate.
     """
     reply = await trial.ask(user=NOBODY, conversation=await _conversation(trial))
-    trial.check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
-    trial.check("www-authenticate" in reply.exchange.headers, "401 without a challenge", expected="WWW-Authenticate")
+    check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
+    check("www-authenticate" in reply.exchange.headers, "401 without a challenge", expected="WWW-Authenticate")
 
 
 @case(
@@ -104,7 +107,7 @@ async def costs_nothing(trial: Trial) -> None:
     The upstream has seen no request with the mark.
     """
     reply = await trial.ask(user=NOBODY, plan={"tokens": 2}, conversation=await _conversation(trial))
-    trial.check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
+    check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
     await trial.never_reached_upstream(reply.mark, "nobody asked")
 
 
@@ -124,7 +127,7 @@ async def no_echo(trial: Trial) -> None:
     """
     reply = await trial.ask(headers=_wrong(trial), conversation=await _conversation(trial))
     said = reply.exchange.body.decode("utf-8", "replace") + json.dumps(reply.exchange.headers)
-    trial.check(SECRET not in said, "the answer repeats the token")
+    check(SECRET not in said, "the answer repeats the token")
 
 
 @case(
@@ -134,18 +137,18 @@ async def no_echo(trial: Trial) -> None:
     source=OWNER,
     remedy="Ask the store for the conversation of this user, never for the conversation alone.",
     defect="reads-of-others",
-    needs=OWNED,
+    needs=OWN_STORE,
 )
 async def read(trial: Trial) -> None:
     """Let one user have a conversation, and another one read it.
 
     403 or 404, and none of its text.
     """
-    conversation, word = await trial.new_conversation(), unique_word()
+    conversation, word = await trial.conversations.new(), unique_word()
     await trial.ask(f"Remember {word}.", conversation=conversation)
-    reply = await trial.read_conversation(conversation, SECOND)
-    trial.check(word not in reply.exchange.body.decode("utf-8", "replace"), "the other user reads what was said")
-    trial.refused(reply, 403, 404)
+    reply = await trial.conversations.read(conversation, SECOND)
+    check(word not in reply.exchange.body.decode("utf-8", "replace"), "the other user reads what was said")
+    refused(reply, 403, 404)
 
 
 @case(
@@ -162,11 +165,11 @@ async def write(trial: Trial) -> None:
 
     403 or 404, and the conversation has neither the question nor a reply.
     """
-    conversation, word = await trial.new_conversation(), unique_word()
+    conversation, word = await trial.conversations.new(), unique_word()
     reply = await trial.ask(f"Remember {word}.", conversation=conversation, user=SECOND)
-    said = [str(message["content"]) for message in await trial.messages(conversation)]
-    trial.check(not said, "another user's message is in the conversation", expected="nothing", got=str(said))
-    trial.refused(reply, 403, 404)
+    said = [str(message["content"]) for message in await trial.conversations.messages(conversation)]
+    check(not said, "another user's message is in the conversation", expected="nothing", got=str(said))
+    refused(reply, 403, 404)
 
 
 @case(
@@ -183,11 +186,11 @@ async def read_nothing_upstream(trial: Trial) -> None:
 
     The upstream has not seen the secret again.
     """
-    conversation, word = await trial.new_conversation(), unique_word()
+    conversation, word = await trial.conversations.new(), unique_word()
     await trial.ask(f"Remember {word}.", conversation=conversation, plan={"tokens": 2})
     reply = await trial.ask("What was it?", conversation=conversation, user=SECOND, plan={"tokens": 2})
     seen = json.dumps([entry["request"] for entry in await trial.upstream.entries(reply.mark)])
-    trial.check(word not in seen, "the other user's request has the secret in its history")
+    check(word not in seen, "the other user's request has the secret in its history")
 
 
 @case(
@@ -197,17 +200,17 @@ async def read_nothing_upstream(trial: Trial) -> None:
     source="RFC 9110, section 15.5.4: 404 hides that a resource exists",
     remedy="Answer both with the same 404.",
     defect="tells-existence",
-    needs=OWNED,
+    needs=OWN_STORE,
 )
 async def no_hint(trial: Trial) -> None:
     """Read somebody else's conversation, and one that never was.
 
     Both answers have the same status and the same body.
     """
-    conversation = await trial.new_conversation()
-    other = await trial.read_conversation(conversation, SECOND)
-    none = await trial.read_conversation("0" * len(conversation), SECOND)
-    trial.check(
+    conversation = await trial.conversations.new()
+    other = await trial.conversations.read(conversation, SECOND)
+    none = await trial.conversations.read("0" * len(conversation), SECOND)
+    check(
         (other.status, other.exchange.body) == (none.status, none.exchange.body),
         "the answers tell which conversations exist",
         expected=describe(none),
@@ -229,7 +232,7 @@ async def unknown(trial: Trial) -> None:
 
     404.
     """
-    trial.refused(await trial.ask(conversation="0" * 32), 404)
+    refused(await trial.ask(conversation="0" * 32), 404)
 
 
 @case(
@@ -250,8 +253,8 @@ async def user_in_path(trial: Trial) -> None:
     path, _, _ = url.rpartition("/")
     body = json.dumps(trial.subject.json_body({"prompt": "Hello there."})).encode()
     other = f"{path}/{trial.subject.profile.user_in_path}"
-    reply = await trial.send(method, other, body=body, headers={"content-type": "application/json"})
-    trial.refused(reply, 403, 404)
+    reply = await trial.client.send(method, other, body=body, headers={"content-type": "application/json"})
+    refused(reply, 403, 404)
 
 
 def _wrong(trial: Trial) -> dict[str, str]:
@@ -263,5 +266,5 @@ def _wrong(trial: Trial) -> dict[str, str]:
 
 async def _conversation(trial: Trial) -> str | None:
     """A conversation of the first user's, where questions need one."""
-    variables = await trial.conversation_variables(None, "first")
+    variables = await trial.conversations.variables(None, "first")
     return variables.get("conversation_id")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, streamed
 from streambench.conformance.trial import Trial
 from streambench.units import NS_PER_S
 
@@ -34,8 +35,8 @@ async def own_text(trial: Trial) -> None:
     profile = {"name": "fixed", "ttft_ms": 20, "gap_ms": 10}
     replies = await asyncio.gather(*(trial.ask(plan={"text": text, "profile": profile}) for text in texts))
     for text, reply in zip(texts, replies, strict=True):
-        trial.streamed(reply)
-        trial.check(reply.text == text, "a user got another text", expected=text[:60], got=reply.text[:60])
+        streamed(reply)
+        check(reply.text == text, "a user got another text", expected=text[:60], got=reply.text[:60])
 
 
 @case(
@@ -56,10 +57,10 @@ async def side_by_side(trial: Trial) -> None:
     """
     replies = await asyncio.gather(*(trial.ask(plan=ORDER) for _ in range(USERS)))
     for reply in replies:
-        trial.streamed(reply)
-        trial.check(reply.complete and not reply.interrupted, "a reply broke off", got=reply.error or "")
+        streamed(reply)
+        check(reply.complete and not reply.interrupted, "a reply broke off", got=reply.error or "")
     took_s = max(reply.exchange.ended_ns for reply in replies) - min(reply.exchange.started_ns for reply in replies)
-    trial.check(took_s < 5.5 * NS_PER_S, "they wait for each other", expected="5.5 s", got=f"{took_s / NS_PER_S:.1f} s")
+    check(took_s < 5.5 * NS_PER_S, "they wait for each other", expected="5.5 s", got=f"{took_s / NS_PER_S:.1f} s")
 
 
 @case(
@@ -69,7 +70,7 @@ async def side_by_side(trial: Trial) -> None:
     source="the owner of the conversation",
     remedy="Carry the conversation's id with the request; a field of a shared object belongs to whoever wrote it last.",
     defect="stores-in-newest",
-    needs=(Need.TWO_SIDED, Need.CONVERSATIONS),
+    needs=(Need.TWO_SIDED, Need.STORED),
     alone=True,
     repeats=3,
 )
@@ -79,7 +80,7 @@ async def own_conversation(trial: Trial) -> None:
     Each conversation has its own reply, and no other.
     """
     texts = [f"{word} " * 20 for word in ("alpha", "beta", "gamma", "delta")]
-    conversations = [await trial.new_conversation() for _ in texts]
+    conversations = [await trial.conversations.new() for _ in texts]
     await asyncio.gather(
         *(
             trial.ask(plan={"text": text, "profile": {"name": "fixed", "ttft_ms": 20, "gap_ms": 8}}, conversation=one)
@@ -87,5 +88,5 @@ async def own_conversation(trial: Trial) -> None:
         )
     )
     for text, one in zip(texts, conversations, strict=True):
-        stored = [str(m["content"]) for m in await trial.messages(one) if m["role"] == "assistant"]
-        trial.check(stored == [text], "a conversation has another reply", expected=text[:40], got=str(stored)[:80])
+        stored = await trial.conversations.replies(one)
+        check(stored == [text], "a conversation has another reply", expected=text[:40], got=str(stored)[:80])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, clean, streamed
 from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
@@ -14,8 +15,8 @@ HTML = "WHATWG HTML, section 9.2.6"
 
 async def _rule(trial: Trial, *rules: str) -> None:
     reply = await trial.plain()
-    trial.streamed(reply)
-    trial.clean(reply.broken(*rules))
+    streamed(reply)
+    clean(reply.broken(*rules))
 
 
 @case(
@@ -187,11 +188,11 @@ async def flushed_whole(trial: Trial) -> None:
     No read ends within an event, except where the next one comes within 20 ms.
     """
     reply = await trial.plain()
-    trial.streamed(reply)
+    streamed(reply)
     pieces = reply.exchange.pieces
     for (at_ns, piece), (next_ns, _) in itertools.pairwise(pieces):
         held_ms = (next_ns - at_ns) / 1e6
-        trial.check(
+        check(
             piece.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) or held_ms < 20,
             f"an event was written in two parts, {held_ms:.0f} ms apart",
             got=piece[-60:].decode("utf-8", "replace"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streambench.conformance.case import Keyword, Need, Untestable, case
+from streambench.conformance.judging import check, clean, streamed
 from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
@@ -12,16 +13,16 @@ QUIET = {"profile": {"name": "fixed", "ttft_ms": 1200, "gap_ms": 5}, "tokens": 8
 
 async def _rule(trial: Trial, *rules: str, prefix: str = "") -> None:
     reply = await trial.plain()
-    trial.streamed(reply)
-    trial.clean(reply.broken(*rules, prefix=prefix))
+    streamed(reply)
+    clean(reply.broken(*rules, prefix=prefix))
 
 
 async def _check(trial: Trial, kind: str) -> None:
     """A check across events that the dialect must have."""
     reply = await trial.plain()
-    trial.streamed(reply)
+    streamed(reply)
     findings = [finding for finding in reply.findings if finding.rule.endswith(f".{kind}")]
-    trial.clean(findings)
+    clean(findings)
     names = {type(make()).__name__.lower() for make in trial.subject.dialect.checks}
     if kind.replace("_", "") not in names:
         raise Untestable(f"the dialect asks for nothing of the kind `{kind}`", "an invariant in the dialect")
@@ -153,8 +154,8 @@ async def repeated_text(trial: Trial) -> None:
     The joined pieces equal the field that repeats them.
     """
     reply = await trial.plain()
-    trial.streamed(reply)
-    trial.clean(reply.broken("content.concat", "content.snapshot"))
+    streamed(reply)
+    clean(reply.broken("content.concat", "content.snapshot"))
     await _check(trial, "concat")
 
 
@@ -205,8 +206,8 @@ async def keep_alives_are_comments(trial: Trial) -> None:
     Everything that comes as data is an event of the protocol.
     """
     reply = await trial.planned("a quiet upstream", **QUIET)
-    trial.streamed(reply)
-    trial.clean(reply.broken("data.not-json", "grammar.unknown-event", "sse.no-data"))
+    streamed(reply)
+    clean(reply.broken("data.not-json", "grammar.unknown-event", "sse.no-data"))
 
 
 @case(
@@ -224,6 +225,6 @@ async def short_reply(trial: Trial) -> None:
     The reply is complete and breaks no rule.
     """
     reply = await trial.ask(plan={"text": "Yes."})
-    trial.streamed(reply)
-    trial.clean(reply.violations())
-    trial.check(reply.text == "Yes.", "the text is another", expected="Yes.", got=reply.text)
+    streamed(reply)
+    clean(reply.violations())
+    check(reply.text == "Yes.", "the text is another", expected="Yes.", got=reply.text)

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.client import unique_word
+from streambench.conformance.judging import check, describe, streamed
 from streambench.conformance.reply import Reply
 from streambench.conformance.subject import with_value
-from streambench.conformance.trial import Trial, describe, unique_word
+from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
@@ -19,9 +21,9 @@ CONVERSATION = "what a conversation is: the model knows what was said"
 async def _request(trial: Trial, reply: Reply) -> dict[str, Any]:
     """The request that reached the upstream for a reply."""
     entries = await trial.upstream.settled(reply.mark)
-    trial.check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
     request = entries[0]["request"]
-    trial.check(isinstance(request, dict), "the upstream's request is not known")
+    check(isinstance(request, dict), "the upstream's request is not known")
     return dict(request)
 
 
@@ -29,12 +31,12 @@ async def _talk(
     trial: Trial, *says: str, last: str = "And now?", conversation: str | None = None
 ) -> list[dict[str, Any]]:
     """The messages that the upstream gets with the last of several questions in one conversation."""
-    conversation = conversation or await trial.new_conversation()
+    conversation = conversation or await trial.conversations.new()
     for text in says:
         reply = await trial.ask(text, conversation=conversation, plan={"tokens": 2, "profile": "instant"})
-        trial.streamed(reply)
+        streamed(reply)
     reply = await trial.ask(last, conversation=conversation, plan={"tokens": 2, "profile": "instant"})
-    trial.streamed(reply)
+    streamed(reply)
     messages: list[dict[str, Any]] = (await _request(trial, reply)).get("messages", [])
     return messages
 
@@ -61,7 +63,7 @@ async def sent(trial: Trial) -> None:
     """
     word = unique_word()
     messages = await _talk(trial, f"Remember {word}.")
-    trial.check(_places(messages, [word])[0] >= 0, "the first question is not in the request", expected=word)
+    check(_places(messages, [word])[0] >= 0, "the first question is not in the request", expected=word)
 
 
 @case(
@@ -80,7 +82,7 @@ async def replies(trial: Trial) -> None:
     """
     messages = await _talk(trial, "Hello, who are you?")
     roles = [message.get("role") for message in messages if message.get("role") not in ("system", "developer")]
-    trial.check(roles == ["user", "assistant", "user"], "other roles", expected="user, assistant, user", got=str(roles))
+    check(roles == ["user", "assistant", "user"], "other roles", expected="user, assistant, user", got=str(roles))
 
 
 @case(
@@ -99,7 +101,7 @@ async def newest(trial: Trial) -> None:
     """
     words = [unique_word() for _ in range(8)]
     messages = await _talk(trial, *(f"Remember {word}." for word in words))
-    trial.check(_places(messages, words)[-1] >= 0, "the question before is not in the request", expected=words[-1])
+    check(_places(messages, words)[-1] >= 0, "the question before is not in the request", expected=words[-1])
 
 
 @case(
@@ -119,7 +121,7 @@ async def oldest_first(trial: Trial) -> None:
     words = [unique_word() for _ in range(3)]
     messages = await _talk(trial, *(f"Remember {word}." for word in words[:2]), last=f"Remember {words[2]}.")
     places = _places(messages, words)
-    trial.check(places == sorted(places) and -1 not in places, "another order", expected="0, 2, 4", got=str(places))
+    check(places == sorted(places) and -1 not in places, "another order", expected="0, 2, 4", got=str(places))
 
 
 @case(
@@ -139,7 +141,7 @@ async def question_once(trial: Trial) -> None:
     word = unique_word()
     messages = await _talk(trial, last=f"Remember {word}.")
     times = sum(word in json.dumps(message.get("content")) for message in messages)
-    trial.check(times == 1, "the question is sent several times", expected="1", got=str(times))
+    check(times == 1, "the question is sent several times", expected="1", got=str(times))
 
 
 @case(
@@ -156,11 +158,11 @@ async def own(trial: Trial) -> None:
 
     The second one's request has nothing of the first.
     """
-    word, first = unique_word(), await trial.new_conversation()
+    word, first = unique_word(), await trial.conversations.new()
     await trial.ask(f"Remember {word}.", conversation=first, plan={"tokens": 2})
-    second = await trial.new_conversation(beside=first)
+    second = await trial.conversations.new(beside=first)
     messages = await _talk(trial, last="What did I say?", conversation=second)
-    trial.check(_places(messages, [word]) == [-1], "the request has text of another conversation", got=word)
+    check(_places(messages, [word]) == [-1], "the request has text of another conversation", got=word)
 
 
 @case(
@@ -180,7 +182,7 @@ async def bounded(trial: Trial) -> None:
     most = trial.subject.profile.history_messages or 10
     messages = await _talk(trial, *(f"Remember {unique_word()}." for _ in range(8)))
     said = [message for message in messages if message.get("role") in ("user", "assistant")]
-    trial.check(len(said) <= most + 1, "the whole history is sent", expected=f"{most + 1} messages", got=f"{len(said)}")
+    check(len(said) <= most + 1, "the whole history is sent", expected=f"{most + 1} messages", got=f"{len(said)}")
 
 
 @case(
@@ -197,15 +199,15 @@ async def no_partial_lost(trial: Trial) -> None:
 
     The second request has the beginning of the first reply.
     """
-    conversation = await trial.new_conversation()
+    conversation = await trial.conversations.new()
     first = await trial.ask(
         conversation=conversation, plan={"tokens": 20, "faults": [{"fault": "cut-rst", "at": {"chunk": 10}}]}
     )
-    trial.check(bool(first.text), "the first reply has no text", got=describe(first))
+    check(bool(first.text), "the first reply has no text", got=describe(first))
     reply = await trial.ask("Go on.", conversation=conversation, plan={"tokens": 2})
     messages = (await _request(trial, reply)).get("messages", [])
     start = first.text[:20]
-    trial.check(_places(messages, [start])[0] >= 0, "what was shown is not in the request", expected=start)
+    check(_places(messages, [start])[0] >= 0, "what was shown is not in the request", expected=start)
 
 
 @case(
@@ -227,7 +229,7 @@ async def model(trial: Trial) -> None:
     body = with_value(trial.subject.body, path, "gpt-4o")
     reply = await trial.ask(body=body, plan={"tokens": 2})
     got = (await _request(trial, reply)).get("model")
-    trial.check(got == "gpt-4o", "another model is asked", expected="gpt-4o", got=str(got))
+    check(got == "gpt-4o", "another model is asked", expected="gpt-4o", got=str(got))
 
 
 @case(
@@ -247,7 +249,7 @@ async def as_declared(trial: Trial) -> None:
     request = await _request(trial, await trial.ask(plan={"tokens": 2}))
     for name, wanted in trial.subject.profile.params.items():
         got = request.get(name, request.get("max_completion_tokens") if name == "max_tokens" else None)
-        trial.check(got == wanted, f"`{name}` is another", expected=str(wanted), got=str(got))
+        check(got == wanted, f"`{name}` is another", expected=str(wanted), got=str(got))
 
 
 @case(
@@ -266,4 +268,4 @@ async def bounded_reply(trial: Trial) -> None:
     """
     request = await _request(trial, await trial.ask(plan={"tokens": 2}))
     names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-    trial.check(any(request.get(name) for name in names), "the request has no bound", expected=" or ".join(names))
+    check(any(request.get(name) for name in names), "the request has no bound", expected=" or ".join(names))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, describe, refused, streamed
 from streambench.conformance.subject import with_value
-from streambench.conformance.trial import Trial, describe
+from streambench.conformance.trial import Trial
 from streambench.endings import Ending
 
 MUST, SHOULD, MAY = Keyword
@@ -22,11 +23,11 @@ async def _refuses_value(trial: Trial, value: Any) -> None:
     """The prompt has another value in the question's JSON; `...` leaves it out."""
     path = trial.subject.prompt_path
     assert path is not None
-    trial.refused(await trial.ask(body=with_value(trial.subject.body, path, value)), *BAD)
+    refused(await trial.ask(body=with_value(trial.subject.body, path, value)), *BAD)
 
 
 async def _refuses_text(trial: Trial, text: str) -> None:
-    trial.refused(await trial.ask_text(lambda _: text), *BAD)
+    refused(await trial.ask_text(lambda _: text), *BAD)
 
 
 @case(
@@ -168,7 +169,7 @@ async def longest(trial: Trial) -> None:
     plan = {"tokens": 2} if trial.subject.upstream is not None else None
     prompt = "ö" * (room if plan else trial.subject.profile.max_chars)
     reply = await trial.ask(prompt, plan=plan, leave=lambda reply: bool(reply.events))
-    trial.streamed(reply)
+    streamed(reply)
 
 
 @case(
@@ -242,7 +243,7 @@ async def half_a_character(trial: Trial) -> None:
     def question(variables: Mapping[str, str]) -> str:
         return json.dumps(with_value(trial.subject.json_body(variables), path, "half a character: \ud800"))
 
-    trial.refused(await trial.ask_text(question), *BAD)
+    refused(await trial.ask_text(question), *BAD)
 
 
 @case(
@@ -280,9 +281,9 @@ async def large_body(trial: Trial) -> None:
     assert most is not None
     reply = await trial.ask_text(lambda variables: json.dumps(trial.subject.json_body(variables)) + " " * most)
     if reply.on_socket and not reply.events:
-        trial.check(reply.exchange.ending != Ending.TIMEOUT, "it is not refused", expected="a close", got="nothing")
+        check(reply.exchange.ending != Ending.TIMEOUT, "it is not refused", expected="a close", got="nothing")
     else:
-        trial.refused(reply, *BAD)
+        refused(reply, *BAD)
 
 
 @case(
@@ -301,7 +302,7 @@ async def unknown_field(trial: Trial) -> None:
     """
     body = {**trial.subject.body, "streambench_unknown": True}
     reply = await trial.ask(body=body, leave=lambda reply: bool(reply.events))
-    trial.streamed(reply)
+    streamed(reply)
 
 
 @case(
@@ -320,7 +321,7 @@ async def refused_before_stream(trial: Trial) -> None:
     """
     body = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
     reply = await trial.ask(body=body)
-    trial.check(reply.status != 200, "the refusal is a stream with 200", expected="400 or 422", got=describe(reply))
+    check(reply.status != 200, "the refusal is a stream with 200", expected="400 or 422", got=describe(reply))
 
 
 @case(
@@ -339,10 +340,10 @@ async def refused_says_why(trial: Trial) -> None:
     """
     body = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
     reply = await trial.ask(body=body)
-    trial.check(reply.is_refusal, "it was not refused", got=describe(reply))
+    check(reply.is_refusal, "it was not refused", got=describe(reply))
     said = reply.json() if not reply.on_socket else reply.error
     texts = [text for text in _texts(said) if len(text) >= 10]
-    trial.check(bool(texts), "the refusal gives no reason", expected="a sentence", got=describe(reply))
+    check(bool(texts), "the refusal gives no reason", expected="a sentence", got=describe(reply))
 
 
 @case(
@@ -361,7 +362,7 @@ async def refused_costs_nothing(trial: Trial) -> None:
     """
     assert trial.subject.profile.max_chars is not None
     reply = await trial.ask("x" * (trial.subject.profile.max_chars + 1), plan={"tokens": 2})
-    trial.check(reply.is_refusal, "it was not refused", expected="400, 413 or 422", got=describe(reply))
+    check(reply.is_refusal, "it was not refused", expected="400, 413 or 422", got=describe(reply))
     await trial.never_reached_upstream(reply.mark, "the request was refused")
 
 
@@ -382,10 +383,10 @@ async def prompt_unchanged(trial: Trial) -> None:
     prompt = 'Größe "x" \\ <b>&amp;</b>\n\tund 👋🏽?'
     reply = await trial.ask(prompt, plan={"tokens": 2})
     entries = await trial.upstream.settled(reply.mark)
-    trial.check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
     got = json.dumps(entries[0]["request"], ensure_ascii=False)
     wanted = json.dumps(prompt, ensure_ascii=False)[1:-1]
-    trial.check(wanted in got, "the upstream got another text", expected=wanted, got=got)
+    check(wanted in got, "the upstream got another text", expected=wanted, got=got)
 
 
 def _texts(value: Any) -> list[str]:

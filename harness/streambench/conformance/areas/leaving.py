@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from streambench.conformance.case import Keyword, Need, case
-from streambench.conformance.trial import Trial, describe
+from streambench.conformance.judging import check, describe, streamed
+from streambench.conformance.trial import Trial
 from streambench.units import NS_PER_MS
 
 MUST, SHOULD, MAY = Keyword
@@ -60,13 +61,11 @@ async def cancels_early(trial: Trial) -> None:
 
 async def _cancelled(trial: Trial, mark: str, left_ns: int, said: str) -> None:
     entries = await trial.upstream.settled(mark, 3.0)
-    trial.check(bool(entries), "the question did not reach the upstream", got=said)
+    check(bool(entries), "the question did not reach the upstream", got=said)
     entry = entries[-1]
-    trial.check(
-        entry["ended"] == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(entry["ended"])
-    )
+    check(entry["ended"] == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(entry["ended"]))
     late_ms = (trial.upstream.local(entry["cancelled_ns"]) - left_ns) / NS_PER_MS
-    trial.check(
+    check(
         late_ms < CANCELLED_WITHIN_MS,
         "the upstream's stream is cancelled late",
         expected=f"{CANCELLED_WITHIN_MS} ms",
@@ -98,7 +97,7 @@ async def gives_back(trial: Trial) -> None:
         if after <= before:
             return
         await asyncio.sleep(0.1)
-    trial.check(after <= before, "streams stay open", expected=f"{before}", got=f"{after}")
+    check(after <= before, "streams stay open", expected=f"{before}", got=f"{after}")
 
 
 @case(
@@ -121,7 +120,5 @@ async def others_go_on(trial: Trial) -> None:
     stays = asyncio.ensure_future(trial.ask(plan=order))
     await trial.ask(plan=order, leave=lambda reply: bool(reply.contents))
     reply = await stays
-    trial.streamed(reply)
-    trial.check(
-        reply.complete and not reply.interrupted, "the other reply broke off", got=reply.error or reply.text[-40:]
-    )
+    streamed(reply)
+    check(reply.complete and not reply.interrupted, "the other reply broke off", got=reply.error or reply.text[-40:])

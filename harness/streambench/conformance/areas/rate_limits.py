@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from streambench.conformance.case import Keyword, Need, Untestable, case
+from streambench.conformance.client import FIRST, SECOND
+from streambench.conformance.judging import check, describe
 from streambench.conformance.reply import Reply
-from streambench.conformance.trial import FIRST, SECOND, Trial, describe
+from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
 LIMITED = (Need.RATE_LIMIT, Need.SECOND_USER)
@@ -24,7 +26,7 @@ def _known(trial: Trial) -> tuple[int, float]:
 
 async def _conversation(trial: Trial, user: str) -> str | None:
     """A conversation, where questions need one; making it may count as well, and is waited off."""
-    variables = await trial.conversation_variables(None, user)
+    variables = await trial.conversations.variables(None, user)
     if variables:
         await _recovered(trial)
     return variables.get("conversation_id")
@@ -40,9 +42,9 @@ async def _refused(trial: Trial, conversation: str | None = None) -> Reply:
     burst, _ = _known(trial)
     conversation = conversation or await _conversation(trial, SECOND)
     replies = await asyncio.gather(*(_ask(trial, SECOND, conversation) for _ in range(burst + 3)))
-    refused = [reply for reply in replies if not reply.is_stream]
-    trial.check(bool(refused), f"{burst + 3} questions at once are answered", expected="a refusal", got="no limit")
-    return refused[0]
+    turned_away = [reply for reply in replies if not reply.is_stream]
+    check(bool(turned_away), f"{burst + 3} questions at once are answered", expected="a refusal", got="no limit")
+    return turned_away[0]
 
 
 async def _recovered(trial: Trial) -> None:
@@ -68,7 +70,7 @@ async def refused(trial: Trial) -> None:
     """
     reply = await _refused(trial)
     await _recovered(trial)
-    trial.check(reply.status == 429, "the limit has another status", expected="429", got=describe(reply))
+    check(reply.status == 429, "the limit has another status", expected="429", got=describe(reply))
 
 
 @case(
@@ -88,7 +90,7 @@ async def is_told(trial: Trial) -> None:
     """
     reply = await _refused(trial)
     await _recovered(trial)
-    trial.check(reply.error is not None, "no error tells of the limit", expected="an error event", got=describe(reply))
+    check(reply.error is not None, "no error tells of the limit", expected="an error event", got=describe(reply))
 
 
 @case(
@@ -111,7 +113,7 @@ async def retry_after(trial: Trial) -> None:
     given = reply.exchange.headers.get("retry-after", "")
     is_date = given[:3] in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun") and given.endswith("GMT")
     is_time = given.isdecimal() and int(given) >= 1
-    trial.check(is_time or is_date, "no time to try again", expected="Retry-After: 1", got=given or describe(reply))
+    check(is_time or is_date, "no time to try again", expected="Retry-After: 1", got=given or describe(reply))
 
 
 @case(
@@ -133,7 +135,7 @@ async def says_why(trial: Trial) -> None:
     await _recovered(trial)
     said = reply.error or "" if reply.on_socket else reply.exchange.body.decode("utf-8", "replace")
     letters = sum(character.isalpha() for character in said)
-    trial.check(letters >= 10, "the refusal gives no reason", expected="a sentence", got=describe(reply))
+    check(letters >= 10, "the refusal gives no reason", expected="a sentence", got=describe(reply))
 
 
 @case(
@@ -155,7 +157,7 @@ async def per_user(trial: Trial) -> None:
     await _refused(trial)
     reply = await _ask(trial, FIRST, conversation)
     await _recovered(trial)
-    trial.check(not reply.is_refusal, "another user is refused, too", expected="a reply", got=describe(reply))
+    check(not reply.is_refusal, "another user is refused, too", expected="a reply", got=describe(reply))
 
 
 @case(
@@ -181,7 +183,7 @@ async def recovers(trial: Trial) -> None:
     await asyncio.sleep(wait_s * 1.5)
     reply = await _ask(trial, SECOND, conversation)
     await _recovered(trial)
-    trial.check(not reply.is_refusal, "the user is still refused", expected="a reply", got=describe(reply))
+    check(not reply.is_refusal, "the user is still refused", expected="a reply", got=describe(reply))
 
 
 @case(

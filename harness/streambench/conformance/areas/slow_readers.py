@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from streambench.conformance.case import Keyword, Need, Untestable, case
+from streambench.conformance.judging import check, streamed
 from streambench.conformance.subject import Subject
 from streambench.conformance.trial import Trial
 from streambench.dialects.checks.texts import Concat
@@ -59,10 +60,10 @@ async def others(trial: Trial) -> None:
     reply = await trial.ask(plan={"tokens": 4, "profile": "instant"}, deadline_s=4.0)
     slow.cancel()
     await asyncio.gather(slow, return_exceptions=True)
-    trial.streamed(reply)
+    streamed(reply)
     took_s = (reply.exchange.ended_ns - reply.exchange.started_ns) / NS_PER_S
     holds = reply.complete and not reply.interrupted and took_s < 3
-    trial.check(holds, "the other client waits", expected="3 s", got=f"{took_s:.1f} s")
+    check(holds, "the other client waits", expected="3 s", got=f"{took_s:.1f} s")
 
 
 @case(
@@ -85,6 +86,6 @@ async def whole(trial: Trial) -> None:
         raise Untestable("who reads nothing for 4 s is taken for dead here", "a heartbeat slower than that")
     words = _words(trial.subject)
     reply = await trial.ask(plan=_big(words), pause_s=PAUSE_S, deadline_s=30.0)
-    trial.streamed(reply)
+    streamed(reply)
     wanted = "".join(word * 2 for word in words)
-    trial.check(reply.text == wanted, "text is missing", expected=f"{len(wanted)} characters", got=f"{len(reply.text)}")
+    check(reply.text == wanted, "text is missing", expected=f"{len(wanted)} characters", got=f"{len(reply.text)}")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from streambench.conformance.case import Broken, Keyword, Need, case
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.client import QUESTION, SECOND, SHORT_S, unique_word
 from streambench.conformance.exchange import Manner
 from streambench.conformance.frames import Opcode, frame_bytes
+from streambench.conformance.judging import check, describe
 from streambench.conformance.reply import Reply
-from streambench.conformance.socket import Socket
 from streambench.conformance.subject import with_value
-from streambench.conformance.trial import FIRST, QUESTION, SECOND, SHORT_S, Trial, describe, unique_word
+from streambench.conformance.trial import Trial
 from streambench.dialects import RenderedRequest
 
 MUST, SHOULD, MAY = Keyword
@@ -24,24 +23,9 @@ SEEN_S = 1.0
 PING = b"streambench"
 
 
-@asynccontextmanager
-async def _connected(trial: Trial, user: str = FIRST) -> AsyncIterator[Socket]:
-    socket = trial.socket(user)
-    try:
-        if not await socket.open():
-            raise Broken("there is no connection", expected="a socket", got=socket.exchange.refused)
-        yield socket
-    finally:
-        await socket.close()
-
-
-async def _ask(trial: Trial, socket: Socket, prompt: str = QUESTION) -> Reply:
-    return await socket.ask(trial.question(socket, prompt), Manner(SHORT_S, SHORT_S))
-
-
 def _whole(trial: Trial, reply: Reply, message: str) -> None:
     holds = reply.complete and not reply.interrupted and bool(reply.text)
-    trial.check(holds, message, expected="a whole reply", got=describe(reply))
+    check(holds, message, expected="a whole reply", got=describe(reply))
 
 
 @case(
@@ -59,9 +43,9 @@ async def plain_request(trial: Trial) -> None:
     400 or 426.
     """
     _, url = trial.subject.route({})
-    reply = await trial.send("GET", url)
+    reply = await trial.client.send("GET", url)
     expected = "400 or 426"
-    trial.check(reply.status in (400, 426), "it is answered otherwise", expected=expected, got=describe(reply))
+    check(reply.status in (400, 426), "it is answered otherwise", expected=expected, got=describe(reply))
 
 
 @case(
@@ -78,12 +62,12 @@ async def foreign_origin(trial: Trial) -> None:
 
     The handshake is refused.
     """
-    socket = trial.socket(headers={"origin": "https://evil.example"})
+    socket = trial.client.socket(headers={"origin": "https://evil.example"})
     try:
         let_in = await socket.open()
     finally:
         await socket.close()
-    trial.check(not let_in, "another origin is let in", expected="403", got="an open socket")
+    check(not let_in, "another origin is let in", expected="403", got="an open socket")
 
 
 @case(
@@ -100,14 +84,14 @@ async def ping(trial: Trial) -> None:
 
     Within 2 s there is a pong with its payload.
     """
-    async with _connected(trial) as socket:
+    async with trial.client.connected() as socket:
         socket.write(frame_bytes(Opcode.PING, PING))
         for _ in range(40):
             frames = socket.exchange.logs[-1].frames(sent=False)
             if any(frame.opcode == Opcode.PONG and frame.payload == PING for frame in frames):
                 return
             await asyncio.sleep(0.05)
-    trial.check(False, "the ping is not answered", expected="a pong", got=", ".join(map(str, frames)))
+    check(False, "the ping is not answered", expected="a pong", got=", ".join(map(str, frames)))
 
 
 @case(
@@ -124,11 +108,11 @@ async def close(trial: Trial) -> None:
 
     A close frame comes back within a second.
     """
-    async with _connected(trial) as socket:
+    async with trial.client.connected() as socket:
         pass
     frames = socket.exchange.logs[-1].frames(sent=False)
     closed = any(frame.opcode == Opcode.CLOSE for frame in frames)
-    trial.check(closed, "the close is not answered", expected="a close frame", got=", ".join(map(str, frames[-3:])))
+    check(closed, "the close is not answered", expected="a close frame", got=", ".join(map(str, frames[-3:])))
 
 
 @case(
@@ -145,9 +129,9 @@ async def second_question(trial: Trial) -> None:
 
     Both replies are whole.
     """
-    async with _connected(trial) as socket:
-        _whole(trial, await _ask(trial, socket), "the first reply is not whole")
-        _whole(trial, await _ask(trial, socket), "the second reply is not whole")
+    async with trial.client.connected() as socket:
+        _whole(trial, await trial.ask_on(socket), "the first reply is not whole")
+        _whole(trial, await trial.ask_on(socket), "the second reply is not whole")
 
 
 @case(
@@ -164,13 +148,13 @@ async def unknown_event(trial: Trial) -> None:
 
     The reply is whole.
     """
-    async with _connected(trial) as socket:
+    async with trial.client.connected() as socket:
         strange = '{"type":"streambench_unknown","data":{}}'
         emit = ("streambench-unknown", ({"streambench": True},))
         socket.link.send(RenderedRequest(send=(strange,), emit=emit))
         await asyncio.sleep(0.1)  # what it answers is no part of the reply
-        trial.check(socket.is_open, "the connection is closed", expected="an error, or nothing")
-        _whole(trial, await _ask(trial, socket), "the next question is not answered")
+        check(socket.is_open, "the connection is closed", expected="an error, or nothing")
+        _whole(trial, await trial.ask_on(socket), "the next question is not answered")
 
 
 @case(
@@ -187,11 +171,11 @@ async def after_refusal(trial: Trial) -> None:
 
     The reply is whole.
     """
-    async with _connected(trial) as socket:
+    async with trial.client.connected() as socket:
         empty = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
-        refusal = await socket.ask(trial.question(socket, QUESTION, empty), Manner(SHORT_S, SHORT_S))
-        trial.check(socket.is_open, "the connection is closed", expected="an error", got=describe(refusal))
-        _whole(trial, await _ask(trial, socket), "the next question is not answered")
+        refusal = await socket.ask(trial.client.question(socket, QUESTION, empty), Manner(SHORT_S, SHORT_S))
+        check(socket.is_open, "the connection is closed", expected="an error", got=describe(refusal))
+        _whole(trial, await trial.ask_on(socket), "the next question is not answered")
 
 
 @case(
@@ -211,7 +195,7 @@ async def malformed(trial: Trial) -> None:
     """
     asking = asyncio.ensure_future(trial.ask(plan={"tokens": 20, "profile": SLOWLY}))
     try:
-        async with _connected(trial) as socket:
+        async with trial.client.connected() as socket:
             await asyncio.sleep(0.3)
             broken = b'42["streambench",{"a' if trial.subject.has(Need.SOCKET_IO) else b'{"type": "streambench'
             socket.write(frame_bytes(Opcode.TEXT, broken))
@@ -238,7 +222,7 @@ async def reconnects(trial: Trial) -> None:
     """
     await trial.ask(plan={"tokens": 60, "profile": SLOWLY}, leave=lambda reply: bool(reply.contents))
     reply = await trial.ask(plan={"tokens": 4, "profile": "instant"})
-    trial.check(not reply.exchange.refused, "the user is not let in again", got=reply.exchange.refused)
+    check(not reply.exchange.refused, "the user is not let in again", got=reply.exchange.refused)
     _whole(trial, reply, "the reply after it is not whole")
 
 
@@ -256,19 +240,18 @@ async def interrupt(trial: Trial) -> None:
 
     The upstream sees its client leave within 3 s.
     """
-    mark = await trial.upstream.plan(tokens=100, profile=SLOWLY)
-    async with _connected(trial) as socket:
-        stop = trial.stopping(socket)
+    async with trial.client.connected() as socket:
+        stop = trial.client.stopping(socket)
 
         def stops(reply: Reply) -> bool:
             if len(reply.contents) == 3:
                 socket.link.send(stop)
             return False
 
-        await socket.ask(trial.question(socket, f"Tell me. [[sb:{mark}]]"), Manner(SHORT_S, SHORT_S), stops, mark)
-    entries = await trial.upstream.settled(mark, CANCELLED_WITHIN_S)
+        reply = await trial.ask_on(socket, plan={"tokens": 100, "profile": SLOWLY}, leave=stops)
+    entries = await trial.upstream.settled(reply.mark, CANCELLED_WITHIN_S)
     ended = entries[-1]["ended"] if entries else "never asked"
-    trial.check(ended == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(ended))
+    check(ended == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(ended))
 
 
 @case(
@@ -287,11 +270,11 @@ async def strangers(trial: Trial) -> None:
     Nothing of the text comes to the second user.
     """
     word = unique_word()
-    async with _connected(trial, SECOND) as stranger:
+    async with trial.client.connected(SECOND) as stranger:
         _whole(trial, await trial.ask(plan={"text": f"The word is {word}. " * 3}), "there is no reply")
         await asyncio.sleep(SEEN_S)
         heard = [event.name for event in stranger.heard if word in str(event.data)]
-    trial.check(not heard, "a stranger hears the reply", expected="nothing", got=" ".join(heard))
+    check(not heard, "a stranger hears the reply", expected="nothing", got=" ".join(heard))
 
 
 @case(
@@ -311,10 +294,10 @@ async def heartbeat(trial: Trial) -> None:
     """
     every_s = trial.subject.profile.heartbeat_s
     assert every_s is not None
-    async with _connected(trial) as socket:
+    async with trial.client.connected() as socket:
         for _ in range(round((every_s * 1.5 + 1) / 0.1)):
             frames = [frame for log in socket.exchange.logs for frame in log.frames(sent=False)]
             if any(frame.opcode == Opcode.PING or frame.payload == b"2" for frame in frames):
                 return
             await asyncio.sleep(0.1)
-    trial.check(False, "no ping came", expected=f"one every {every_s:g} s", got="silence")
+    check(False, "no ping came", expected=f"one every {every_s:g} s", got="silence")

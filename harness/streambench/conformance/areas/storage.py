@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from streambench.conformance.case import Keyword, Need, case
-from streambench.conformance.trial import Trial, describe, unique_word
+from streambench.conformance.client import unique_word
+from streambench.conformance.judging import check, describe, streamed
+from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
-KEPT = (Need.CONVERSATIONS,)
-BOTH = (Need.CONVERSATIONS, Need.TWO_SIDED)
+KEPT = (Need.STORED,)
+BOTH = (Need.STORED, Need.TWO_SIDED)
 STORE = "what a stored conversation is: what was said and shown"
 CUT = {"tokens": 20, "faults": [{"fault": "cut-rst", "at": {"chunk": 10}}]}
 KEPT_WITHIN_S = 3.0
@@ -29,13 +31,11 @@ async def question(trial: Trial) -> None:
 
     It has the question, with the role of the user.
     """
-    conversation, word = await trial.new_conversation(), unique_word()
+    conversation, word = await trial.conversations.new(), unique_word()
     await trial.ask(f"Remember {word}.", conversation=conversation)
-    messages = await trial.messages(conversation)
+    messages = await trial.conversations.messages(conversation)
     found = [message for message in messages if word in str(message["content"]) and message["role"] == "user"]
-    trial.check(
-        len(found) == 1, "the question is not stored once", expected="1", got=f"{len(found)} of {len(messages)}"
-    )
+    check(len(found) == 1, "the question is not stored once", expected="1", got=f"{len(found)} of {len(messages)}")
 
 
 @case(
@@ -52,11 +52,11 @@ async def a_reply(trial: Trial) -> None:
 
     It has one reply, with exactly the text that came.
     """
-    conversation = await trial.new_conversation()
+    conversation = await trial.conversations.new()
     reply = await trial.ask(conversation=conversation)
-    trial.streamed(reply)
-    stored = [str(m["content"]) for m in await trial.messages(conversation) if m["role"] == "assistant"]
-    trial.check(stored == [reply.text], "another reply is stored", expected=repr(reply.text), got=str(stored))
+    streamed(reply)
+    stored = await trial.conversations.replies(conversation)
+    check(stored == [reply.text], "another reply is stored", expected=repr(reply.text), got=str(stored))
 
 
 @case(
@@ -73,11 +73,11 @@ async def before_end(trial: Trial) -> None:
 
     The reply is there.
     """
-    conversation = await trial.new_conversation()
+    conversation = await trial.conversations.new()
     reply = await trial.ask(conversation=conversation)
-    trial.streamed(reply)
-    roles = [message["role"] for message in await trial.messages(conversation)]
-    trial.check("assistant" in roles, "the reply is not there yet", expected="user, assistant", got=str(roles))
+    streamed(reply)
+    roles = [message["role"] for message in await trial.conversations.messages(conversation)]
+    check("assistant" in roles, "the reply is not there yet", expected="user, assistant", got=str(roles))
 
 
 @case(
@@ -94,14 +94,14 @@ async def order(trial: Trial) -> None:
 
     Question and reply take turns, the first question first.
     """
-    conversation, words = await trial.new_conversation(), [unique_word(), unique_word()]
+    conversation, words = await trial.conversations.new(), [unique_word(), unique_word()]
     for word in words:
-        trial.streamed(await trial.ask(f"Remember {word}.", conversation=conversation))
-    messages = await trial.messages(conversation)
+        streamed(await trial.ask(f"Remember {word}.", conversation=conversation))
+    messages = await trial.conversations.messages(conversation)
     roles = [message["role"] for message in messages]
-    trial.check(roles == ["user", "assistant"] * 2, "another order", expected="user, assistant, …", got=str(roles))
+    check(roles == ["user", "assistant"] * 2, "another order", expected="user, assistant, …", got=str(roles))
     firsts = [i for i, message in enumerate(messages) if words[0] in str(message["content"])]
-    trial.check(firsts == [0], "the first question is not the first", expected="0", got=str(firsts))
+    check(firsts == [0], "the first question is not the first", expected="0", got=str(firsts))
 
 
 @case(
@@ -118,11 +118,11 @@ async def partial(trial: Trial) -> None:
 
     It has the text that came.
     """
-    conversation = await trial.new_conversation()
+    conversation = await trial.conversations.new()
     reply = await trial.ask(conversation=conversation, plan=CUT)
-    trial.check(bool(reply.text), "no text came", got=describe(reply))
-    stored = [str(m["content"]) for m in await trial.messages(conversation) if m["role"] == "assistant"]
-    trial.check(stored == [reply.text], "what was shown is not stored", expected=repr(reply.text), got=str(stored))
+    check(bool(reply.text), "no text came", got=describe(reply))
+    stored = await trial.conversations.replies(conversation)
+    check(stored == [reply.text], "what was shown is not stored", expected=repr(reply.text), got=str(stored))
 
 
 @case(
@@ -139,10 +139,10 @@ async def partial_marked(trial: Trial) -> None:
 
     The reply has the mark of a partial one.
     """
-    conversation = await trial.new_conversation()
+    conversation = await trial.conversations.new()
     await trial.ask(conversation=conversation, plan=CUT)
-    marks = [bool(m["partial"]) for m in await trial.messages(conversation) if m["role"] == "assistant"]
-    trial.check(marks == [True], "the partial reply is not marked", expected="one marked reply", got=str(marks))
+    marks = [bool(m["partial"]) for m in await trial.conversations.messages(conversation) if m["role"] == "assistant"]
+    check(marks == [True], "the partial reply is not marked", expected="one marked reply", got=str(marks))
 
 
 @case(
@@ -159,7 +159,7 @@ async def when_left(trial: Trial) -> None:
 
     Within 3 s it has a reply that begins with the text that came.
     """
-    conversation = await trial.new_conversation()
+    conversation = await trial.conversations.new()
     reply = await trial.ask(
         conversation=conversation,
         plan={"tokens": 60, "profile": {"name": "fixed", "ttft_ms": 20, "gap_ms": 40}},
@@ -167,9 +167,9 @@ async def when_left(trial: Trial) -> None:
     )
     stored: list[str] = []
     for _ in range(round(KEPT_WITHIN_S / 0.1)):
-        stored = [str(m["content"]) for m in await trial.messages(conversation) if m["role"] == "assistant"]
+        stored = await trial.conversations.replies(conversation)
         if stored:
             break
         await asyncio.sleep(0.1)
     holds = len(stored) == 1 and stored[0].startswith(reply.text)
-    trial.check(holds, "what was shown is not stored", expected=repr(reply.text), got=str(stored))
+    check(holds, "what was shown is not stored", expected=repr(reply.text), got=str(stored))

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, streamed
 from streambench.conformance.reply import Reply
 from streambench.conformance.trial import Trial
 from streambench.units import NS_PER_MS
@@ -25,12 +26,12 @@ PAUSED: dict[str, Any] = {
 async def _steady(trial: Trial) -> tuple[Reply, dict[str, Any]]:
     """A reply that takes a second to write, and what the upstream says of it."""
     reply = await trial.planned("a steady upstream", **STEADY)
-    trial.streamed(reply)
-    trial.check(bool(reply.contents), "no text came")
+    streamed(reply)
+    check(bool(reply.contents), "no text came")
     entries = await trial.upstream.settled(reply.mark)
-    trial.check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
+    check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
     entry = entries[-1]
-    trial.check(bool(entry["stream"]), "the upstream was asked for a whole reply, not for a stream")
+    check(bool(entry["stream"]), "the upstream was asked for a whole reply, not for a stream")
     return reply, entry
 
 
@@ -56,7 +57,7 @@ async def begins_early(trial: Trial) -> None:
     """
     reply, entry = await _steady(trial)
     first_ms, last_ms = reply.contents[0].at_ns / NS_PER_MS, _written_ms(trial, entry)[-1]
-    trial.check(
+    check(
         first_ms < last_ms,
         f"the first text came {first_ms - last_ms:.0f} ms after the upstream had written its last",
         expected="while the upstream writes",
@@ -101,9 +102,7 @@ async def not_typed_out(trial: Trial) -> None:
     """
     reply, entry = await _steady(trial)
     late_ms = reply.contents[-1].at_ns / NS_PER_MS - _written_ms(trial, entry)[-1]
-    trial.check(
-        late_ms < 400, "the text trickles on after the upstream's end", expected="400 ms", got=f"{late_ms:.0f} ms"
-    )
+    check(late_ms < 400, "the text trickles on after the upstream's end", expected="400 ms", got=f"{late_ms:.0f} ms")
 
 
 @case(
@@ -125,7 +124,7 @@ async def chunk_by_chunk(trial: Trial) -> None:
     reply, entry = await _steady(trial)
     moments = len({event.at_ns for event in reply.contents})
     wrote = len(entry["chunks"]["written_ns"])
-    trial.check(moments * 4 >= wrote, "text comes in batches", expected=f"{wrote // 4} moments", got=f"{moments}")
+    check(moments * 4 >= wrote, "text comes in batches", expected=f"{wrote // 4} moments", got=f"{moments}")
 
 
 @case(
@@ -146,7 +145,7 @@ async def first_text_soon(trial: Trial) -> None:
     """
     reply, entry = await _steady(trial)
     late_ms = reply.contents[0].at_ns / NS_PER_MS - _written_ms(trial, entry)[0]
-    trial.check(late_ms < 250, "the first text is held back", expected="250 ms", got=f"{late_ms:.0f} ms")
+    check(late_ms < 250, "the first text is held back", expected="250 ms", got=f"{late_ms:.0f} ms")
 
 
 @case(
@@ -166,17 +165,17 @@ async def nothing_held_back(trial: Trial) -> None:
     In the middle of the pause the client has every character written before it.
     """
     reply = await trial.planned("a pause", **PAUSED)
-    trial.streamed(reply)
+    streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
-    trial.check(bool(entries), "the question did not reach the upstream")
+    check(bool(entries), "the question did not reach the upstream")
     chunks = entries[-1]["chunks"]
     written_ms, offsets = _written_ms(trial, entries[-1]), chunks["offset"]
     gaps = [after - before for before, after in itertools.pairwise(written_ms)]
-    trial.check(bool(gaps), "the upstream wrote nothing")
+    check(bool(gaps), "the upstream wrote nothing")
     pause = max(range(len(gaps)), key=gaps.__getitem__)
     middle_ms = written_ms[pause] + gaps[pause] / 2
     there = sum(len(event.content) for event in reply.events if event.at_ns / NS_PER_MS <= middle_ms)
-    trial.check(
+    check(
         there >= offsets[pause],
         "text was held back while the upstream paused",
         expected=f"{offsets[pause]} characters",

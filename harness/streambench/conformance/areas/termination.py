@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, clean, streamed
 from streambench.conformance.trial import Trial
 from streambench.units import NS_PER_MS
 
@@ -26,10 +27,10 @@ async def promptly(trial: Trial) -> None:
     The response ends no later than a second after its last event.
     """
     reply = await trial.plain()
-    trial.streamed(reply)
-    trial.check(reply.exchange.ending != "timeout", "the response did not end", expected="the end of the response")
+    streamed(reply)
+    check(reply.exchange.ending != "timeout", "the response did not end", expected="the end of the response")
     late_ms = (reply.exchange.ended_ns - reply.events[-1].at_ns) / NS_PER_MS if reply.events else 0.0
-    trial.check(late_ms < 1000, "the response stays open after its last event", expected="1 s", got=f"{late_ms:.0f} ms")
+    check(late_ms < 1000, "the response stays open after its last event", expected="1 s", got=f"{late_ms:.0f} ms")
 
 
 @case(
@@ -47,9 +48,9 @@ async def in_order(trial: Trial) -> None:
     The body ends as its transfer coding says.
     """
     reply = await trial.plain()
-    trial.streamed(reply)
+    streamed(reply)
     ending = reply.exchange.ending
-    trial.check(ending == "response_end", "the body was broken off", expected="its last chunk", got=ending)
+    check(ending == "response_end", "the body was broken off", expected="its last chunk", got=ending)
 
 
 @case(
@@ -67,8 +68,8 @@ async def after_error(trial: Trial) -> None:
     After the error event comes nothing that belongs to a reply.
     """
     reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
-    trial.streamed(reply)
-    trial.clean(reply.broken("grammar.after-interrupt"))
+    streamed(reply)
+    clean(reply.broken("grammar.after-interrupt"))
 
 
 @case(
@@ -86,9 +87,9 @@ async def error_is_final(trial: Trial) -> None:
     The event that completes a reply does not come.
     """
     reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
-    trial.streamed(reply)
+    streamed(reply)
     completing = [event for event in reply.events if event.name in trial.subject.dialect.terminal]
-    trial.check(
+    check(
         not completing,
         "the reply is said to be complete",
         expected="an error only",

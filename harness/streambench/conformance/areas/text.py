@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streambench.analysis.differences import Sent, compare
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, clean, streamed
 from streambench.conformance.reply import Reply
 from streambench.conformance.trial import Trial
 
@@ -24,11 +25,11 @@ async def _text(trial: Trial, name: str, text: str) -> None:
 
 
 def _same(trial: Trial, reply: Reply, text: str) -> None:
-    trial.streamed(reply)
+    streamed(reply)
     if reply.text == text:
         return
     at = next((i for i, (a, b) in enumerate(zip(text, reply.text, strict=False)) if a != b), len(reply.text))
-    trial.check(
+    check(
         False,
         f"the text differs from character {at + 1} on; {len(text)} characters were written, {len(reply.text)} came",
         expected=repr(text[at : at + 40]),
@@ -39,12 +40,12 @@ def _same(trial: Trial, reply: Reply, text: str) -> None:
 async def _no(trial: Trial, *rules: str) -> None:
     """The comparison with the upstream's text finds nothing of this kind."""
     reply = await trial.planned("words", tokens=40)
-    trial.streamed(reply)
+    streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
-    trial.check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
+    check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
     sent = Sent(entries[-1]["text"], stopped=entries[-1]["ended"] == "cancelled")
     found = compare([sent], reply.text, complete=True)
-    trial.clean([finding for finding in found.findings if finding.rule in rules])
+    clean([finding for finding in found.findings if finding.rule in rules])
 
 
 @case(
@@ -184,8 +185,8 @@ async def emoji(trial: Trial) -> None:
     Every character comes, and none in two halves.
     """
     reply = await trial.planned("emoji", text=EMOJI * 2)
-    trial.streamed(reply)
-    trial.clean(reply.broken("content.lone-surrogate", "content.split-pair"))
+    streamed(reply)
+    clean(reply.broken("content.lone-surrogate", "content.split-pair"))
     _same(trial, reply, EMOJI * 2)
 
 
@@ -272,9 +273,9 @@ async def long_reply(trial: Trial) -> None:
     All of them come.
     """
     reply = await trial.planned("a long reply", tokens=1500, profile="instant")
-    trial.streamed(reply)
+    streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
-    trial.check(bool(entries), "the question did not reach the upstream")
+    check(bool(entries), "the question did not reach the upstream")
     _same(trial, reply, entries[-1]["text"])
 
 
@@ -295,7 +296,7 @@ async def upstream_comments(trial: Trial) -> None:
     text = "The comments stay behind, and the text of this reply arrives alone."
     reply = await trial.ask(plan={"text": text, "faults": [{"fault": "comments"}]})
     _same(trial, reply, text)
-    trial.check(reply.complete and not reply.interrupted, "the reply is not complete", got=reply.error or "")
+    check(reply.complete and not reply.interrupted, "the reply is not complete", got=reply.error or "")
 
 
 @case(

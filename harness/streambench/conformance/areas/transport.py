@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, describe, refused, streamed
 from streambench.conformance.reply import EVENT_STREAM
-from streambench.conformance.trial import Trial, describe
+from streambench.conformance.trial import Trial
 from streambench.units import NS_PER_MS
 
 MUST, SHOULD, MAY = Keyword
@@ -28,7 +29,7 @@ async def status_200(trial: Trial) -> None:
     The status is 200.
     """
     reply = await trial.plain()
-    trial.check(reply.status == 200, "the stream has another status", expected="200", got=str(reply.status))
+    check(reply.status == 200, "the stream has another status", expected="200", got=str(reply.status))
 
 
 @case(
@@ -47,7 +48,7 @@ async def content_type(trial: Trial) -> None:
     """
     reply = await trial.plain()
     given = reply.exchange.headers.get("content-type", "no content type")
-    trial.check(reply.content_type == EVENT_STREAM, "the content type is another", expected=EVENT_STREAM, got=given)
+    check(reply.content_type == EVENT_STREAM, "the content type is another", expected=EVENT_STREAM, got=given)
 
 
 @case(
@@ -70,7 +71,7 @@ async def charset(trial: Trial) -> None:
         name.strip().lower(): value.strip().strip('"').lower()
         for name, _, value in (part.partition("=") for part in given.split(";")[1:])
     }
-    trial.check(parameters.get("charset", "utf-8") == "utf-8", "another charset", expected="charset=utf-8", got=given)
+    check(parameters.get("charset", "utf-8") == "utf-8", "another charset", expected="charset=utf-8", got=given)
 
 
 @case(
@@ -90,7 +91,7 @@ async def not_cached(trial: Trial) -> None:
     reply = await trial.plain()
     given = reply.exchange.headers.get("cache-control", "")
     names = {part.strip().lower() for part in given.split(",")}
-    trial.check(bool(names & {"no-cache", "no-store"}), "caches may keep it", expected="no-cache", got=given or "none")
+    check(bool(names & {"no-cache", "no-store"}), "caches may keep it", expected="no-cache", got=given or "none")
 
 
 @case(
@@ -109,7 +110,7 @@ async def not_transformed(trial: Trial) -> None:
     """
     headers = (await trial.plain()).exchange.headers
     holds = "no-transform" in headers.get("cache-control", "") or headers.get("x-accel-buffering") == "no"
-    trial.check(holds, "no header keeps proxies from buffering", expected="X-Accel-Buffering: no")
+    check(holds, "no header keeps proxies from buffering", expected="X-Accel-Buffering: no")
 
 
 @case(
@@ -127,9 +128,9 @@ async def no_length(trial: Trial) -> None:
     There is no Content-Length.
     """
     reply = await trial.plain()
-    trial.streamed(reply)
+    streamed(reply)
     given = reply.exchange.headers.get("content-length")
-    trial.check(given is None, "the length is announced before the reply is made", expected="none", got=given or "")
+    check(given is None, "the length is announced before the reply is made", expected="none", got=given or "")
 
 
 @case(
@@ -147,7 +148,7 @@ async def not_compressed(trial: Trial) -> None:
     There is no Content-Encoding, or identity.
     """
     given = (await trial.plain()).exchange.headers.get("content-encoding", "identity")
-    trial.check(given == "identity", "the body is compressed", expected="identity", got=given)
+    check(given == "identity", "the body is compressed", expected="identity", got=given)
 
 
 @case(
@@ -166,12 +167,10 @@ async def headers_early(trial: Trial) -> None:
     The headers come at least 300 ms before the first text.
     """
     reply = await trial.planned("slow first word", **SLOW_FIRST)
-    trial.streamed(reply)
-    trial.check(bool(reply.contents), "no text came", got=describe(reply))
+    streamed(reply)
+    check(bool(reply.contents), "no text came", got=describe(reply))
     early_ms = (reply.contents[0].at_ns - reply.exchange.head_ns) / NS_PER_MS
-    trial.check(
-        early_ms >= LATE_MS, "the headers came with the first text", expected="earlier", got=f"{early_ms:.0f} ms"
-    )
+    check(early_ms >= LATE_MS, "the headers came with the first text", expected="earlier", got=f"{early_ms:.0f} ms")
 
 
 @case(
@@ -189,7 +188,7 @@ async def keeps_connection(trial: Trial) -> None:
     The response does not say `Connection: close`.
     """
     given = (await trial.plain()).exchange.headers.get("connection", "keep-alive").lower()
-    trial.check("close" not in given, "the connection is closed", expected="keep-alive", got=given)
+    check("close" not in given, "the connection is closed", expected="keep-alive", got=given)
 
 
 @case(
@@ -207,9 +206,9 @@ async def wrong_method(trial: Trial) -> None:
     405, with Allow.
     """
     method, url = trial.subject.route({})
-    reply = await trial.send("PUT" if method != "PUT" else "PATCH", url, body=b"{}")
-    trial.refused(reply, 405)
-    trial.check("allow" in reply.exchange.headers, "405 without Allow", expected=f"Allow: {method}")
+    reply = await trial.client.send("PUT" if method != "PUT" else "PATCH", url, body=b"{}")
+    refused(reply, 405)
+    check("allow" in reply.exchange.headers, "405 without Allow", expected=f"Allow: {method}")
 
 
 @case(
@@ -226,8 +225,8 @@ async def unknown_route(trial: Trial) -> None:
 
     404.
     """
-    reply = await trial.send("POST", trial.subject.url_at_root("/streambench-no-such-route"), body=b"{}")
-    trial.refused(reply, 404)
+    reply = await trial.client.send("POST", trial.subject.url_at_root("/streambench-no-such-route"), body=b"{}")
+    refused(reply, 404)
 
 
 @case(
@@ -245,10 +244,10 @@ async def error_type(trial: Trial) -> None:
     The refusal's content type is JSON, and its body is.
     """
     method, url = trial.subject.route({})
-    reply = await trial.send(method, url, body=b"{", headers={"content-type": "application/json"})
-    trial.check(reply.status >= 400, "it was not refused", expected="a status of 400 or more", got=describe(reply))
+    reply = await trial.client.send(method, url, body=b"{", headers={"content-type": "application/json"})
+    check(reply.status >= 400, "it was not refused", expected="a status of 400 or more", got=describe(reply))
     is_json = reply.content_type.endswith("json") and reply.json() is not None
-    trial.check(is_json, "the refusal is not JSON", expected="application/json", got=describe(reply))
+    check(is_json, "the refusal is not JSON", expected="application/json", got=describe(reply))
 
 
 @case(
@@ -267,4 +266,4 @@ async def foreign_origin(trial: Trial) -> None:
     """
     reply = await trial.ask(headers={"origin": "https://evil.example"}, leave=lambda _: True)
     given = reply.exchange.headers.get("access-control-allow-origin", "none")
-    trial.check(given not in ("*", "https://evil.example"), "another origin is let in", expected="none", got=given)
+    check(given not in ("*", "https://evil.example"), "another origin is let in", expected="none", got=given)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.judging import check, describe, streamed
 from streambench.conformance.reply import Reply
-from streambench.conformance.trial import Trial, describe
+from streambench.conformance.trial import Trial
 
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
@@ -26,10 +27,10 @@ async def _told(trial: Trial, fault: Any, *, attempts: bool = False) -> Reply:
 def _is_told(trial: Trial, reply: Reply) -> None:
     if reply.is_refusal:
         return
-    trial.streamed(reply)
-    trial.check(reply.exchange.ending != "timeout", "nothing more came, and no error", expected="an error event")
+    streamed(reply)
+    check(reply.exchange.ending != "timeout", "nothing more came, and no error", expected="an error event")
     completing = [event.name for event in reply.events if event.name in trial.subject.dialect.terminal]
-    trial.check(
+    check(
         reply.error is not None and not completing,
         "the failure is not told" + (": the reply ends as if it were complete" if completing else ""),
         expected="an error event",
@@ -94,10 +95,8 @@ async def stalls(trial: Trial) -> None:
     reply = await trial.ask(
         plan={"faults": [{"fault": "stall-forever", "at": {"chunk": 5}}]}, deadline_s=trial.subject.profile.idle_s + 3
     )
-    trial.streamed(reply)
-    trial.check(
-        reply.error is not None, "the user waits for ever", expected="an error event", got=f"{reply.exchange.ending}"
-    )
+    streamed(reply)
+    check(reply.error is not None, "the user waits for ever", expected="an error event", got=f"{reply.exchange.ending}")
 
 
 @case(
@@ -115,10 +114,8 @@ async def keeps_text(trial: Trial) -> None:
     The user has text when the error comes.
     """
     reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
-    trial.streamed(reply)
-    trial.check(
-        bool(reply.text.strip()), "what was written before the fault is lost", expected="text", got=describe(reply)
-    )
+    streamed(reply)
+    check(bool(reply.text.strip()), "what was written before the fault is lost", expected="text", got=describe(reply))
 
 
 @case(
@@ -137,10 +134,10 @@ async def nothing_twice(trial: Trial) -> None:
     """
     cut = {"faults": [{"fault": "cut-rst", "at": {"chunk": 8}}]}
     reply = await trial.ask(plan={"text": UNIQUE, "attempts": [cut]})
-    trial.streamed(reply)
+    streamed(reply)
     words = reply.text.split()
     twice = sorted({word for word in words if words.count(word) > 1})
-    trial.check(not twice, "text came twice", expected="each word once", got=" ".join(twice[:5]))
+    check(not twice, "text came twice", expected="each word once", got=" ".join(twice[:5]))
 
 
 @case(
@@ -157,12 +154,10 @@ async def next_provider(trial: Trial) -> None:
 
     The reply is complete, and has text.
     """
-    refused = {"faults": [{"fault": "status", "status": 500, "should_retry": "false"}]}
-    reply = await trial.ask(plan={"tokens": 10, "attempts": [refused]})
-    trial.streamed(reply)
-    trial.check(
-        reply.complete and not reply.interrupted and bool(reply.text), "there is no reply", got=reply.error or ""
-    )
+    fails = {"faults": [{"fault": "status", "status": 500, "should_retry": "false"}]}
+    reply = await trial.ask(plan={"tokens": 10, "attempts": [fails]})
+    streamed(reply)
+    check(reply.complete and not reply.interrupted and bool(reply.text), "there is no reply", got=reply.error or "")
 
 
 @case(
@@ -181,8 +176,8 @@ async def once_more(trial: Trial) -> None:
     """
     busy = {"faults": [{"fault": "rate-limit", "retry": "retry-after-ms", "after_ms": 100}]}
     reply = await trial.ask(plan={"tokens": 6, "attempts": [busy]})
-    trial.streamed(reply)
-    trial.check(reply.complete and not reply.interrupted, "it was not tried again", got=reply.error or describe(reply))
+    streamed(reply)
+    check(reply.complete and not reply.interrupted, "it was not tried again", got=reply.error or describe(reply))
 
 
 @case(
@@ -202,7 +197,7 @@ async def keeps_secrets(trial: Trial) -> None:
     leak = "sk-conform-9f8e7d at http://10.0.0.7:8080/internal"
     reply = await trial.ask(plan={"faults": [{"fault": "status", "status": 500, "message": leak}]})
     said = reply.exchange.body.decode("utf-8", "replace")
-    trial.check("sk-conform" not in said and "10.0.0.7" not in said, "the upstream's message is shown", got=said[-150:])
+    check("sk-conform" not in said and "10.0.0.7" not in said, "the upstream's message is shown", got=said[-150:])
 
 
 @case(
@@ -222,5 +217,5 @@ async def still_serving(trial: Trial) -> None:
     """
     await trial.ask(plan={"tokens": 10, "faults": [{"fault": "cut-rst", "at": {"chunk": 3}}]})
     reply = await trial.ask(plan={"tokens": 4})
-    trial.streamed(reply)
-    trial.check(reply.complete and not reply.interrupted, "the next reply fails", got=reply.error or describe(reply))
+    streamed(reply)
+    check(reply.complete and not reply.interrupted, "the next reply fails", got=reply.error or describe(reply))

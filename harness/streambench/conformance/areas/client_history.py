@@ -1,0 +1,150 @@
+"""History that clients send along with each question, as the upstream sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streambench.conformance.case import Keyword, Need, case
+from streambench.conformance.client import unique_word
+from streambench.conformance.judging import check, describe, streamed
+from streambench.conformance.subject import with_value
+from streambench.conformance.trial import Trial
+
+MUST, SHOULD, MAY = Keyword
+SENT = (Need.CLIENT_HISTORY, Need.TWO_SIDED)
+BOUND = (*SENT, Need.HISTORY_BOUND)
+ROLES = "OpenAI API reference, chat completions: roles of messages"
+CONVERSATION = "what a conversation is: the model knows what was said"
+LITTLE = {"tokens": 2, "profile": "instant"}
+
+
+def _said(count: int) -> list[dict[str, str]]:
+    """Messages in turns, the user's first, each with a word of its own."""
+    return [{"role": ("user", "assistant")[i % 2], "content": f"Remember {unique_word()}."} for i in range(count)]
+
+
+async def _asked(trial: Trial, said: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The messages that reach the upstream, without system prompts, where a client sends these and a question."""
+    path = trial.subject.messages_path
+    assert path is not None
+    body, question = trial.subject.body, trial.subject.body
+    for key in path:
+        question = question[key]
+    reply = await trial.ask(body=with_value(body, path, [*said, question[-1]]), plan=LITTLE)
+    streamed(reply)
+    entries = await trial.upstream.settled(reply.mark)
+    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    messages = entries[0]["request"].get("messages", [])
+    return [message for message in messages if message.get("role") in ("user", "assistant")]
+
+
+def _contents(messages: list[dict[str, Any]]) -> list[str]:
+    return [str(message.get("content")) for message in messages]
+
+
+@case(
+    "history.client-sent",
+    MUST,
+    "The model gets what the client says was said before, in its order.",
+    source=CONVERSATION,
+    remedy="Pass on the whole list of messages, and not its last one.",
+    defect="last-message-only",
+    needs=SENT,
+)
+async def sent(trial: Trial) -> None:
+    """Ask with a question and a reply before it.
+
+    The upstream's request has both, in their order, before the new question.
+    """
+    said = _said(2)
+    got = _contents(await _asked(trial, said))
+    check(got[:-1] == _contents(said), "other messages", expected=str(_contents(said)), got=str(got[:-1]))
+
+
+@case(
+    "history.client-roles",
+    MUST,
+    "The model gets the messages of a client with their roles.",
+    source=ROLES,
+    remedy="Keep the role of every message: a model that takes its own words for the user's answers itself.",
+    defect="client-roles-lost",
+    needs=SENT,
+)
+async def roles(trial: Trial) -> None:
+    """Ask with a question and a reply before it.
+
+    The upstream's request has user, assistant, user.
+    """
+    got = [str(message.get("role")) for message in await _asked(trial, _said(2))]
+    check(got == ["user", "assistant", "user"], "other roles", expected="user, assistant, user", got=", ".join(got))
+
+
+@case(
+    "history.client-once",
+    MUST,
+    "What the client sends is not joined by what the service has stored of the same conversation.",
+    source=CONVERSATION,
+    remedy="Decide who keeps the history: the client that sends it, or the store; both together say everything twice.",
+    defect="adds-stored-history",
+    needs=(*SENT, Need.SOCKET),
+)
+async def once(trial: Trial) -> None:
+    """Ask twice on one connection, the second time with the first question before it.
+
+    The second request to the upstream has each message once.
+    """
+    word, path = unique_word(), trial.subject.messages_path
+    assert path is not None
+    async with trial.client.connected() as socket:
+        first = await trial.ask_on(socket, f"Remember {word}.", plan=LITTLE)
+        streamed(first)
+        before = [{"role": "user", "content": f"Remember {word}."}, {"role": "assistant", "content": first.text}]
+        question = trial.subject.body
+        for key in path:
+            question = question[key]
+        body = with_value(trial.subject.body, path, [*before, question[-1]])
+        reply = await trial.ask_on(socket, "And now?", plan=LITTLE, body=body)
+        streamed(reply)
+    entries = await trial.upstream.settled(reply.mark)
+    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    times = sum(word in text for text in _contents(entries[0]["request"].get("messages", [])))
+    check(times == 1, "a message is sent several times", expected="1", got=str(times))
+
+
+@case(
+    "history.client-newest",
+    MUST,
+    "Of a long history that a client sends, the model gets the newest messages.",
+    source=CONVERSATION,
+    remedy="Cut the list at its beginning.",
+    defect="oldest-of-client",
+    needs=BOUND,
+)
+async def newest(trial: Trial) -> None:
+    """Ask with twice as many messages before the question as the profile allows.
+
+    The upstream's request has the newest of them.
+    """
+    said = _said(2 * (trial.subject.profile.history_messages or 0))
+    got = _contents(await _asked(trial, said))
+    wanted = said[-1]["content"]
+    check(wanted in got, "the message before the question is not in the request", expected=wanted, got=str(got[-3:]))
+
+
+@case(
+    "history.client-bounded",
+    SHOULD,
+    "The history that a client sends has a bound.",
+    source="the target's profile",
+    remedy="Pass on the newest messages up to a limit: a client can send any number, and each of them costs.",
+    defect="all-of-client",
+    needs=BOUND,
+)
+async def bounded(trial: Trial) -> None:
+    """Ask with twice as many messages before the question as the profile allows.
+
+    The upstream's request has no more than it allows, and the question.
+    """
+    most = trial.subject.profile.history_messages or 0
+    got = await _asked(trial, _said(2 * most))
+    check(len(got) <= most + 1, "all of it is sent", expected=f"{most + 1} messages", got=f"{len(got)}")
