@@ -235,9 +235,11 @@ def receive_polling(pieces: Iterable[bytes]) -> Reading:
     arrivals: list[Arrival] = []
     for piece in pieces:
         if piece and not answer.complete and answer.failure is None:
-            arrivals += reader.take(http.receive(piece, 1, kernel=False))
+            for some in reader.take(http.receive(piece, 1, kernel=False)):
+                arrivals += some
     if not answer.complete and answer.failure is None:
-        arrivals += reader.take(http.closed(1, reset=False))
+        for some in reader.take(http.closed(1, reset=False)):
+            arrivals += some
     messages, ends = told(arrivals)
     return tuple(map(repr, messages)), (), (*map(repr, ends), str(answer.failure))
 
@@ -250,7 +252,9 @@ def receive_stream(pieces: Iterable[bytes]) -> Reading:
     decoding = ResponseDecoding(Recorder(record, dialect, keep_text=True), dialect.transport, LIMITS)
     for piece in pieces:
         if piece and decoding.progress < Progress.ABANDONED:
-            decoding.take(http.receive(piece, 1, kernel=False))
+            came = http.receive(piece, 1, kernel=False)
+            for _ in decoding.turns(came) if decoding.is_long(came) else (decoding.take(came),):
+                pass
     if decoding.progress is Progress.ABANDONED:
         decoding.take([Ended(1, Ending.CLIENT)])
     decoding.take(http.closed(1, reset=False))

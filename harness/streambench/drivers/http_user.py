@@ -18,6 +18,7 @@ from streambench.record.recorder import Recorder
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
 from streambench.transport.aio.tls import TlsChannel
+from streambench.transport.aio.turns import in_turns
 from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
 from streambench.transport.failures import ConnectFailure, RequestFailed
 from streambench.transport.requests import Request
@@ -171,7 +172,10 @@ class HttpLink:
             self._channel.close()
             self._settled(False)
         else:
-            stream.take(arrivals)
+            if stream.is_long(arrivals):
+                in_turns(self._channel, stream.turns(arrivals))
+            else:
+                stream.take(arrivals)
 
     def _settled(self, answered: bool) -> None:
         if self._answered is not None and not self._answered.done():

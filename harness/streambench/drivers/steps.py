@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streambench.dialects import SetupStep
@@ -80,12 +80,13 @@ class _Bodies:
         self._answer = Answer(self._limits, ANY_SUCCESS)
         return self._answer
 
-    def take(self, arrivals: list[Arrival]) -> None:
+    def take(self, arrivals: list[Arrival]) -> Iterator[None]:
         """Gather the body."""
         for arrival in arrivals:
             try:
                 for piece in self._answer.body(arrival):
                     self.body += piece
+                    yield
             except WireError as error:
                 self._answer.fail(RequestFailed(ErrorClass.PROTOCOL, str(error)))
             if len(self.body) > MAX_ANSWER_BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.deadlines import Deadlines
@@ -59,12 +59,27 @@ class RunningStream:
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in what one read brought."""
-        progress = self._decoding.take(arrivals)
-        if progress is not self._progress:
-            self._progress = progress
-            self._moved(arrivals[-1].at_ns)
+        self._came(self._decoding.take(arrivals), arrivals[-1].at_ns)
         if self._chunks_to_read is not None and self._decoding.chunks >= self._chunks_to_read:
             self._leave()
+
+    def is_long(self, arrivals: Sequence[Arrival]) -> bool:
+        """Whether these are rather to be taken in turns."""
+        return self._decoding.is_long(arrivals)
+
+    def turns(self, arrivals: Sequence[Arrival]) -> Iterator[None]:
+        """The same as `take`, in turns that are short whatever came."""
+        for progress in self._decoding.turns(arrivals):
+            self._came(progress, arrivals[-1].at_ns)
+            yield
+        self._came(self._decoding.progress, arrivals[-1].at_ns)
+        if self._chunks_to_read is not None and self._decoding.chunks >= self._chunks_to_read:
+            self._leave()
+
+    def _came(self, progress: Progress, at_ns: int) -> None:
+        if progress is not self._progress:
+            self._progress = progress
+            self._moved(at_ns)
 
     def cancel(self) -> None:
         """End the stream where it is, because the run has to end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streambench.dialects import RenderedRequest
 from streambench.drivers.failures import SetupError
@@ -63,7 +63,7 @@ class WebSocketLink:
         """Send a Close and wait shortly for the server's."""
         await self._transport.close()
 
-    def _take(self, arrivals: list[Arrival]) -> None:
+    def _take(self, arrivals: Sequence[Arrival]) -> None:
         self.receiver.take(arrivals)
         if self.reader.loss is not None:
             self._transport.abort()

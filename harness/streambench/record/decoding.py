@@ -7,7 +7,7 @@ value, its `Progress`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import IntEnum
 
@@ -35,6 +35,7 @@ from streambench.wire.decompress import Decompressor
 from streambench.wire.framings import FRAMINGS
 from streambench.wire.limits import FloodError, WireError, WireLimits
 from streambench.wire.message import WireMessage
+from streambench.wire.portions import MOST, cost, portions
 
 MAX_ENCODING_CHARS = 100
 
@@ -109,6 +110,15 @@ class StreamDecoding:
         if recorder.done:
             return self.progress
         return _STREAMING if recorder.chunks else _WAITING
+
+    def is_long(self, arrivals: Sequence[Arrival]) -> bool:
+        """Whether taking these in may last longer than others should wait."""
+        return False
+
+    def turns(self, arrivals: Sequence[Arrival]) -> Iterator[Progress]:
+        """The same as `take`, in turns that are short whatever came: how far the stream has come between two."""
+        self.take(arrivals)
+        yield from ()
 
     def _other(self, arrival: Arrival) -> None:
         """Arrivals that a stream has few of."""
@@ -212,19 +222,69 @@ class ResponseDecoding(StreamDecoding):
         except WireError as error:
             self._unreadable(error)
 
-    def _data(self, data: Data) -> None:
-        if self._broken:
+    def is_long(self, arrivals: Sequence[Arrival]) -> bool:
+        """Whether it may hold more than a portion. The usual read brings `Read` and `Data`."""
+        if self._decompressor is not None or len(arrivals) > 2:
+            return True
+        last = arrivals[-1]
+        return last.__class__ is Data and cost(last.data) > MOST
+
+    def turns(self, arrivals: Sequence[Arrival]) -> Iterator[Progress]:
+        """A portion of the body a turn. What is left once the stream is over is dropped, as what comes later."""
+        if self._tap is not None:
+            self._tap.take(arrivals)
+        recorder = self._recorder
+        if recorder.ended:
             return
-        came = data.data
-        assert isinstance(came, bytes)
-        try:
-            if self._decompressor is None:
-                self._piece(came, data.at_ns)
+        spent = 0
+        for arrival in arrivals:
+            match arrival:
+                case Data() if not recorder.unreadable:
+                    for size in self._portions(arrival):
+                        spent += 1 + size
+                        if spent > MOST and not recorder.unreadable:
+                            yield self.progress
+                            spent = 0
+                            if recorder.ended:
+                                return
+                case Data():
+                    pass
+                case Read():
+                    self._read(arrival)
+                case _:
+                    self._other(arrival)
+
+    def _data(self, data: Data) -> None:
+        if self._decompressor is None:
+            self._taken(data.data, data.at_ns)
+        else:
+            for _ in self._portions(data):
+                pass
+
+    def _portions(self, data: Data) -> Iterator[int]:
+        """Take in data portion by portion, saying what each has cost."""
+        assert isinstance(data.data, bytes)
+        pieces: Iterator[bytes] = iter((data.data,))
+        if self._decompressor is not None:
+            pieces = self._decompressor.feed(data.data)
+        while not (self._broken or self._recorder.unreadable or self._has_excerpt):
+            try:
+                piece = next(pieces, None)
+            except WireError as error:
+                self._unreadable(error)
                 return
-            for piece in self._decompressor.feed(came):
-                self._piece(piece, data.at_ns)
-                if self._recorder.unreadable or self._has_excerpt:
-                    return
+            if piece is None:
+                return
+            for portion, size in portions(piece):
+                self._taken(portion, data.at_ns)
+                yield size
+
+    def _taken(self, piece: bytes | str, at_ns: int) -> None:
+        if self._broken or self._recorder.unreadable:
+            return
+        assert isinstance(piece, bytes)
+        try:
+            self._piece(piece, at_ns)
         except WireError as error:
             self._unreadable(error)
 
@@ -307,7 +367,7 @@ class SocketDecoding(StreamDecoding):
         """Take in what came next, and what the reader found in it."""
         super().take(arrivals)
         if not self._recorder.ended:
-            self._settle()
+            self._take_findings()
         return self.progress
 
     def _read(self, read: Read) -> None:

@@ -16,6 +16,7 @@ from streambench.wire.budget import Budget
 from streambench.wire.decompress import Decompressor
 from streambench.wire.engineio import SEPARATOR, Packet, PayloadDecoder, encode_frame
 from streambench.wire.limits import WireError, WireLimits
+from streambench.wire.portions import MOST, portions
 
 
 class Answer:
@@ -99,12 +100,14 @@ class PacketReader:
         self._answer = Answer(self._limits)
         return self._answer
 
-    def take(self, arrivals: Iterable[Arrival]) -> list[Arrival]:
+    def take(self, arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
         """The arrivals of a GET's answer as those of a socket; an answer's own head and end are not among them.
 
-        What cannot be read ends the session: `Failed` and `Ended` are the last arrivals then.
+        They come in lists that are short, whatever came. What cannot be read ends the session: `Failed` and `Ended` are
+        the last arrivals then.
         """
         out: list[Arrival] = []
+        spent = 0
         for arrival in arrivals:
             if isinstance(arrival, Read):
                 self._budget.early_ns = arrival.early_ns
@@ -112,8 +115,13 @@ class PacketReader:
             try:
                 for piece in self._answer.body(arrival):
                     self._budget.frames.spend(piece.count(SEPARATOR), arrival.at_ns - self._budget.early_ns)
-                    self._packets(self._decoder.feed(piece), arrival.at_ns, out)
-                    self._decoder.feed(b"")  # raises what is wrong behind them
+                    for portion, size in portions(piece, SEPARATOR):
+                        self._packets(self._decoder.feed(portion), arrival.at_ns, out)
+                        self._decoder.feed(b"")  # raises what is wrong behind them
+                        spent += 1 + size
+                        if spent > MOST:
+                            yield out
+                            out, spent = [], 0
                 if isinstance(arrival, Ended) and self._answer.complete:
                     self._budget.polls.spend(1, arrival.at_ns)
                     self._packets([self._decoder.finish()], arrival.at_ns, out)
@@ -122,7 +130,7 @@ class PacketReader:
                 self._answer.fail(RequestFailed(ending[0].error, str(error)))
                 out += [*self._noted(arrival.at_ns), *ending]
                 break
-        return out
+        yield out
 
     def _packets(self, packets: list[Packet], at_ns: int, out: list[Arrival]) -> None:
         out += self._noted(at_ns)

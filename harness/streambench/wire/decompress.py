@@ -7,15 +7,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from streambench.findings import Axis
 from streambench.rules import Rule, declare
 from streambench.wire.budget import Growth
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 
-SLICE_BYTES = 1 << 7  # of compressed data; with gzip that is at most 128 KiB of output, with zstd 4 MiB
-PIECE_BYTES = 1 << 17
+SLICE_BYTES = 1 << 7  # of compressed data
+ZSTD_SLICE_BYTES = 1 << 4  # its decompressor knows no bound; four bytes may be 128 KiB of output
+PIECE_BYTES = 1 << 14  # of output; more is produced only when it was taken
 MAX_STEPS = 4
 GZIP_BITS = 16 + zlib.MAX_WBITS
 GZIP_MAGIC = b"\x1f"
@@ -120,7 +121,7 @@ def _gzip() -> Step:
                 if not data.startswith(GZIP_MAGIC):
                     return
                 member = zlib.decompressobj(GZIP_BITS)
-            yield member.decompress(data)
+            yield from _in_pieces(member, data)
             data = member.unused_data
 
     return feed
@@ -128,18 +129,40 @@ def _gzip() -> Step:
 
 def _deflate() -> Step:
     """`deflate` means zlib's format, but some servers send the bare deflate data; the first byte tells."""
-    chosen: Callable[[bytes], bytes] | None = None
+    stream: Inflating | None = None
 
     def feed(data: bytes) -> Iterator[bytes]:
-        nonlocal chosen
-        if chosen is None:
+        nonlocal stream
+        if stream is None:
             if not data:
                 return
             zlib_header = data[0] & 0x0F == 8
-            chosen = zlib.decompressobj(zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS).decompress
-        yield chosen(data)
+            stream = zlib.decompressobj(zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS)
+        yield from _in_pieces(stream, data)
 
     return feed
+
+
+class Inflating(Protocol):
+    """A decompressor of the standard library."""
+
+    @property
+    def unconsumed_tail(self) -> bytes:
+        """Of the input of the newest call, what it has left."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """What `data` gives, but no more than that."""
+        ...
+
+
+def _in_pieces(stream: Inflating, data: bytes) -> Iterator[bytes]:
+    full = True
+    while full or data:
+        out = stream.decompress(data, PIECE_BYTES)
+        data = stream.unconsumed_tail
+        full = len(out) == PIECE_BYTES  # some of it may be left, although no input is
+        yield out
 
 
 def _brotli() -> Step:
@@ -147,9 +170,12 @@ def _brotli() -> Step:
     decoder = _library("brotli", "br").Decompressor()
 
     def feed(data: bytes) -> Iterator[bytes]:
-        yield decoder.process(data, output_buffer_limit=PIECE_BYTES)
-        while not decoder.can_accept_more_data():
-            yield decoder.process(b"", output_buffer_limit=PIECE_BYTES)
+        out = decoder.process(data, output_buffer_limit=PIECE_BYTES)
+        yield out
+        # It says that it takes more data as soon as it has read all, even where not all has come out.
+        while len(out) >= PIECE_BYTES or not decoder.can_accept_more_data():
+            out = decoder.process(b"", output_buffer_limit=PIECE_BYTES)
+            yield out
 
     return feed
 
@@ -159,6 +185,7 @@ def _zstd() -> Step:
     decompress = _library("zstandard", "zstd").ZstdDecompressor().decompressobj(read_across_frames=True).decompress
 
     def feed(data: bytes) -> Iterator[bytes]:
-        yield decompress(data)
+        for start in range(0, len(data), ZSTD_SLICE_BYTES):
+            yield decompress(data[start : start + ZSTD_SLICE_BYTES])
 
     return feed

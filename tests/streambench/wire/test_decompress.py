@@ -7,7 +7,7 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 import zstandard
 
-from streambench.wire.decompress import MAX_STEPS, Decompressor
+from streambench.wire.decompress import MAX_STEPS, PIECE_BYTES, Decompressor
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 
 TEXT = ("data: {}\n\n" * 300).encode()
@@ -120,6 +120,16 @@ def test_a_bomb_of_brotli_ends_at_the_limit() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 << 20
+
+
+@pytest.mark.parametrize("size", [PIECE_BYTES - 1, PIECE_BYTES, 2 * PIECE_BYTES, 1_000_000, 5_000_003])
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_a_few_bytes_that_grow_a_lot_are_read_to_their_end_in_pieces(name: str, size: int) -> None:
+    compressed = {"br": brotli.compress, "zstd": zstandard.compress}.get(name, lambda data: compress(data, name))
+    text = b"a" * size + b"\n" + bytes(range(256)) * 3
+    pieces = list(Decompressor(name, WireLimits(max_ratio=10**9)).feed(compressed(text)))
+    assert b"".join(pieces) == text
+    assert max(map(len, pieces)) <= (1 << 20 if name == "zstd" else 2 * PIECE_BYTES)
 
 
 def test_what_is_not_of_the_extra_is_an_error() -> None:

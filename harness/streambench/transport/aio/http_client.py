@@ -7,12 +7,13 @@ callback that read it, so that a message keeps the stamp of its arrival.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
+from streambench.transport.aio.turns import in_turns
 from streambench.transport.arrivals import Arrival
 from streambench.transport.failures import ConnectFailure, RequestFailed
 from streambench.transport.http1 import Http1Connection
@@ -31,8 +32,8 @@ class Answers(Protocol):
         """A request is about to be sent; what will be known of its answer."""
         ...
 
-    def take(self, arrivals: list[Arrival]) -> None:
-        """The arrivals of a read."""
+    def take(self, arrivals: list[Arrival]) -> Iterator[object]:
+        """Take in the arrivals of a read, in steps that are short."""
         ...
 
 
@@ -48,12 +49,12 @@ class StatusOnly:
         self._answer = Answer(self._limits)
         return self._answer
 
-    def take(self, arrivals: list[Arrival]) -> None:
+    def take(self, arrivals: list[Arrival]) -> Iterator[None]:
         """Look for the end of the answer."""
         for arrival in arrivals:
             try:
                 for _ in self._answer.body(arrival):
-                    pass  # its status is all that is asked for
+                    yield  # its status is all that is asked for
             except WireError as error:
                 self._answer.fail(RequestFailed(error.error_class, str(error)))
 
@@ -148,6 +149,13 @@ class RequestConnection:
             if self._channel is not None:
                 self._channel.close()
             return
-        self._answers.take(arrivals)
+        assert self._channel is not None
+        in_turns(self._channel, self._taken(arrivals, answer, answered))
+
+    def _taken(self, arrivals: list[Arrival], answer: Answer, answered: asyncio.Future[None]) -> Iterator[None]:
+        for _ in self._answers.take(arrivals):
+            yield
+            if answered.done():
+                return
         if (answer.complete or answer.failure is not None) and not answered.done():
             answered.set_result(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from streambench.clock import MonotonicClock
 from streambench.transport.aio.http_client import RequestConnection, StatusOnly
@@ -120,11 +120,15 @@ class PollingTransport:
         """A GET is about to be sent."""
         return self._reader.begin()
 
-    def take(self, arrivals: list[Arrival]) -> None:
+    def take(self, arrivals: list[Arrival]) -> Iterator[None]:
         """A read of a GET's answer, as messages to the sink."""
-        messages = self._reader.take(arrivals)
-        if messages:
-            self._sink(messages)
+        for number, messages in enumerate(self._reader.take(arrivals)):
+            if number:
+                yield
+            if not self.open:
+                return
+            if messages:
+                self._sink(messages)
 
     # The two loops
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from streambench.clock import MonotonicClock
 from streambench.endings import Ending, ErrorClass
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
+from streambench.transport.aio.turns import in_turns, short
 from streambench.transport.arrivals import Arrival, Ended, Failed, Head
 from streambench.transport.failures import ConnectFailure
 from streambench.transport.requests import remember_cookies
@@ -18,13 +19,15 @@ from streambench.transport.websocket import WebSocketConnection
 CLOSE_WAIT_S = 1.0  # how long a server may take to answer our Close
 MAX_UNSENT_BYTES = 16 << 20  # pongs for a server that sends pings and does not read
 
+FEW = 4  # arrivals; the usual read brings `Read` and a message
+
 _clock = MonotonicClock()
 
 
 class WebSocketTransport:
     """One WebSocket, from the upgrade to the end. What comes is given to `sink`, the arrivals of a read at a time."""
 
-    def __init__(self, endpoint: Endpoint, sink: Callable[[list[Arrival]], None]) -> None:
+    def __init__(self, endpoint: Endpoint, sink: Callable[[Sequence[Arrival]], None]) -> None:
         self.sink = sink
         self.own_ns = 0  # of connecting and upgrading, what was our own doing
         self._endpoint = endpoint
@@ -33,6 +36,7 @@ class WebSocketTransport:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._upgraded_ns = 0
         self._ended = asyncio.Event()
+        self._aborted = False
 
     @property
     def open(self) -> bool:
@@ -76,6 +80,7 @@ class WebSocketTransport:
 
     def abort(self) -> None:
         """Close at once."""
+        self._aborted = True
         self._ended.set()
         if self._channel is not None:
             self._channel.close()
@@ -116,11 +121,22 @@ class WebSocketTransport:
     def _take(self, arrivals: list[Arrival]) -> None:
         if not self._opened.done():
             self._look_for_upgrade(arrivals)
+        assert self._channel is not None
         if arrivals and isinstance(arrivals[-1], Ended):
             self._ended.set()
-            assert self._channel is not None
             self._channel.close()
-        self.sink(arrivals)
+        if len(arrivals) <= FEW:
+            self.sink(arrivals)
+        else:
+            in_turns(self._channel, self._told(arrivals))
+
+    def _told(self, arrivals: list[Arrival]) -> Iterator[None]:
+        for number, some in enumerate(short(arrivals)):
+            if number:
+                yield
+            if self._aborted:
+                return
+            self.sink(some)
 
     def _look_for_upgrade(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:

@@ -1,0 +1,33 @@
+"""Long work in short turns: a server that sends much at once keeps nobody else from being read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from streambench.transport.aio.connection import Channel
+from streambench.transport.arrivals import Arrival, Data
+from streambench.wire.portions import MOST, cost
+
+MESSAGE_COST = 2  # of any arrival, beside its size
+
+_DONE = object()
+
+
+def in_turns(channel: Channel, steps: Iterator[object]) -> None:
+    """Take the first step now and each other one in a turn of its own, before whatever the channel has read since."""
+
+    def step(*_: object) -> None:
+        if next(steps, _DONE) is not _DONE:
+            channel.first(step, b"", 0, False, 0)
+
+    step()
+
+
+def short(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
+    """`arrivals` in order, so many at once that what they cost is that of a portion; a message is never cut."""
+    begin = spent = 0
+    for index, arrival in enumerate(arrivals, 1):
+        spent += MESSAGE_COST + (cost(arrival.data, b"") if isinstance(arrival, Data) else 0)
+        if spent >= MOST or index == len(arrivals):
+            yield arrivals[begin:index]
+            begin, spent = index, 0

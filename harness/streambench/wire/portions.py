@@ -1,0 +1,33 @@
+"""Cuts what came into portions that each take about as long to read, whatever is in them.
+
+A kibibyte may hold one line, or a hundred events. Whoever reads live bytes takes a portion a turn, so that nobody else
+waits for longer than that takes; the results do not depend on where the cuts are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MOST = 64  # the cost of a portion; an event takes two lines, and some ten microseconds
+BYTES_SHIFT = 8  # this power of two costs as much as a line
+
+
+def cost(data: bytes | str, ends: bytes = b"\n\r") -> int:
+    """What reading `data` costs, in lines; each byte of `ends` may end one."""
+    size = len(data) >> BYTES_SHIFT
+    if isinstance(data, str):
+        return size
+    for end in ends:
+        size += data.count(end)
+    return size
+
+
+def portions(data: bytes, ends: bytes = b"\n\r") -> Iterator[tuple[bytes, int]]:
+    """`data` in order, cut so that no portion costs more than `MOST`; each with what it does cost."""
+    size = cost(data, ends)
+    if size <= MOST:
+        yield data, size
+    else:
+        middle = len(data) // 2
+        yield from portions(data[:middle], ends)
+        yield from portions(data[middle:], ends)
