@@ -47,6 +47,11 @@ class Link(Protocol):
         """How much of connecting was our own doing, in ns."""
         ...
 
+    @property
+    def resent(self) -> int:
+        """How many requests of the link had to be sent again until now, for a kept connection had been closed."""
+        ...
+
     async def start(self) -> None:
         """Connect. Raises SetupError."""
         ...

@@ -31,7 +31,7 @@ from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.record.sockets import SocketReader, read_charged
 from streambench.record.tap import Setting
-from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Noted, Sent
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Noted, Resent, Sent
 from streambench.transport.failures import RequestFailed
 from streambench.units import NS_PER_S, format_duration
 from streambench.wire.budget import Budget
@@ -108,6 +108,7 @@ class SocketUser:
         self._connected_ns = 0
         self._ready_ns = 0  # since when nothing but we ourselves keep the request at hand from being sent
         self._ahead_ns: int | None = None  # how long connecting took, until a stream has told it
+        self._resent = 0  # requests of the link that were sent again, and that a stream has told
 
     @property
     def link(self) -> Link | None:
@@ -148,6 +149,7 @@ class SocketUser:
         decoding, out_of_turn = self._decoding(link, recorder)
 
         def over(usable: bool) -> None:
+            self._resent = link.resent
             if usable:
                 link.receiver = Unattended(link.reader, self._spec.endpoint.limits)
             else:
@@ -161,6 +163,7 @@ class SocketUser:
         else:
             connected = Connected(self._connected_ns, False, own_ns=link.connect_own_ns)
             self._ready_ns = self._connected_ns
+        connected.again = link.resent - self._resent
         decoding.take([connected, *out_of_turn])
         reply = RunningStream(
             decoding, self._spec.endpoint.timeouts, link.settle, over, on_socket=True, leave=self._spec.leave
@@ -192,7 +195,7 @@ class SocketUser:
         """Send what a prompt is, by HTTP, on the socket, or both; the reply may begin meanwhile."""
         variables = {**self.variables, "prompt": prompt}
         if self._spec.dialect.steps:
-            began_ns = _clock.now_ns()
+            began_ns, before = _clock.now_ns(), self._steps.resent
             reply.take([Sent(began_ns)])
             try:
                 variables |= await self._steps.take(variables)
@@ -200,6 +203,8 @@ class SocketUser:
                 now_ns = _clock.now_ns()
                 reply.take([Failed(now_ns, failure.error, str(failure)), Ended(now_ns, Ending.CLIENT)])
                 return
+            if self._steps.resent > before:
+                reply.take([Resent(_clock.now_ns())] * (self._steps.resent - before))
             self._ready_ns += _clock.now_ns() - began_ns
         request = self._spec.dialect.render_request(variables)
         # Taken before the call: on loopback the answer may be here before the call returns.
@@ -250,6 +255,7 @@ class SocketUser:
         link.receiver = Unattended(link.reader, self._spec.endpoint.limits, inbox.later)
         self._link = link
         self._before = None
+        self._resent = 0
         return link
 
     async def _do(self, step: SetupStep, link: Link, inbox: Inbox) -> None:

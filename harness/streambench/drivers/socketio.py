@@ -53,6 +53,7 @@ class SocketIoLink:
         self._polling: PollingTransport | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
         self._lost = False
+        self._resent_before = 0  # by polling that is over
         loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = loop.create_future()
         self._joined: asyncio.Future[None] = loop.create_future()
@@ -66,6 +67,11 @@ class SocketIoLink:
     def connect_own_ns(self) -> int:
         """How much of connecting was our own doing, as far as a WebSocket knows it."""
         return 0 if self._socket is None else self._socket.own_ns
+
+    @property
+    def resent(self) -> int:
+        """How many requests of long-polling had to be sent again."""
+        return self._resent_before + (0 if self._polling is None else self._polling.resent)
 
     async def start(self) -> None:
         """Open the session, on whichever transport, and join the namespace. Raises SetupError."""
@@ -209,6 +215,7 @@ class SocketIoLink:
         socket.sink = self._take
         for packet in (engine.complete_upgrade(), *unsent):
             socket.send(engineio.encode_frame(packet))
+        self._resent_before = polling.resent
         self._socket, self._polling = socket, None
         self._flush()
 

@@ -35,6 +35,11 @@ class WebSocketLink:
         """How much of connecting was our own doing."""
         return self._transport.own_ns
 
+    @property
+    def resent(self) -> int:
+        """None: a WebSocket is no request that could be."""
+        return 0
+
     async def start(self) -> None:
         """Connect and upgrade. Raises SetupError."""
         where, headers = destination(self._spec, self._variables)

@@ -27,6 +27,7 @@ from streambench.transport.arrivals import (
     Head,
     Noted,
     Read,
+    Resent,
     Sent,
 )
 from streambench.transport.failures import MAX_EXCERPT_BYTES, answer_excerpt
@@ -134,6 +135,8 @@ class StreamDecoding:
                 )
             case Sent():
                 recorder.sent(arrival.at_ns, late_ns=arrival.late_ns)
+            case Resent():
+                recorder.resent()
             case Head():
                 self._head(arrival)
             case Noted(finding=finding):

@@ -144,6 +144,10 @@ class Recorder:
         self.record.connect_ahead_ns = ahead_ns
         self.record.reused_connection = reused
 
+    def resent(self) -> None:
+        """One more request had to be sent again."""
+        self.record.resent += 1
+
     def sent(self, at_ns: int, *, late_ns: int = 0) -> None:
         """The request was handed to the kernel; a request too large for its buffer, its last byte.
 

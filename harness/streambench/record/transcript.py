@@ -31,6 +31,7 @@ from streambench.transport.arrivals import (
     Head,
     Noted,
     Read,
+    Resent,
     Sent,
 )
 from streambench.wire.limits import MIB, WireLimits
@@ -195,6 +196,8 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
             return Connected(at_ns, line["reused"], line.get("ahead"), int(line.get("again", 0)), line.get("own", 0))
         case "sent":
             return Sent(at_ns, line.get("late", 0))
+        case "resent":
+            return Resent(at_ns)
         case "read":
             return Read(at_ns, line["size"], line["kernel"], line.get("pieces", 0), line.get("early", 0))
         case "head":
@@ -218,7 +221,7 @@ def arrival_from_json(line: dict[str, Any], start_ns: int) -> Arrival:
 
 
 _NAMES: dict[type[Arrival], str] = {
-    kind: kind.__name__.lower() for kind in (Connected, Sent, Read, Head, Data, Noted, Failed, Ended, Cancelled)
+    kind: kind.__name__.lower() for kind in (Connected, Sent, Resent, Read, Head, Data, Noted, Failed, Ended, Cancelled)
 }
 
 

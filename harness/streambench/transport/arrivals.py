@@ -41,6 +41,13 @@ class Sent:
 
 
 @dataclass(slots=True, eq=False)
+class Resent:
+    """A request that belongs to the stream was sent again, as with `again`, while the stream was under way."""
+
+    at_ns: int
+
+
+@dataclass(slots=True, eq=False)
 class Read:
     """One read of the socket brought `size` bytes; what it completes follows. `kernel`: the kernel stamped it.
 
@@ -117,4 +124,4 @@ class Cancelled:
     left: bool = False
 
 
-Arrival = Connected | Sent | Read | Head | Data | Noted | Failed | Ended | Cancelled
+Arrival = Connected | Sent | Resent | Read | Head | Data | Noted | Failed | Ended | Cancelled

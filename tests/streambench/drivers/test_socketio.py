@@ -64,6 +64,7 @@ class Chat:
         self.requests: list[web.BaseRequest] = []
         self.peers: set[Any] = set()
         self.keeps_alive = True
+        self.forgets = ""  # the next request with this method, and closes its connection
         self.server = socketio.AsyncServer(
             async_mode="aiohttp",
             transports=transports.split(","),
@@ -142,6 +143,11 @@ class Chat:
         async def note(request: web.Request, handler: Any) -> web.StreamResponse:
             self.requests.append(request)
             self.peers.add(request.transport and request.transport.get_extra_info("peername"))
+            if request.method == self.forgets:
+                self.forgets = ""
+                assert request.transport is not None
+                request.transport.close()
+                return web.Response()
             response: web.StreamResponse = await handler(request)
             if not self.keeps_alive:
                 response.force_close()
@@ -427,6 +433,22 @@ async def test_polling_takes_two_connections_where_the_server_keeps_them(
     await user.close()
     assert [(record.outcome, record.text) for record in records] == [(Outcome.COMPLETED, TEXT)] * 3
     assert len(chat.peers) == (2 if keeps_alive else len(chat.requests))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_polling_that_is_sent_again_is_counted_in_its_stream(
+    method: str, serve_python: Any, spec: TargetSpec, stream_of: Streaming
+) -> None:
+    """The POST is that of the prompt, the GET one between two answers: of this reply, or of the time before."""
+    spec = spec.reached(url=await serve_python() + "/?transport=polling")
+    user = open_session(spec)
+    records = [await stream_of(user, spec, "words")]
+    serve_python.chat.forgets = method
+    records += [await stream_of(user, spec, "words") for _ in range(3)]
+    await user.close()
+    assert [(record.outcome, record.text) for record in records] == [(Outcome.COMPLETED, TEXT)] * 4
+    assert records[0].resent == 0
+    assert sum(record.resent for record in records) == 1
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -33,6 +33,7 @@ from streambench.transport.arrivals import (
     Head,
     Noted,
     Read,
+    Resent,
     Sent,
 )
 from streambench.wire.limits import WireLimits
@@ -55,6 +56,7 @@ def recorded(arrivals: list[Arrival], transcript: Transcript) -> Recorder:
     [
         Connected(5, True),
         Sent(5),
+        Resent(5),
         Read(5, 10, True),
         Read(5, 10, False, 3),
         HEAD,

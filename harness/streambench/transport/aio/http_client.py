@@ -60,12 +60,22 @@ class StatusOnly:
 
 
 class RequestConnection:
-    """One user's kept connection for requests to one host, opened when it is needed; the layer on its channel."""
+    """One user's kept connection for requests to one host, opened when it is needed; the layer on its channel.
 
-    def __init__(self, endpoint: Endpoint, cookies: dict[str, str], answers: Answers) -> None:
+    `tell_resent` is called for each request that has to be sent again, as it happens.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        cookies: dict[str, str],
+        answers: Answers,
+        tell_resent: Callable[[], None] = lambda: None,
+    ) -> None:
         self._endpoint = endpoint
         self._cookies = cookies
         self._answers = answers
+        self._tell_resent = tell_resent
         self._http = Http1Connection(endpoint)
         self._channel: Channel | None = None
         self._answer: Answer | None = None
@@ -88,6 +98,7 @@ class RequestConnection:
                 if reused and failure.closed_idle:
                     first_failure = failure
                     self.resent += 1
+                    self._tell_resent()
                     continue
                 if first_failure is None:
                     raise

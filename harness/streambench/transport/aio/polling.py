@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from streambench.clock import MonotonicClock
 from streambench.transport.aio.http_client import RequestConnection, StatusOnly
-from streambench.transport.arrivals import Arrival
+from streambench.transport.arrivals import Arrival, Resent
 from streambench.transport.failures import RequestFailed
 from streambench.transport.polling import Answer, PacketReader, lost
 from streambench.transport.requests import Request
@@ -40,8 +40,8 @@ class PollingTransport:
         self._reader = PacketReader(endpoint.limits)
         self._get = Request("GET", tuple(own))
         self._post_headers = (*own, CONTENT_TYPE)
-        self._gets = RequestConnection(endpoint, cookies, self)
-        self._posts = RequestConnection(endpoint, cookies, StatusOnly(endpoint.limits))
+        self._gets = RequestConnection(endpoint, cookies, self, self._tell_resent)
+        self._posts = RequestConnection(endpoint, cookies, StatusOnly(endpoint.limits), self._tell_resent)
         self._queue: list[Packet] = []
         self._max_payload: int | None = None
         self._queued = 0  # packets so far, and how many of them were handed to the kernel
@@ -104,6 +104,11 @@ class PollingTransport:
         """Take in what was read until now."""
         self._gets.settle()
 
+    @property
+    def resent(self) -> int:
+        """How many requests had to be sent again until now; each is told to the sink as well."""
+        return self._gets.resent + self._posts.resent
+
     def abort(self) -> None:
         """Close at once."""
         self.open = False
@@ -154,6 +159,10 @@ class PollingTransport:
         self._written = upto
         self._written_ns = at_ns
         self._progress.set()
+
+    def _tell_resent(self) -> None:
+        if self.open:
+            self._sink([Resent(_clock.now_ns())])
 
     def _lose(self, failure: RequestFailed) -> None:
         if self.open:
