@@ -133,6 +133,7 @@ LINE = CONTENT["ndjson"]
 DEEP = "[" * 300 + "]" * 300
 ABYSS = "[" * 100_000 + "]" * 100_000
 HALF = '"\\ud83d"'
+MILLION = "1," * 1_000_000 + "1"
 
 BODIES = [
     Hostile("comments", forever(b":\n", SSE), FLOOD, HTTP_SSE),
@@ -170,6 +171,10 @@ BODIES = [
     Hostile("deep-content", once(event(f'{{"content":{DEEP}}}'), DONE["sse"]), COMPLETE, H1_SSE),
     Hostile("deep-error", once(event(f'{{"error":{DEEP}}}')), ("error_event",), H1_SSE),
     Hostile("abyss", once(event(f'{{"content":{ABYSS}}}'), DONE["sse"]), COMPLETE, HTTP_SSE),
+    Hostile("million-values", once(event(f'{{"content":[{MILLION}]}}'), DONE["sse"]), COMPLETE, HTTP_SSE),
+    Hostile(
+        "mistakes-by-thousands", once(event(f'{{"content":[{MILLION[:99_001]}]}}') * 20, DONE["sse"]), COMPLETE, H1_SSE
+    ),
     Hostile("huge-number", once(event('{"content":' + "1" * 5000 + "}"), DONE["sse"]), COMPLETE, H1_SSE),
     Hostile("huge-exponent", once(event('{"content":1e400}'), DONE["sse"]), COMPLETE, H1_SSE),
     Hostile("bytes-that-are-no-text", once(b'data: {"content":"\xff\xfe\0"}\n\n', DONE["sse"]), COMPLETE, HTTP_SSE),
@@ -518,6 +523,12 @@ PACKETS = [
         EIO,
     ),
     Hostile("abyss", packets(handshake(), JOIN, b'42["delta",' + ABYSS.encode() + b"]", 60.0), ("protocol",), EIO),
+    Hostile(
+        "million-values",
+        packets(handshake(), JOIN, f'42["delta",[{MILLION}]]'.encode(), 60.0),
+        ("oversize", "protocol"),
+        EIO,
+    ),
     Hostile(
         "refusal-for-terminals",
         packets(handshake(), b"44" + json.dumps({"message": WORDS_FOR_TERMINALS}).encode(), 60.0),

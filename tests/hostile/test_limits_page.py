@@ -20,11 +20,14 @@ from streambench.load.executors.trace import MAX_ARRIVALS
 from streambench.load.prompts import MAX_PROMPTS
 from streambench.load.scenario import MAX_NAME_CHARS
 from streambench.transport.aio.backlog import MAX_BYTES, MAX_LINE_BYTES
+from streambench.transport.aio.turns import MESSAGE_COST
 from streambench.transport.aio.websocket import MAX_UNSENT_BYTES
 from streambench.transport.http1 import MAX_HEADER_BYTES
 from streambench.transport.target import Timeouts
 from streambench.units import NS_PER_S
 from streambench.wire.budget import BURST_S, WINDOW_BYTES
+from streambench.wire.json_text import MAX_VALUES
+from streambench.wire.portions import BYTES_SHIFT, MOST
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/limits.md"
 
@@ -46,7 +49,12 @@ WAITED = Timeouts()
     [
         ("| the headers of a response, or one line of its framing | 64 KiB |", [MAX_HEADER_BYTES / KIB]),
         ("| data waiting to be sent to a server that does not read | 16 MiB |", [MAX_UNSENT_BYTES / MIB]),
+        ("| JSON values of one event | 100,000 |", [MAX_VALUES]),
         ("| decompressed data, per 4 MiB |", [WINDOW_BYTES / MIB]),
+        (
+            "A turn takes 64 lines or 16 KiB of a body, or 32 messages of a socket",
+            [MOST, MOST << BYTES_SHIFT >> 10, MOST // MESSAGE_COST],
+        ),
         ("holds up to 128 KiB of a connection, and 32 MiB of all", [MAX_LINE_BYTES / KIB, MAX_BYTES / MIB]),
         ("| a connection, including TLS | 5 s |", [WAITED.connect_ns / NS_PER_S]),
         ("| until the first content | 30 s |", [WAITED.first_chunk_ns / NS_PER_S]),

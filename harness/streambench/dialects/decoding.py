@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from streambench.wire.json_text import MAX_VALUES, has_too_many_values
 from streambench.wire.message import WireMessage
 
 
@@ -30,6 +31,8 @@ def decode_data(message: WireMessage) -> tuple[Any, str | None]:
         return (message.args[0] if len(message.args) == 1 else message.args), None
     if message.binary is not None:
         return None, f"a binary message of {len(message.binary)} bytes"
+    if len(message.data) > MAX_VALUES and has_too_many_values(message.data):
+        return None, f"it holds more than {MAX_VALUES:,} values, which is more than is read"
     try:
         return orjson.loads(message.data), None
     except ValueError:

@@ -29,8 +29,12 @@ class SchemaValidator(Protocol):
         """Whether a decoded message satisfies the schema."""
         ...
 
+    def validate(self, instance: Any) -> None:
+        """Raises what is wrong first."""
+        ...
+
     def iter_errors(self, instance: Any) -> Any:
-        """What is wrong with a decoded message, one error after the other."""
+        """What is wrong with a decoded message; all of it is found out before the first is told."""
         ...
 
 

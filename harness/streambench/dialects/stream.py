@@ -6,13 +6,23 @@ Does no I/O and asks for no time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from streambench.dialects import rules
-from streambench.dialects.checks.check import MAX_KEYS, MAX_TEXT_CHARS, Check, Observed, Steady, as_json, value_key
+from streambench.dialects.checks.check import (
+    MAX_KEYS,
+    MAX_TEXT_CHARS,
+    Check,
+    Observed,
+    Steady,
+    as_json,
+    excerpt,
+    has_few_values,
+    value_key,
+)
 from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule, SchemaValidator, TextMode
 from streambench.dialects.shapes import Shape, ShapeSeeker, allows_any, cut
 from streambench.errors import nearest
@@ -352,19 +362,20 @@ class DialectStream:
         assert rule.schema is not None
         problems: list[str] = []
         try:
-            for error in islice(rule.schema.iter_errors(data), MAX_SCHEMA_FINDINGS):
+            for error in islice(_errors(rule.schema, data), MAX_SCHEMA_FINDINGS):
                 where = ".".join(map(str, error.instance_path)) or "the data"
                 problems.append(f"at {where}, {_cut(error.message)}")
         except UnicodeEncodeError:
             problems = ["it holds half a character (a UTF-16 surrogate without its other half)"]
         except ValueError:  # the validator goes down a few hundred levels
             problems = ["it is nested too deep"]
+        got = _excerpt(excerpt(data, EXCERPT_CHARS))
         return [
             rules.SCHEMA.of(rule.name).found(
                 f"`{rule.name}` does not have the form it should have: {problem}.",
                 event_index=index,
                 offset=offset,
-                got=_excerpt(as_json(data)),
+                got=got,
             )
             for problem in problems
         ]
@@ -377,7 +388,7 @@ class DialectStream:
             f"`{rule.content_path}` of `{rule.name}` should be text.",
             event_index=index,
             offset=offset,
-            got=_excerpt(as_json(value)),
+            got=_excerpt(excerpt(value, EXCERPT_CHARS)),
         )
 
     def _added(self, rule: EventRule, data: Any, text: str, index: int, offset: int) -> tuple[str, Finding | None]:
@@ -512,6 +523,19 @@ def _excerpt(text: str) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def _errors(schema: SchemaValidator, data: Any) -> Iterable[Any]:
+    """What is wrong with an event. Of a large one only the first: the validator would gather a million errors."""
+    if has_few_values(data):
+        return schema.iter_errors(data)  # type: ignore[no-any-return]
+    import jsonschema_rs
+
+    try:
+        schema.validate(data)
+    except jsonschema_rs.ValidationError as error:
+        return [error]
+    return []
 
 
 def _is_valid(schema: SchemaValidator, data: Any) -> bool:

@@ -31,6 +31,7 @@ WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream u
 HEAD_BYTES = 9
 MAX_STREAM_ID = (1 << 31) - 1  # the bit above means nothing
 DATA_FRAME = 0
+PADDED = 0x8
 _STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
 
@@ -39,7 +40,8 @@ class FrameReader:
     """Reads the heads of a connection's frames (RFC 9113, section 4.1), before h2 works on the frames.
 
     It charges them, and joins DATA frames that follow each other, for h2 takes as long for a small frame as for a large
-    one. `joined` says, for each stream, how many of its frames are within others now.
+    one. What they are padded with is not missed: our windows are larger than any response. `joined` says, for each
+    stream, how many of its frames are within others now.
     """
 
     def __init__(self, limits: WireLimits) -> None:
@@ -63,15 +65,17 @@ class FrameReader:
             frames += brings_data
             control += not brings_data
             begin, at = at, at + HEAD_BYTES + size
-            is_plain = brings_data and data[begin + 4] == 0 and at <= len(data) and begin >= known
-            fits = is_plain and data[begin + 5 : begin + HEAD_BYTES] == stream
+            payload = None
+            if brings_data and at <= len(data) and begin >= known:
+                payload = self._payload(data, begin, at)
+            fits = payload is not None and data[begin + 5 : begin + HEAD_BYTES] == stream
             if run and not (fits and size_of_run + size <= max_frame_bytes):
                 self._put(run, size_of_run, stream, out)
                 run, size_of_run = [], 0
-            if is_plain:
+            if payload is not None:
                 stream = data[begin + 5 : begin + HEAD_BYTES]
-                run.append(data[begin + HEAD_BYTES : at])
-                size_of_run += size
+                run.append(payload)
+                size_of_run += len(payload)
             else:
                 out.append(data[max(begin, known) : at])
         self._put(run, size_of_run, stream, out)
@@ -81,6 +85,14 @@ class FrameReader:
         self._budget.frames.spend(frames, at_ns)
         self._budget.control.spend(control, at_ns)
         return b"".join(out)
+
+    @staticmethod
+    def _payload(data: bytes, begin: int, end: int) -> bytes | None:
+        """What a whole DATA frame brings, without its padding; None where h2 is to judge it."""
+        flags, start = data[begin + 4], begin + HEAD_BYTES
+        if flags == PADDED and data[start] < end - start:
+            return data[start + 1 : end - data[start]]
+        return None if flags else data[start:end]
 
     def _put(self, run: list[bytes], size: int, stream: bytes, out: list[bytes]) -> None:
         """DATA frames of one stream, as one frame."""

@@ -21,6 +21,7 @@ import orjson
 
 from streambench.findings import Axis, Finding
 from streambench.rules import Rule, declare, declare_note
+from streambench.wire.json_text import MAX_VALUES, has_too_many_values, nesting
 from streambench.wire.limits import OversizeError, WireError, WireLimits
 from streambench.wire.message import WireMessage
 
@@ -181,7 +182,6 @@ def _dump(value: Any) -> str:
 
 _HEAD: Final = re.compile(r"(?:[0-4]|[56](?P<attachments>[0-9]*)-)(?:(?P<namespace>/[^,]*)(?:,|\Z))?(?P<id>[0-9]*)")
 _FIRST_ITEM: Final = re.compile(r"\s*\[\s*")
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 def _refuse(constant: str) -> Any:
@@ -311,8 +311,10 @@ class PacketDecoder:
 
     def _payload(self, text: str, offset: int) -> Any:
         """The decoded JSON of a packet; a whole number beyond 64 bits is the nearest float, as in JavaScript."""
-        if text.count("[") + text.count("{") > MAX_NESTING and _nesting(text) > MAX_NESTING:
+        if text.count("[") + text.count("{") > MAX_NESTING and nesting(text) > MAX_NESTING:
             raise _bad(f"a packet's JSON is nested deeper than {MAX_NESTING} levels", TOO_DEEP, offset)
+        if len(text) > MAX_VALUES and has_too_many_values(text):
+            raise OversizeError("a packet's JSON", MAX_VALUES, unit="values", offset=offset)
         try:
             return orjson.loads(text)
         except ValueError:  # not JSON, or what only JavaScript takes: half a character
@@ -384,15 +386,3 @@ def _put_together(value: Any, attachments: list[bytes], offset: int) -> Any:
     if isinstance(value, list):
         return [_put_together(item, attachments, offset) for item in value]
     return value
-
-
-def _nesting(text: str) -> int:
-    """How deep the arrays and objects of a JSON text are nested, without decoding it."""
-    depth = deepest = 0
-    for character in _STRING.sub("", text):
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest

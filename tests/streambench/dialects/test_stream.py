@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streambench.dialects import Dialect, DialectStream, Event, bundled_dialects, load_dialect
 from streambench.dialects.loading import parse_dialect
 from streambench.findings import Axis, Finding, Severity
+from streambench.wire.json_text import MAX_VALUES
 from streambench.wire.message import WireMessage
 from streambench.wire.sse import SseDecoder
 
@@ -239,6 +240,24 @@ def test_a_schema_says_where_it_is_broken() -> None:
     (event,) = feed(stream, {"a": 1})
     assert rules(event) == ["schema.part"]
     assert "at a" in event.findings[0].message
+
+
+def test_of_a_large_event_only_the_first_mistake_is_told() -> None:
+    """The validator gathers all mistakes before it tells the first: a million of them took half a minute."""
+    stream = DialectStream(dialect("events:\n  part: {schema: {items: {type: string}}}\ngrammar: part*\n"))
+    few, many = feed(stream, [1] * 10, [1] * 1000)
+    assert rules(few) == ["schema.part"] * 3
+    (finding,) = many.findings
+    assert (finding.rule, finding.got) == ("schema.part", few.findings[0].got[:5] + finding.got[5:])  # type: ignore[index]
+    assert "at 0, 1 is not of type" in finding.message
+    assert len(finding.got or "") <= 120
+
+
+def test_an_event_of_too_many_values_is_not_read() -> None:
+    stream = DialectStream(dialect("events: {part: {}}\ngrammar: part*\n"))
+    events = feed(stream, f"[{'1,' * MAX_VALUES}1]", json.dumps(["1," * MAX_VALUES]))
+    assert rules(*events) == ["data.not-json"]
+    assert "more than 100,000 values" in events[0].findings[0].message
 
 
 def test_a_protocol_that_ends_by_closing() -> None:

@@ -82,11 +82,12 @@ def test_a_body_is_the_same_however_its_frames_are_read(seed: int) -> None:
     assert len(seen) == 1  # the number of frames that brought something, or an end
 
 
-def test_frames_of_a_read_are_one_arrival() -> None:
+@pytest.mark.parametrize("pad_length", [None, 0, 9, 255])
+def test_frames_of_a_read_are_one_arrival(pad_length: int | None) -> None:
     client = Http2Connection(ENDPOINT)
     server = Server(client)
     for n in range(100):
-        server.h2.send_data(server.stream, b"%03d" % n)
+        server.h2.send_data(server.stream, b"%03d" % n, pad_length=pad_length)
     arrivals = client.receive(server.written + server.h2.data_to_send(), 1, kernel=True)
     (read,) = (arrival for arrival in arrivals if isinstance(arrival, Read))
     (data,) = (arrival for arrival in arrivals if isinstance(arrival, Data))

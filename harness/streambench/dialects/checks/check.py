@@ -15,6 +15,7 @@ from streambench.findings import Finding
 from streambench.located import Located
 from streambench.paths import Getter, compile_path
 
+FEW_VALUES = 100
 MAX_TEXT_CHARS = 8 << 20
 MAX_KEYS = 10_000
 MAX_KEY_CHARS = 200  # of a key as it is; a longer one is kept by its digest
@@ -186,7 +187,35 @@ def as_json(value: Any) -> str:
         return "(nested too deep)"
 
 
+def has_few_values(value: Any) -> bool:
+    """Whether there are so few that it does not matter how much is done with each."""
+    left, room = [value], FEW_VALUES
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list):
+            room -= len(value)
+            if room < 0:
+                return False
+            left += value.values() if isinstance(value, dict) else value
+    return True
+
+
+def excerpt(value: Any, chars: int) -> str:
+    """A value as JSON, at least its first characters; of one with many values not much more."""
+    if has_few_values(value):
+        return as_json(value)
+    text = ""
+    try:
+        for piece in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(value):
+            text += piece
+            if len(text) > chars:
+                break
+    except (RecursionError, ValueError):
+        return "(nested too deep)"
+    return text
+
+
 def show(value: Any) -> str:
     """A value for a message, cut to a readable length."""
-    text = as_json(value)
+    text = excerpt(value, 80)
     return text if len(text) <= 80 else f"{text[:77]}…"
