@@ -255,8 +255,7 @@ class LineLink:
         self._channel.layer = self
 
     def send(self, request):
-        for text in request.send:
-            self._channel.write(text.encode() + b"\\n")
+        return self._channel.send("".join(f"{text}\\n" for text in request.send).encode())
 
     async def flushed(self):
         await self._channel.flushed()

@@ -19,6 +19,7 @@ from streambench.record.run_file import read_run
 
 SYSTEMS = ("chat-stream", "assistant-ws", "room-chat")
 PATHS = {"chat-stream": "/api/chat/stream"}
+PIECES = {"chat-stream": "content", "assistant-ws": "response", "room-chat": "stream-chunk"}
 STREAMS = 4
 
 
@@ -26,7 +27,7 @@ async def left(servers: Any, path: Path, leave: str, *gates: str) -> Summary:
     """A run in which the users of three systems leave."""
     targets = "\n".join(
         f"  {name}: {{dialect: {name}, url: '{servers.chat}{PATHS.get(name, '')}', upstream: '{servers.openai}', "
-        "auth: {bearer: alice-token}}"
+        f"auth: {{bearer: alice-token}}, milestones: {{answer: {PIECES[name]}}}}}"
         for name in SYSTEMS
     )
     scenario = read_scenario(
@@ -41,7 +42,7 @@ async def left(servers: Any, path: Path, leave: str, *gates: str) -> Summary:
     return summarize(read_run(path))
 
 
-@pytest.mark.parametrize("leave", ["{after: 3}", "{after: first_text}", "{after: 300ms}"])
+@pytest.mark.parametrize("leave", ["{after: 3}", "{after: first_text}", "{after: 300ms}", "{after: answer}"])
 async def test_a_service_that_cancels_is_told_by_its_figures(
     leave: str, shared_mock: Callable[..., Any], tmp_path: Path
 ) -> None:

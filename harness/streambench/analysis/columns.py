@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from streambench.analysis.authenticity import AuthenticityColumns
-from streambench.analysis.metrics import METRICS
+from streambench.analysis.metrics import METRICS, Metric
 from streambench.analysis.own_share import Share
 from streambench.analysis.shares import Shares
 from streambench.analysis.stream import AnalysedStream
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 OUTCOMES = {outcome: index for index, outcome in enumerate(Outcome)}
-PER_STREAM = tuple(name for name, metric in METRICS.items() if metric.per == "stream")
 PER_CHUNK = tuple(name for name, metric in METRICS.items() if metric.per == "chunk")
 
 
@@ -96,15 +95,16 @@ class StreamColumns:
 
     `place` is that of the record in the run, `intended_ns` when the stream was due, `written_span_ns` how long the
     upstream wrote (NaN where its side is missing or nothing of it arrived). `figure` gives the metrics with one value a
-    stream. `authenticity` has a row for every completed stream.
+    stream, of the `metrics` of the target. `authenticity` has a row for every completed stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Mapping[str, Metric] = METRICS) -> None:
+        self._per_stream = [name for name, metric in metrics.items() if metric.per == "stream"]
         self.place = array("q")
         self.intended_ns = array("q")
         self.outcome = array("b")
         self.written_span_ns = array("d")
-        self._figures = array("d")  # row by row, a value for each metric of PER_STREAM
+        self._figures = array("d")  # row by row, a value for each metric of a stream
         self.chunks = {name: ChunkColumn() for name in PER_CHUNK}
         self._own: dict[str, OwnColumn] = {}
         self.authenticity = AuthenticityColumns()
@@ -126,7 +126,7 @@ class StreamColumns:
             span_ns = written[-1] - written[0]
         self.written_span_ns.append(span_ns)
         figure = stream.figures.stream.get
-        self._figures.extend([figure(name, math.nan) for name in PER_STREAM])
+        self._figures.extend([figure(name, math.nan) for name in self._per_stream])
         row = len(self.place) - 1
         for name, share in stream.figures.own.stream.items():
             if share.minus or share.plus:
@@ -156,10 +156,13 @@ class StreamColumns:
         return self.order[np.isin(np.array(self.outcome)[self.order], wanted)]
 
     def figure(self, name: str) -> Floats:
-        """A metric with one value a stream, by row, in its unit; NaN where a stream has none."""
+        """A metric with one value a stream, by row, in its unit; NaN where a stream, or the target, has none."""
         import numpy as np
 
-        return np.array(self._figures, dtype=np.float64).reshape(-1, len(PER_STREAM))[:, PER_STREAM.index(name)]
+        if name not in self._per_stream:
+            return np.full(len(self), np.nan)
+        figures = np.array(self._figures, dtype=np.float64).reshape(-1, len(self._per_stream))
+        return figures[:, self._per_stream.index(name)]
 
     def own_shares(self, name: str, rows: Integers) -> Shares | None:
         """The generator's share in a metric with one value a stream, of these rows; None where there is none."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from streambench.analysis.metrics import METRICS, Metric
+from streambench.analysis.metrics import METRICS
+from streambench.analysis.milestones import PREFIX, REACHED
 from streambench.analysis.quantiles import (
     Distribution,
     one_sided_bound,
@@ -111,8 +112,10 @@ class Gate:
         return OPERATORS[self.op](observed, self.limit)
 
 
-def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
-    """Read a gate. `targets` says of each target whether it is measured from both sides. Raises GateError."""
+def parse_gate(text: str, targets: Mapping[str, bool], milestones: Mapping[str, Collection[str]] | None = None) -> Gate:
+    """Read a gate. `targets` says of each target whether it is measured from both sides, `milestones` are the names of
+    those that a target has. Raises GateError.
+    """
     match = _GATE.fullmatch(text)
     if match is None:
         raise GateError(
@@ -137,6 +140,8 @@ def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
     elif metric_text.startswith(FINDINGS):
         _check_rule(metric_text.removeprefix(FINDINGS), match.start("metric") + len(FINDINGS))
         gate = _of_target_value(text, target, metric_text, op, "count")
+    elif metric_text.startswith(PREFIX):
+        gate = _of_milestone(text, target, metric_text, op, match.start("metric"), milestones or {})
     else:
         gate = _of_distribution(text, target, metric_text, op, match.start("metric"))
     two_sided = gate.metric == "authenticity" or (gate.metric in METRICS and METRICS[gate.metric].two_sided)
@@ -156,7 +161,9 @@ def parse_gate(text: str, targets: Mapping[str, bool]) -> Gate:
     return Gate(gate.expr, target, gate.metric, gate.statistic, op, limit, gate.unit, confidence)
 
 
-def read_gates(texts: Sequence[str], targets: Mapping[str, bool]) -> list[Gate]:
+def read_gates(
+    texts: Sequence[str], targets: Mapping[str, bool], milestones: Mapping[str, Collection[str]] | None = None
+) -> list[Gate]:
     """The gates of a run that is over, as its records have them.
 
     One that this version cannot read was written by another one that knew more; it is kept, marked as unreadable.
@@ -164,7 +171,7 @@ def read_gates(texts: Sequence[str], targets: Mapping[str, bool]) -> list[Gate]:
     gates: list[Gate] = []
     for text in texts:
         try:
-            gates.append(parse_gate(text, targets))
+            gates.append(parse_gate(text, targets, milestones))
         except GateError as error:
             target = text.partition(":")[0].strip()
             gates.append(
@@ -206,15 +213,50 @@ def _of_distribution(text: str, target: str | None, metric_text: str, op: str, a
             metric_text,
             f"{name}.p95",
         )
-    match = _QUANTILE.fullmatch(statistic)
-    if statistic not in STATISTICS and (match is None or not 0 < float(match[1]) / 100 < 1):
-        raise GateError(
-            f"{statistic!r} is no quantile: write p50, p95, p99.9, mean, min or max.",
-            at + len(name) + 1,
-            statistic,
-            nearest(statistic, ("p50", "p90", "p95", "p99", *STATISTICS)),
-        )
+    _check_statistic(statistic, at + len(name) + 1)
     return Gate(text.strip(), target, name, statistic, op, 0.0, METRICS[name].unit)
+
+
+def _check_statistic(statistic: str, at: int, more: Sequence[str] = ()) -> None:
+    """That a text is a quantile, or one of the other statistics. Raises GateError."""
+    match = _QUANTILE.fullmatch(statistic)
+    if statistic in (*STATISTICS, *more) or (match is not None and 0 < float(match[1]) / 100 < 1):
+        return
+    raise GateError(
+        f"{statistic!r} is no quantile: write {', '.join(('p50', 'p95', 'p99.9', 'mean', 'min', *more))} or max.",
+        at,
+        statistic,
+        nearest(statistic, ("p50", "p90", "p95", "p99", *STATISTICS, *more)),
+    )
+
+
+def _of_milestone(
+    text: str, target: str | None, metric_text: str, op: str, at: int, milestones: Mapping[str, Collection[str]]
+) -> Gate:
+    name, _, statistic = metric_text.removeprefix(PREFIX).partition(".")
+    known = [one for where, named in milestones.items() if target in (None, where) for one in named]
+    if name not in known:
+        whose = "no target has" if target is None else f"target {target!r} has no"
+        hint = f": there is {', '.join(dict.fromkeys(known))}" if known else ""
+        raise GateError(
+            f"{whose} {'a ' if target is None else ''}milestone {name!r}{hint}. They are named under 'milestones', in "
+            "the dialect or the target.",
+            at + len(PREFIX),
+            name,
+            nearest(name, known),
+        )
+    metric = PREFIX + name
+    if not statistic:
+        raise GateError(
+            f"{metric} has one value a stream: say which is meant, such as {metric}.p95 or {metric}.{REACHED}",
+            at,
+            metric_text,
+            f"{metric}.p95",
+        )
+    _check_statistic(statistic, at + len(metric) + 1, more=(REACHED,))
+    if statistic == REACHED:
+        return _of_target_value(text, target, f"{metric}.{REACHED}", op, "ratio")
+    return Gate(text.strip(), target, metric, statistic, op, 0.0, "ms")
 
 
 def _limit(gate: Gate, text: str, at: int) -> float | str:
@@ -346,10 +388,23 @@ def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
         return None if gate.target is None else GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
     if gate.metric.startswith("streams."):
         return _decided(gate, target, float(seen.counts[gate.metric.partition(".")[2]]), seen.counts["started"], None)
-    metric = METRICS[gate.metric]
-    if metric.two_sided and not seen.two_sided:
+    if gate.metric.startswith(PREFIX):
+        return _on_milestone(gate, target, seen)
+    if METRICS[gate.metric].two_sided and not seen.two_sided:
         return None
-    return _on_distribution(gate, target, metric, seen.distributions.get(gate.metric))
+    return _on_distribution(gate, target, seen.distributions.get(gate.metric))
+
+
+def _on_milestone(gate: Gate, target: str, seen: Observations) -> GateResult | None:
+    values = seen.distributions.get(gate.metric.removesuffix(f".{REACHED}"))
+    completed = seen.counts["completed"]
+    if values is None:
+        return None  # another target's
+    if gate.statistic is not None:
+        return _on_distribution(gate, target, values)
+    if not completed:
+        return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason="no stream was completed")
+    return _decided(gate, target, len(values) / completed, completed, wilson(len(values), completed))
 
 
 def _decided(gate: Gate, target: str, observed: float, n: int, ci95: tuple[float, float] | None) -> GateResult:
@@ -365,13 +420,13 @@ def _on_verdict(gate: Gate, target: str, found: Authenticity) -> GateResult:
     return GateResult(gate, target, verdict, found.streams, result, reason=found.evidence)
 
 
-def _on_distribution(gate: Gate, target: str, metric: Metric, values: Distribution | None) -> GateResult:
-    if values is not None and metric.name == "cancel_lag" and values.failures and gate.op in ("<", "<="):
+def _on_distribution(gate: Gate, target: str, values: Distribution | None) -> GateResult:
+    if values is not None and gate.metric == "cancel_lag" and values.failures and gate.op in ("<", "<="):
         seen_it = _cancels_seen(gate, target, values)
         if seen_it is not None:
             return seen_it
     if values is None or len(values) == 0:
-        why = "no stream was cancelled" if metric.name in ("cancel_lag", "wasted_tokens") else "no stream has a value"
+        why = "no stream was cancelled" if gate.metric in ("cancel_lag", "wasted_tokens") else "no stream has a value"
         return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
     assert isinstance(gate.limit, float)
     n, q = values.streams, gate.quantile

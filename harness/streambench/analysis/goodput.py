@@ -6,12 +6,14 @@ ttfc < 1s and gap_max < 200ms
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import ALIASES, OPERATORS, ORDERINGS, GateError, limit_of
 from streambench.analysis.metrics import METRICS
+from streambench.analysis.milestones import PREFIX
 from streambench.errors import nearest
 from streambench.record.model import Outcome
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -60,12 +62,15 @@ class Goodput:
         }
 
 
-def parse_goodput(text: str) -> tuple[Condition, ...]:
-    """The conditions of a text, which `and` joins. Raises GateError with the place of what cannot be decided."""
+def parse_goodput(text: str, milestones: Collection[str] | None = None) -> tuple[Condition, ...]:
+    """The conditions of a text, which `and` joins. Raises GateError with the place of what cannot be decided.
+
+    `milestones` are those that every target has; None where that is not known.
+    """
     out: list[Condition] = []
     at = 0
     for part in _AND.split(text):
-        out.append(_condition(part, at))
+        out.append(_condition(part, at, milestones))
         at += len(part) + len("and")
     return tuple(out)
 
@@ -78,7 +83,7 @@ def readable_goodput(text: Any) -> str | None:
         return None
 
 
-def _condition(part: str, at: int) -> Condition:
+def _condition(part: str, at: int, milestones: Collection[str] | None) -> Condition:
     match = _CONDITION.fullmatch(part)
     if match is None:
         raise GateError(
@@ -89,15 +94,23 @@ def _condition(part: str, at: int) -> Condition:
         )
     typed, op, limit = match.groups()
     name = ALIASES.get(typed, typed)
-    if name not in PER_STREAM:
+    if name.startswith(PREFIX):
+        _check_milestone(name.removeprefix(PREFIX), at + match.start(1) + len(PREFIX), milestones)
+    elif name not in PER_STREAM:
         raise GateError(
             f"{typed!r} is no metric that a stream has one value of.",
             at + match.start(1),
             typed,
             nearest(typed, PER_STREAM),
         )
-    value = limit_of(METRICS[name].unit, limit, at + match.start(3))
-    return Condition(name, op, value)
+    unit = METRICS[name].unit if name in METRICS else "ms"
+    return Condition(name, op, limit_of(unit, limit, at + match.start(3)))
+
+
+def _check_milestone(name: str, at: int, milestones: Collection[str] | None) -> None:
+    if milestones is not None and name not in milestones:
+        hint = f": all have {', '.join(milestones)}" if milestones else ""
+        raise GateError(f"not every target has a milestone {name!r}{hint}.", at, name, nearest(name, milestones))
 
 
 def goodput_of(expr: str, streams: StreamColumns) -> Goodput:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from streambench.analysis.alignment import Alignment
+from streambench.analysis.milestones import PREFIX, measure_milestones, milestones_of
 from streambench.analysis.own_share import (
     OwnShares,
     difference,
@@ -26,6 +27,7 @@ from streambench.analysis.own_share import (
 )
 from streambench.analysis.qoe import quality_of_experience, read
 from streambench.analysis.verdicts import StreamAuthenticity
+from streambench.dialects.milestone import ORIGINS, Milestone
 from streambench.record.model import CLIENT_LEFT, StreamRecord
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -90,12 +92,35 @@ _ALL = (
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
+def metrics_with(milestones: Iterable[Milestone]) -> dict[str, Metric]:
+    """The metrics of a target: those that every target has, and one for each of its milestones."""
+    named = (
+        Metric(
+            PREFIX + milestone.name,
+            "ms",
+            f"from {ORIGINS.get(milestone.since, milestone.since)} to the first {' or '.join(milestone.events)}",
+        )
+        for milestone in milestones
+    )
+    return {**METRICS, **{metric.name: metric for metric in named}}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run may choose about its metrics."""
+    """What a run may choose about its metrics. `milestones` are those of each target that has any."""
 
     stall_after_ns: int = 500 * NS_PER_MS
     reading_wpm: float = 250.0
+    milestones: Mapping[str, Sequence[Milestone]] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, header: Mapping[str, Any]) -> Settings:
+        """The settings in the header of a run."""
+        return cls(
+            stall_after_ns=round(header["settings"]["stall_after_ms"] * NS_PER_MS),
+            reading_wpm=header["settings"]["reading_wpm"],
+            milestones=milestones_of(header["targets"]),
+        )
 
 
 _RATES = ("cadence", "chars_per_s", "tokens_per_s")
@@ -139,6 +164,8 @@ def measure(
     out.own = share_of_times(record, early)
     if any(events.chars):
         _measure_content(record, settings, out, early)
+    if record.target in settings.milestones:
+        measure_milestones(record, settings.milestones[record.target], early, put, out.own.stream)
     if alignment is not None and alignment.rows:
         out.chunk["forward_lag"] = [lag / NS_PER_MS for lag in alignment.lag_ns]
         out.chunk["hold_time"] = [age / NS_PER_MS for age in alignment.hold_ns]

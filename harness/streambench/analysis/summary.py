@@ -31,7 +31,7 @@ from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.errors import ExitCode
 from streambench.record.model import StreamRecord, stamps_of
 from streambench.record.run_file import Run
-from streambench.units import NS_PER_MS, NS_PER_S
+from streambench.units import NS_PER_S
 
 SCHEMA = "streambench.summary/1"
 
@@ -145,12 +145,9 @@ def summarize(run: Run) -> Summary:
     The records are gone through once; of each stream a row of numbers is kept.
     """
     header = run.header
-    settings = Settings(
-        stall_after_ns=round(header["settings"]["stall_after_ms"] * NS_PER_MS),
-        reading_wpm=header["settings"]["reading_wpm"],
-    )
+    settings = Settings.of_run(header)
     waivers = read_waivers(header.get("accept", ()), header.get("ignore", ()))
-    tallies = {name: Tally(name, waivers) for name in header["targets"]}
+    tallies = {name: Tally(name, waivers, settings.milestones.get(name, ())) for name in header["targets"]}
     whole = _Whole()
     for place, record in enumerate(run.records):
         whole.add(record)
@@ -163,7 +160,9 @@ def summarize(run: Run) -> Summary:
     targets = {
         name: summarize_target(name, facts, tallies[name], doubt, goodput) for name, facts in header["targets"].items()
     }
-    gates = read_gates(header["gates"], {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()})
+    sides = {name: bool(facts["two_sided"]) for name, facts in header["targets"].items()}
+    named = {name: [one.name for one in milestones] for name, milestones in settings.milestones.items()}
+    gates = read_gates(header["gates"], sides, named)
     removable = tuple(waiver for waiver in waivers if _is_removable(waiver, targets))
     summary = Summary(run, targets, [], generator, settings, whole.last_end_ns, removable)
     servers = {} if run.end is None else run.end.get("servers", {})

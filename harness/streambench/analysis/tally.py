@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streambench.analysis.columns import StreamColumns
+from streambench.analysis.metrics import metrics_with
 from streambench.analysis.stream import AnalysedStream
 from streambench.analysis.waivers import Waiver, waiver_of
+from streambench.dialects.milestone import Milestone
 from streambench.findings import Finding, Severity
 from streambench.record.model import Outcome
 
@@ -56,12 +58,14 @@ class _Error:
 class Tally:
     """What is kept of the judged streams of a target: their columns, and what went wrong. `add` each of them once.
 
-    `waivers` are the rules of the run that may be broken, `encodings` the content codings of completed responses.
+    `waivers` are the rules of the run that may be broken, `milestones` those of the target, `encodings` the content
+    codings of completed responses.
     """
 
     target: str = ""
     waivers: Sequence[Waiver] = ()
-    columns: StreamColumns = field(default_factory=StreamColumns)
+    milestones: Sequence[Milestone] = ()
+    columns: StreamColumns = field(init=False)
     encodings: Counter[str] = field(default_factory=Counter)
     broken_streams: int = 0
     resent: int = 0  # requests that were sent a second time
@@ -69,6 +73,9 @@ class Tally:
     _errors: dict[str, _Error] = field(default_factory=dict)
     _rules: dict[tuple[str, str], RuleCount] = field(default_factory=dict)
     _first: dict[tuple[str, str], _Moment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.columns = StreamColumns(metrics_with(self.milestones))
 
     def add(self, place: int, stream: AnalysedStream) -> None:
         """Count one stream; `place` is that of its record in the run."""

@@ -11,10 +11,12 @@ from streambench.analysis.authenticity import judge
 from streambench.analysis.columns import StreamColumns
 from streambench.analysis.gates import Observations
 from streambench.analysis.goodput import Goodput, goodput_of
-from streambench.analysis.metrics import METRICS
+from streambench.analysis.metrics import metrics_with
+from streambench.analysis.milestones import PREFIX
 from streambench.analysis.quantiles import Distribution
 from streambench.analysis.tally import RuleCount, Tally
 from streambench.analysis.verdicts import Authenticity
+from streambench.dialects.milestone import Milestone
 from streambench.endings import ErrorClass
 from streambench.findings import Severity
 from streambench.record.model import CLIENT_LEFT, Outcome
@@ -47,6 +49,11 @@ class TargetSummary:
     clock_error_ns: int = 0
     error_examples: dict[str, str] = field(default_factory=dict)
     encodings: dict[str, int] = field(default_factory=dict)
+    milestones: Sequence[Milestone] = ()
+
+    def reached(self, milestone: Milestone) -> int:
+        """How many of the completed streams came to a milestone."""
+        return len(self.distributions[PREFIX + milestone.name])
 
     @property
     def error_rate(self) -> float:
@@ -104,6 +111,7 @@ class TargetSummary:
             "metrics": {
                 name: distribution.to_json() for name, distribution in self.distributions.items() if len(distribution)
             },
+            **({"milestones": {one.name: self._milestone(one) for one in self.milestones}} if self.milestones else {}),
             "violations": {
                 "count": self.violations,
                 "streams": self.broken_streams,
@@ -116,6 +124,9 @@ class TargetSummary:
             "authenticity": self.authenticity.to_json(),
             **({"encodings": self.encodings} if self.encodings else {}),
         }
+
+    def _milestone(self, milestone: Milestone) -> dict[str, Any]:
+        return {**milestone.to_json(), "reached": self.reached(milestone), "of": self.counts["completed"]}
 
 
 def _rule_json(rule: RuleCount) -> dict[str, Any]:
@@ -160,7 +171,7 @@ def summarize_target(
             "left": counts[Outcome.LEFT],
         },
         errors=tally.errors(),
-        distributions=_distributions(columns, counts[Outcome.FAILED]),
+        distributions=_distributions(columns, counts[Outcome.FAILED], tally.milestones),
         authenticity=judge(columns.authenticity, facts.get("upstream"), doubt),
         rules=tally.rules(),
         broken_streams=tally.broken_streams,
@@ -169,17 +180,18 @@ def summarize_target(
         clock_error_ns=tally.clock_error_ns,
         error_examples=tally.error_examples(),
         encodings=dict(tally.encodings.most_common()),
+        milestones=tally.milestones,
     )
 
 
-def _distributions(columns: StreamColumns, failures: int) -> dict[str, Distribution]:
+def _distributions(columns: StreamColumns, failures: int, milestones: Sequence[Milestone]) -> dict[str, Distribution]:
     import numpy as np
 
     completed = columns.rows([Outcome.COMPLETED])
     # Streams whose client has gone are not completed ones, yet what the upstream saw of that is a fact.
     cancelled = columns.rows(CLIENT_LEFT)
     out: dict[str, Distribution] = {}
-    for name, metric in METRICS.items():
+    for name, metric in metrics_with(milestones).items():
         if metric.per == "chunk":
             # The column is not needed again, and it is by far the largest.
             column = columns.chunks.pop(name)

@@ -38,7 +38,8 @@ class CheckResult:
     """What a capture held. `kept` are the first findings of each rule, `counts` all of them by severity, axis and rule.
 
     `times` are the figures that a capture with times gives, in milliseconds. `missing` are the paths at which text was
-    looked for before any was found, each with an event that lacks it and the fields that this event has.
+    looked for before any was found, each with an event that lacks it and the fields that this event has. `milestones`
+    are those of the dialect: in how many replies each was reached, and by which event in the first of them.
     """
 
     dialect: str | None
@@ -51,6 +52,13 @@ class CheckResult:
     counts: Counter[tuple[Severity, Axis, str]] = field(default_factory=Counter)
     times: dict[str, float] = field(default_factory=dict)
     missing: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    milestones: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+
+    def note_milestone(self, name: str, event_index: int | None) -> None:
+        """A reply has ended: the event with which it came to a milestone, None where it did not."""
+        replies, first = self.milestones.get(name, (0, None))
+        reached = event_index is not None
+        self.milestones[name] = replies + reached, event_index if first is None else first
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Counts all of them, and keeps the first few of each rule."""
@@ -87,6 +95,11 @@ class CheckResult:
             "axes": self.by_axis(),
             "findings": [finding.to_json() for finding in self.kept],
         }
+        if self.milestones:
+            out["milestones"] = {
+                name: {"replies": replies, "event_index": event_index}
+                for name, (replies, event_index) in self.milestones.items()
+            }
         if self.times:
             out["times_ms"] = {name: round(value, 3) for name, value in self.times.items()}
         return out
@@ -149,8 +162,11 @@ def command(
 def _check_transcript(path: str, dialect: str | None, *, as_json: bool) -> ExitCode:
     """Check one stream of a run again, and draw it."""
     from streambench.cli.waterfall import waterfall
+    from streambench.dialects import load_dialect
 
     record = read_transcript(Path(path), dialect)
+    milestones = load_dialect(dialect or record.dialect).milestones
+    columns = shutil.get_terminal_size((100, 40)).columns
     result = CheckResult(
         dialect or record.dialect, events=len(record.events.at_ns), characters=sum(record.events.chars)
     )
@@ -160,7 +176,7 @@ def _check_transcript(path: str, dialect: str | None, *, as_json: bool) -> ExitC
         say_json(result.to_json())
     else:
         say(describe(result, path), nl=False)
-        say("\n".join(["", *waterfall(record, columns=shutil.get_terminal_size((100, 40)).columns)]))
+        say("\n".join(["", *waterfall(record, columns=columns, milestones=milestones)]))
         if record.error is not None:
             say(f"\n  {record.error}: {record.error_message}")
     return ExitCode.CONFORMANCE if result.violations else ExitCode.PASSED
@@ -234,6 +250,7 @@ class _Check:
 
     def __init__(self, dialect: Dialect | None, name: str | None, wire: str, *, show_events: bool) -> None:
         from streambench.dialects import DialectStream, bundled_dialects
+        from streambench.dialects.milestone import Watch
         from streambench.wire.framings import capture_decoder
 
         self.result = CheckResult(name)
@@ -241,6 +258,7 @@ class _Check:
         self._trusted = name in bundled_dialects()
         self._decoder = capture_decoder(wire)
         self._stream = DialectStream(dialect) if dialect is not None else None
+        self._watch = Watch(() if dialect is None else dialect.milestones)
         self._show_events = show_events
         self._bytes = 0
         self._failed = False
@@ -300,6 +318,7 @@ class _Check:
             self._next_reply()
         event = self._stream.feed(message)
         if _is_event(event):
+            self._watch.take(event.index, event.name, has_text=bool(event.content))
             self._begun = self._begun or event.name not in self._dialect.anywhere
             self.result.characters += len(event.content)
             self._blank = self._blank and not event.content.strip()
@@ -348,7 +367,16 @@ class _Check:
             self.result.replies += 1
             self.result.add(self._stream.finish(ending, at_offset=self._bytes))
             self._check_text(self._stream)
+            self._note_milestones()
         self._blank = True
+
+    def _note_milestones(self) -> None:
+        from streambench.dialects.milestone import Watch
+
+        assert self._dialect is not None
+        for milestone in self._dialect.milestones:
+            self.result.note_milestone(milestone.name, self._watch.reached.get(milestone.name))
+        self._watch = Watch(self._dialect.milestones)
 
     def _check_text(self, stream: DialectStream) -> None:
         """A complete reply has text, unless the paths are known to be right: a reply of tool calls has none."""
@@ -402,6 +430,7 @@ def describe(result: CheckResult, source: str) -> str:
         lines += [_no_text(path, *result.missing[path]) for path in result.missing]
     if result.times:
         lines.append("        " + ", ".join(f"{name} {value:.1f} ms" for name, value in result.times.items()))
+    lines += [_milestone(name, *told, result.replies) for name, told in result.milestones.items()]
     for finding in result.kept:
         where = finding.place or "whole stream"
         label = "" if finding.severity is Severity.VIOLATION else f"  ({finding.severity})"
@@ -422,6 +451,13 @@ def _no_text(path: str, event: str, fields: tuple[str, ...]) -> str:
     meant = next(iter(get_close_matches(path, fields, n=1, cutoff=0.8)), None)
     hint = f" Did you mean {meant!r}?" if meant else f" Its fields are {', '.join(fields)}." if fields else ""
     return f"        No text: `{event}` has nothing at {path!r}.{hint}"
+
+
+def _milestone(name: str, replies: int, event_index: int | None, of: int) -> str:
+    if event_index is None:
+        return f"        {name}: not reached"
+    where = f"event {event_index + 1}"  # people count from 1
+    return f"        {name}: {where}" if of == 1 else f"        {name}: {replies} of {of} replies, in the first {where}"
 
 
 def _count(number: int, noun: str) -> str:

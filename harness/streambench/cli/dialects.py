@@ -121,7 +121,8 @@ def check(names: tuple[str, ...]) -> None:
 
     for name in names:
         dialect = load_dialect(name)
-        say(f"{name} is valid: {len(dialect.events)} events over {dialect.transport}")
+        named = f", {count} milestone{'s' * (count != 1)}" if (count := len(dialect.milestones)) else ""
+        say(f"{name} is valid: {len(dialect.events)} events over {dialect.transport}{named}")
 
 
 @command.command("new")

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from streambench.printable import printable_lines
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
     from streambench.analysis.waivers import Waiver
+    from streambench.dialects.milestone import Milestone
     from streambench.load.probe import Probed
     from streambench.load.scenario import Scenario
     from streambench.record.model import StreamRecord
@@ -205,7 +206,8 @@ async def _probe(
     def died(text: str) -> None:
         click.echo(scenario.secrets(f"streambench: {text}"), err=True)
 
-    settings = Settings(scenario.stall_after_ns, scenario.reading_wpm)
+    named = {target.name: target.spec.dialect.milestones for target in scenario.targets}
+    settings = Settings(scenario.stall_after_ns, scenario.reading_wpm, named)
     streams: list[AnalysedStream] = []
     me = asyncio.current_task()
     assert me is not None
@@ -214,11 +216,11 @@ async def _probe(
 
     async def see(probed: Probed, plain: StreamRecord | None = None) -> None:
         try:
-            await _watched(probed.work, probed.record, live=not as_json)
+            await _watched(probed.work, probed.record, named[probed.record.target], live=not as_json)
         finally:
             told = "" if plain is None else _compared(probed.record, plain)
             streams.append(analyse(probed.record, settings))
-            shown = json_text(probed.record.to_json()) if as_json else f"{_described(streams[-1], probed)}{told}"
+            shown = json_text(probed.record.to_json()) if as_json else f"{_described(streams[-1], probed, named)}{told}"
             click.echo(scenario.secrets(shown), nl=as_json)
             if save is not None:
                 path = _numbered(save, len(streams) - 1)
@@ -251,12 +253,13 @@ def _compared(asked: StreamRecord, plain: StreamRecord) -> str:
     return f"Compressed ({asked.encoding}), the reply flows as it does without compression.\n\n"
 
 
-def _described(stream: AnalysedStream, probed: Probed) -> str:
+def _described(stream: AnalysedStream, probed: Probed, named: Mapping[str, Sequence[Milestone]]) -> str:
     from streambench.cli.stream_text import describe
     from streambench.load.fitting import fitting_dialects
 
     better = fitting_dialects(probed.record, probed.transcript) if stream.violations else []
-    return printable_lines(describe(stream, shutil.get_terminal_size((100, 40)).columns, better))
+    columns = shutil.get_terminal_size((100, 40)).columns
+    return printable_lines(describe(stream, columns, better, named[stream.record.target]))
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -264,7 +267,7 @@ def _numbered(path: Path, number: int) -> Path:
     return path if number == 0 else path.with_stem(f"{path.stem}-{number + 1}")
 
 
-async def _watched(work: Awaitable[None], record: StreamRecord, *, live: bool) -> None:
+async def _watched(work: Awaitable[None], record: StreamRecord, milestones: Sequence[Milestone], *, live: bool) -> None:
     """Await `work`, which fills `record`; on a terminal the waterfall grows meanwhile."""
     task = asyncio.ensure_future(work)
     try:
@@ -275,7 +278,8 @@ async def _watched(work: Awaitable[None], record: StreamRecord, *, live: bool) -
             with Live(auto_refresh=False, transient=True) as display:
                 while not task.done():
                     await asyncio.wait({task}, timeout=REFRESH_S)
-                    display.update(Text("\n".join(waterfall(record, columns=display.console.width))), refresh=True)
+                    lines = waterfall(record, columns=display.console.width, milestones=milestones)
+                    display.update(Text("\n".join(lines)), refresh=True)
         await task
     except asyncio.CancelledError:
         task.cancel()

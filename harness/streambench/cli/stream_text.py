@@ -13,6 +13,7 @@ from streambench.record.model import Outcome
 
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
+    from streambench.dialects.milestone import Milestone
     from streambench.findings import Finding
 
 DEFAULT_COLUMNS = 100
@@ -21,7 +22,12 @@ MAX_BETTER = 3
 TOGETHER = "\N{NO-BREAK SPACE}"  # an option and its value stay on one line
 
 
-def describe(stream: AnalysedStream, columns: int = DEFAULT_COLUMNS, better: Sequence[str] = ()) -> str:
+def describe(
+    stream: AnalysedStream,
+    columns: int = DEFAULT_COLUMNS,
+    better: Sequence[str] = (),
+    milestones: Sequence[Milestone] = (),
+) -> str:
     """One stream for a terminal of so many columns. `better` are dialects that the same bytes fit."""
     record, figures = stream.record, stream.figures.stream
     columns = max(columns, MIN_COLUMNS)
@@ -32,7 +38,7 @@ def describe(stream: AnalysedStream, columns: int = DEFAULT_COLUMNS, better: Seq
     # The only stream of a probe that is still open at its end is one that Ctrl-C cut short.
     outcome = "interrupted" if record.outcome is Outcome.CENSORED else record.outcome
     head = f"{outcome.upper()}{verdict}  {', '.join(shown)}".rstrip()
-    lines = [*_wrapped(head, columns, "", "  "), "", *waterfall(record, columns=columns)]
+    lines = [*_wrapped(head, columns, "", "  "), "", *waterfall(record, columns=columns, milestones=milestones)]
     if record.error is not None:
         lines += ["", *_wrapped(f"{record.error}: {record.error_message}", columns)]
         advice = remedy(record.error)

@@ -3,7 +3,7 @@
 A node is an event, or events that may stand for one another; an arrow leads to what may come next. Two things are
 drawn as a box with a diagram of its own inside: a slice, `each(path){…}`, of which one copy runs per value of the path,
 and an interleaving, whose parts run side by side. What may come at any time stands beside the grammar: the events that
-interrupt a stream, and those that may come anywhere.
+interrupt a stream, and those that may come anywhere. A note says which milestone an event reaches.
 
 Nodes are the positions of the expression, arrows their follow relation (Glushkov 1961). Two liberties make it easier to
 read: `a+`, which is `a a*` to the checker, is one node that leads back to itself, and a box that may stay empty is
@@ -12,7 +12,7 @@ passed through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streambench.dialects.dialect import Dialect
@@ -27,7 +27,8 @@ START = END = "[*]"
 def diagram(dialect: Dialect) -> str:
     """Mermaid source, without a final line break; the same dialect always gives the same text."""
     lines = ["stateDiagram-v2", f"{INDENT}direction TB"]
-    lines += _Drawing(parse_grammar(dialect.grammar, ex.Algebra()), "n").lines(INDENT)
+    drawing = _Drawing(parse_grammar(dialect.grammar, ex.Algebra()), "n", _noted(dialect))
+    lines += drawing.lines(INDENT)
     if dialect.interrupt is not None:
         lines.append(f'{INDENT}state "at any time" as interrupt {{')
         lines += _Drawing(parse_grammar(dialect.interrupt, ex.Algebra()), "i").lines(INDENT * 2)
@@ -35,6 +36,15 @@ def diagram(dialect: Dialect) -> str:
     if dialect.anywhere:
         lines.append(f'{INDENT}state "anywhere: {_label(sorted(dialect.anywhere))}" as anywhere')
     return "\n".join(lines)
+
+
+def _noted(dialect: Dialect) -> dict[str, list[str]]:
+    """The milestones that each event may reach, by its name."""
+    noted: dict[str, list[str]] = {}
+    for milestone in dialect.milestones:
+        for event in milestone.events:
+            noted.setdefault(event, []).append(milestone.name)
+    return noted
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,10 +58,13 @@ class _Part:
 
 @dataclass(slots=True)
 class _Drawing:
-    """The statements of one grammar. `prefix` keeps the names of its nodes apart from those of others."""
+    """The statements of one grammar. `prefix` keeps the names of its nodes apart from those of others, `noted` are the
+    milestones of events.
+    """
 
     grammar: ParsedGrammar
     prefix: str
+    noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     nodes: list[list[str]] = field(default_factory=list)  # the statements of each node
     arrows: dict[tuple[str, str], None] = field(default_factory=dict)  # in the order of their discovery
 
@@ -117,7 +130,9 @@ class _Drawing:
         node = f"{self.prefix}{len(self.nodes)}"
         ordered = sorted(names, key=lambda name: name.order)
         label = _label(name.name if name.strict else f"{name.name} (tolerated)" for name in ordered)
-        self.nodes.append([f'state "{label}" as {node}'])
+        noted = dict.fromkeys(milestone for name in ordered for milestone in self.noted.get(name.name, ()))
+        note = [f"note right of {node} : milestone {', '.join(noted)}"] if noted else []
+        self.nodes.append([f'state "{label}" as {node}', *note])
         return _Part((node,), (node,), nullable=False)
 
     def _box(self, title: str, regions: Sequence[ParsedGrammar]) -> _Part:
@@ -127,7 +142,7 @@ class _Drawing:
         for number, region in enumerate(regions):
             if number:
                 lines.append(f"{INDENT}--")
-            lines += _Drawing(region, f"{node}_{number}_").lines(INDENT)
+            lines += _Drawing(region, f"{node}_{number}_", self.noted).lines(INDENT)
         lines.append("}")
         return _Part((node,), (node,), nullable=False)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from streambench.dialects.checks.check import CheckFactory
 from streambench.dialects.decoding import decode_data, plain_data
+from streambench.dialects.milestone import Milestone
 from streambench.dialects.templates import RenderedRequest, RequestTemplate, SetupStep
 from streambench.grammar import Automaton
 from streambench.paths import Getter
@@ -96,6 +97,7 @@ class Dialect:
     is complete without one. `path` is the request's path below the target's URL, empty where the URL is the endpoint
     itself. `steps` are HTTP requests that each prompt takes before its `request`, which on a socket may then be empty.
     `variables` are those that the templates need, with their defaults; None where the target must give a value.
+    `milestones` are the moments of a reply that have a name.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Dialect:
     unknown_is_violation: bool
     may_be_empty: bool
     checks: tuple[CheckFactory, ...]
+    milestones: tuple[Milestone, ...] = ()
 
     @property
     def path(self) -> str:

@@ -14,6 +14,7 @@ from streambench.dialects import naming
 from streambench.dialects.conditions import Condition, read_condition
 from streambench.dialects.dialect import Dialect, EventRule, TextMode
 from streambench.dialects.invariants import read_invariants
+from streambench.dialects.milestones import read_milestones
 from streambench.dialects.naming import Candidates
 from streambench.dialects.requests import (
     HTTP_KEYS,
@@ -58,6 +59,7 @@ TOP_KEYS = (
     "empty",
     "invariants",
     "terminal",
+    "milestones",
 )
 EVENT_KEYS = ("when", "of", "literal", "undispatched", "content", "mode", "by", "error", "tokens", "schema")
 
@@ -151,6 +153,7 @@ class _Loader:
         # What may come anywhere is beside the reply: a check on the event that it refines does not mean it.
         meant = {name: found - (anywhere - {name}) for name, found in variants.items()}
         checks = read_invariants(invariants, meant) if invariants is not None else ()
+        milestones = self._top.get("milestones")
         variables = self._variables()
         steps, request = self._requests(transport, rules)
         self._check_placeholders(request, steps, setup, variables)
@@ -179,6 +182,7 @@ class _Loader:
             unknown_is_violation=self._choice("unknown", ("fail", "info"), "fail") == "fail",
             may_be_empty=self._choice("empty", ("fail", "info"), "fail") == "info",
             checks=checks,
+            milestones=() if milestones is None else read_milestones(milestones, rules),
         )
 
     # Scalars

@@ -8,6 +8,7 @@ from typing import Any
 
 from streambench.dialects.diagram import diagram
 from streambench.dialects.dialect import Dialect, EventRule, TextMode
+from streambench.dialects.milestone import ORIGINS
 from streambench.dialects.naming import BY_KEY, WIRE_NAMES
 from streambench.dialects.templates import RenderedRequest
 from streambench.located import Located, read_yaml
@@ -18,7 +19,8 @@ from streambench.wire.framings import FRAMINGS
 def page(dialect: Dialect) -> str:
     """Sections of the second level, without a title; the same file always gives the same text."""
     top = read_yaml(dialect.source_path.read_text("utf-8"), str(dialect.source_path)).mapping("a dialect")
-    return "\n".join((*_events(dialect, top), *_order(dialect, top), *_checks(top), *_requests(dialect))) + "\n"
+    parts = (_events(dialect, top), _order(dialect, top), _checks(top), _milestones(dialect), _requests(dialect))
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _events(dialect: Dialect, top: Mapping[str, Located]) -> Iterator[str]:
@@ -100,6 +102,17 @@ def _checks(top: Mapping[str, Located]) -> Iterator[str]:
         else:
             rest = ", ".join(f"{key}: {_flow(value)}" for key, value in item.items() if key != "check")
             yield f"- `{item['check']}`: `{rest}`"
+    yield ""
+
+
+def _milestones(dialect: Dialect) -> Iterator[str]:
+    if not dialect.milestones:
+        return
+    yield from ("## Milestones", "", "| milestone | reached by the first | from |", "|---|---|---|")
+    for one in dialect.milestones:
+        events = " or ".join(f"`{name}`" for name in one.events)
+        since = ORIGINS.get(one.since, f"`{one.since}`")
+        yield f"| `{one.name}` | {events}{' with text' if one.needs_text else ''} | {since} |"
     yield ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from streambench.dialects.dialect import TextMode
 from streambench.dialects.loading import EVENT_KEYS, TOP_KEYS
+from streambench.dialects.milestone import MAX_MILESTONES, NAME, RESERVED
 from streambench.wire.framings import FRAMINGS
 
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -48,6 +49,24 @@ _EVENT: dict[str, dict[str, Any]] = {
     "tokens": {**_TEXT_OR_NONE, "description": "the path of the number of tokens"},
     "schema": {"type": ["object", "boolean", "null"], "description": "JSON Schema of the event's data"},
 }
+_EVENTS: dict[str, Any] = {"anyOf": [_TEXT, {**_TEXTS, "minItems": 1}]}
+
+
+def milestones_schema() -> dict[str, Any]:
+    """The schema of `milestones`, of a dialect or of a target."""
+    keys = {
+        "event": {**_EVENTS, "description": "the event that reaches it, or a list of such events"},
+        "from": {**_TEXT, "description": "what it is measured from: intended, sent, or another milestone"},
+        "text": {"type": "boolean", "description": "whether an event without text does not count"},
+    }
+    long_form = {"type": "object", "additionalProperties": False, "properties": keys, "required": ["event"]}
+    return {
+        "type": "object",
+        "maxProperties": MAX_MILESTONES,
+        "propertyNames": {"pattern": f"^(?!({'|'.join(RESERVED)})$){NAME}$"},
+        "additionalProperties": {"anyOf": [*_EVENTS["anyOf"], long_form]},
+        "description": "moments of a reply that have a name, such as `first_document: search_documents`",
+    }
 
 
 def dialect_schema() -> dict[str, Any]:
@@ -63,7 +82,8 @@ def dialect_schema() -> dict[str, Any]:
         "additionalProperties": event,
         "description": "what each event is, by its name",
     }
-    properties = {key: events if key == "events" else _TOP.get(key, {}) for key in TOP_KEYS}
+    described = {**_TOP, "events": events, "milestones": milestones_schema()}
+    properties = {key: described.get(key, {}) for key in TOP_KEYS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "streambench dialect",

@@ -10,13 +10,15 @@ _DRAWS = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """When a user leaves: after so many `chunks` of text, or `after_ns` after the request; exactly one is given.
+    """When a user leaves: after so many `chunks` of text, `after_ns` after the request, or at a `milestone` of its
+    target; exactly one is given.
 
     `probability` is the share of the streams that are left so; `seed` decides which ones, the same in every run.
     """
 
     chunks: int | None = None
     after_ns: int | None = None
+    milestone: str | None = None
     probability: float = 1.0
     seed: int = 0
 

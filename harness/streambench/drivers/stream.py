@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.deadlines import Deadlines
@@ -48,10 +49,13 @@ class RunningStream:
         self._deadlines = Deadlines(timeouts, _clock.now_ns())
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.TimerHandle | None = None
-        self._chunks_to_read: int | None = None
+        self._is_due_to_leave: Callable[[], bool] | None = None
         self._leaving: asyncio.TimerHandle | None = None
         if leave is not None and leave.concerns(decoding.stream_id):
-            self._chunks_to_read = leave.chunks
+            if leave.chunks is not None:
+                self._is_due_to_leave = partial(_has_read, decoding, leave.chunks)
+            elif leave.milestone is not None:
+                self._is_due_to_leave = decoding.milestone(leave.milestone)
             if leave.after_ns is not None:
                 self._leaving = self._loop.call_later(leave.after_ns / NS_PER_S, self._time_to_leave)
         self.finished: asyncio.Future[None] = self._loop.create_future()
@@ -60,7 +64,7 @@ class RunningStream:
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in what one read brought."""
         self._came(self._decoding.take(arrivals), arrivals[-1].at_ns)
-        if self._chunks_to_read is not None and self._decoding.chunks >= self._chunks_to_read:
+        if self._is_due_to_leave is not None and self._is_due_to_leave():
             self._leave()
 
     def is_long(self, arrivals: Sequence[Arrival]) -> bool:
@@ -73,7 +77,7 @@ class RunningStream:
             self._came(progress, arrivals[-1].at_ns)
             yield
         self._came(self._decoding.progress, arrivals[-1].at_ns)
-        if self._chunks_to_read is not None and self._decoding.chunks >= self._chunks_to_read:
+        if self._is_due_to_leave is not None and self._is_due_to_leave():
             self._leave()
 
     def _came(self, progress: Progress, at_ns: int) -> None:
@@ -92,7 +96,7 @@ class RunningStream:
 
     def _leave(self) -> None:
         """The user closes the tab, unless the reply is complete or has failed meanwhile."""
-        self._chunks_to_read = None
+        self._is_due_to_leave = None
         if self._progress < Progress.COMPLETE:
             self.take([Cancelled(_clock.now_ns(), left=True)])
 
@@ -141,3 +145,7 @@ class RunningStream:
             self._arm()
         else:
             self.take(self._deadlines.expired(self._progress, alive_ns, now_ns))
+
+
+def _has_read(decoding: StreamDecoding, chunks: int) -> bool:
+    return decoding.chunks >= chunks

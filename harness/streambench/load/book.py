@@ -117,6 +117,7 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
                 "two_sided": target.two_sided,
                 "upstream": target.upstream,
                 **_own_dialect(target),
+                **_milestones(target),
             }
             for target in scenario.targets
         },
@@ -143,6 +144,12 @@ def _own_dialect(target: Target) -> dict[str, str]:
     """The file of a dialect that is not bundled: whoever reads the run's streams again needs it."""
     dialect = target.spec.dialect
     return {} if dialect.name in bundled_dialects() else {"dialect_file": str(dialect.source_path)}
+
+
+def _milestones(target: Target) -> dict[str, Any]:
+    """The moments that have a name, of a target that has any."""
+    named = {milestone.name: milestone.to_json() for milestone in target.spec.dialect.milestones}
+    return {"milestones": named} if named else {}
 
 
 def environment() -> dict[str, Any]:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from streambench.analysis.gates import ALIASES, FINDINGS, GATE_VERDICTS, OPERATORS, ORDERINGS, STATISTICS, TARGET_VALUES
 from streambench.analysis.metrics import METRICS
+from streambench.analysis.milestones import PREFIX, REACHED
 from streambench.analysis.rule_index import rule_pattern
+from streambench.dialects.milestone import NAME
 from streambench.load.kinds import DURATION_PATTERN
 
 _TARGET = r"\s*([^:<>=!]+\s*:\s*)?"
@@ -37,6 +39,11 @@ def gate_pattern() -> str:
         limit = _LIMITS.get(unit, _SIGNED)
         forms.append(rf"{names}\.({_QUANTILE}|{_any_of(STATISTICS)})\s*{_any_of(OPERATORS)}\s*{limit}")
         forms.append(rf"{names}\.{_QUANTILE}\s*{_any_of(ORDERINGS)}\s*{limit}{_CONFIDENCE}")
+    of_milestone = rf"{re.escape(PREFIX)}{NAME}\."
+    limit = _LIMITS["ms"]
+    forms.append(rf"{of_milestone}({_QUANTILE}|{_any_of(STATISTICS)})\s*{_any_of(OPERATORS)}\s*{limit}")
+    forms.append(rf"{of_milestone}{_QUANTILE}\s*{_any_of(ORDERINGS)}\s*{limit}{_CONFIDENCE}")
+    forms.append(rf"{of_milestone}{REACHED}\s*{_any_of(OPERATORS)}\s*{_LIMITS['ratio']}")
     return rf"^{_TARGET}({'|'.join(forms)})\s*$"
 
 

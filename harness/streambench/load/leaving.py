@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
+from streambench.dialects.milestone import NAME
 from streambench.drivers.leaving import Leave
 from streambench.load.fields import Field, Given, Section
 from streambench.load.kinds import SOME_DURATION_PATTERN, Number, Schema, pattern
@@ -13,38 +17,54 @@ MAX_CHUNKS = 1_000_000
 
 
 class Moment:
-    """A number of chunks, a time, or `first_text`; read as chunks and ns, of which one is None."""
+    """A number of chunks, a time, `first_text`, or a milestone; read as what a `Leave` is made of."""
 
-    def read(self, node: Located, values: Values, what: str) -> tuple[int | None, int | None]:
+    def read(self, node: Located, values: Values, what: str) -> Leave:
         """The moment."""
         if node.value == FIRST_TEXT:
-            return 1, None
+            return Leave(chunks=1)
         if isinstance(node.value, int) and not isinstance(node.value, bool):
-            return values.integer(node, what, 1, MAX_CHUNKS, 1), None
+            return Leave(chunks=values.integer(node, what, 1, MAX_CHUNKS, 1))
         if not isinstance(node.value, str):
             raise node.error(
-                f"{what} is a number of chunks, a time such as 2s, or {FIRST_TEXT}, not {describe(node.value)}"
+                f"{what} is a number of chunks, a time such as 2s, {FIRST_TEXT}, or a milestone, not "
+                f"{describe(node.value)}"
             )
+        if re.fullmatch(NAME, node.value):
+            return _at_milestone(node, values, what)
         duration_ns = values.duration(node, what, 0)
         if duration_ns <= 0:
             raise node.error(f"{what} is some time above 0, such as 2s")
-        return None, duration_ns
+        return Leave(after_ns=duration_ns)
 
     def schema(self) -> Schema:
-        """One of the three."""
+        """One of the four."""
         chunks = {"type": "integer", "minimum": 1, "maximum": MAX_CHUNKS}
-        return {"anyOf": [chunks, pattern(FIRST_TEXT, SOME_DURATION_PATTERN)]}
+        return {"anyOf": [chunks, pattern(NAME, SOME_DURATION_PATTERN)]}
 
     def show(self, value: object) -> str:
         """Never shown: it has no default."""
         return ""
 
 
-AFTER: Field[tuple[int | None, int | None]] = Field(
+def _at_milestone(node: Located, values: Values, what: str) -> Leave:
+    if node.value not in values.milestones:
+        known = (FIRST_TEXT, *values.milestones)
+        raise node.error(
+            f"{what} is a number of chunks, a time such as 2s, {FIRST_TEXT}, or a milestone of every target, and "
+            f"{node.value!r} is none.",
+            text=node.value,
+            valid=known,
+        )
+    return Leave(milestone=node.value)
+
+
+AFTER: Field[Leave] = Field(
     "after",
     Moment(),
-    "a number of chunks, a time since the request (`2s`), or `first_text`",
-    (None, None),
+    "a number of chunks, a time since the request (`2s`), `first_text`, or a [milestone](dialect-file.md#milestones) "
+    "of every target",
+    Leave(),
     required=True,
 )
 PROBABILITY = Field("probability", Number(0, 1), "the share of the streams that are left, 0 to 1", 1.0)
@@ -55,5 +75,4 @@ def read_leave(given: Given | None) -> Leave | None:
     """When users leave; None where all stay. Raises a located ConfigurationError."""
     if given is None:
         return None
-    chunks, after_ns = given[AFTER]
-    return Leave(chunks, after_ns, given[PROBABILITY])
+    return replace(given[AFTER], probability=given[PROBABILITY])

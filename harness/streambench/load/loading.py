@@ -166,6 +166,7 @@ class _Loader:
         self._values = Values(path, environ)
         self._given = SECTION.read(root, self._values)
         self._path = path
+        self._milestones: dict[str, tuple[str, ...]] = {}
 
     def load(self, digest: str, more_gates: Sequence[str]) -> Scenario:
         """The scenario of the document, with more gates than its own. Raises ConfigurationError."""
@@ -178,6 +179,10 @@ class _Loader:
         timeouts = read_timeouts(given[TIMEOUTS])
         targets = self._targets(timeouts, read_limits(given[LIMITS]))
         sides = {target.name: target.two_sided for target in targets}
+        self._milestones = {target.name: target.milestones for target in targets}
+        self._values.milestones = tuple(
+            name for name in targets[0].milestones if all(name in target.milestones for target in targets)
+        )
         load = given[LOAD]
         if load.leave is not None:
             leave = replace(load.leave, seed=given[SEED])
@@ -228,7 +233,7 @@ class _Loader:
         return tuple(reader.read(name, node) for name, node in named.items())
 
     def _parsed(self, text: str, sides: Mapping[str, bool]) -> Gate:
-        gate = parse_gate(text, sides)
+        gate = parse_gate(text, sides, self._milestones)
         if gate.metric in GOODPUT_METRICS and GOODPUT not in self._given:
             raise GateError(
                 "the scenario does not say what goodput is: give it the key 'goodput', such as "

@@ -94,7 +94,7 @@ class GoodputText:
         """The text. Raises ConfigurationError for conditions that no stream can be held against."""
         text = node.string(what)
         try:
-            parse_goodput(text)
+            parse_goodput(text, values.milestones)
         except GateError as error:
             located = node.error(str(error), text=error.text, at=error.at)
             located.suggestion = error.suggestion

@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from streambench.dialects import Dialect, SetupStep, bundled_dialects, load_dialect
+from streambench.dialects.milestones import read_milestones
 from streambench.dialects.requests import read_setup_step
+from streambench.dialects.schema import milestones_schema
 from streambench.drivers.target import TargetSpec
 from streambench.errors import ConfigurationError
 from streambench.files import is_there
@@ -121,6 +123,14 @@ SETUP = Field(
     None,
     shown="the dialect's",
 )
+MILESTONES: Field[Any] = Field(
+    "milestones",
+    Plain(milestones_schema()),
+    "moments of a reply that have a name, such as `{first_document: search_documents}`, beside those of the dialect: "
+    "[milestones](dialect-file.md#milestones)",
+    None,
+    shown="the dialect's",
+)
 UPSTREAM: Field[str | None] = Field(
     "upstream",
     Plain({"anyOf": [{"type": "null"}, pattern("none", "https?://.*")]}),
@@ -172,6 +182,7 @@ SECTION = Section(
     VARIABLES,
     EXTRA,
     SETUP,
+    MILESTONES,
     UPSTREAM,
     UPSTREAM_TOKEN,
     TLS,
@@ -197,6 +208,11 @@ class Target:
     def name(self) -> str:
         """The target's name in every report."""
         return self.spec.name
+
+    @property
+    def milestones(self) -> tuple[str, ...]:
+        """The names of its milestones."""
+        return tuple(milestone.name for milestone in self.spec.dialect.milestones)
 
     @property
     def two_sided(self) -> bool:
@@ -232,7 +248,7 @@ class TargetReader:
     def read(self, name: str | None, node: Located) -> Target:
         """The target that `node` describes; `name` None: that of its dialect. Raises ConfigurationError."""
         given = SECTION.read(node, self._values)
-        dialect = self._with_extra(self._dialect(given), given)
+        dialect = self._with_milestones(self._with_extra(self._dialect(given), given), given)
         headers = self._headers(given)
         setup = self._setup(given.get(SETUP), dialect)
         steps = dialect.setup if setup is None else setup
@@ -280,6 +296,12 @@ class TargetReader:
             return dialect.with_fields(given[EXTRA])
         except ValueError as error:
             raise given.at(EXTRA).error(f"'extra' is not for {dialect.name}: {error}") from None
+
+    def _with_milestones(self, dialect: Dialect, given: Given) -> Dialect:
+        node = given.get(MILESTONES)
+        if node is None:
+            return dialect
+        return replace(dialect, milestones=read_milestones(node, dialect.events, dialect.milestones))
 
     def _url(self, given: Given, dialect: Dialect) -> str:
         node, url = given.at(URL), given[URL]

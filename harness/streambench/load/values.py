@@ -29,14 +29,15 @@ T = TypeVar("T")
 class Values:
     """Reads values of one file.
 
-    `served` are the servers that it starts, as far as they have been read; what comes from the environment becomes one
-    of the `secrets`.
+    `served` are the servers that it starts, as far as they have been read, `milestones` those that all its targets
+    have; what comes from the environment becomes one of the `secrets`.
     """
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.path = path
         self.secrets = Secrets()
         self.served: set[str] = set()
+        self.milestones: tuple[str, ...] = ()
         self._environ = environ
         self._later: tuple[str, ...] = ()
 

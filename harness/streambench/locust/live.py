@@ -15,9 +15,10 @@ from typing import Any
 import orjson
 
 from streambench.analysis.authenticity import AuthenticityColumns, judge
-from streambench.analysis.metrics import METRICS, Settings
+from streambench.analysis.metrics import METRICS, Settings, metrics_with
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.verdicts import Authenticity
+from streambench.dialects.milestone import Milestone
 from streambench.findings import Severity
 from streambench.locust.figures import FigureCounts
 from streambench.record.model import CLIENT_LEFT, Outcome, StreamRecord
@@ -97,13 +98,14 @@ class Series:
 class LiveTarget:
     """One target of a run that goes on."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
+    def __init__(self, facts: dict[str, Any], milestones: Sequence[Milestone] = ()) -> None:
         self._facts = facts
+        self._metrics = metrics_with(milestones)
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._rules: dict[tuple[str, str], dict[str, Any]] = {}
         self._axes: Counter[str] = Counter()
-        self._tallies = {name: FigureCounts(metric.unit) for name, metric in METRICS.items()}
+        self._tallies = {name: FigureCounts(metric.unit) for name, metric in self._metrics.items()}
         self._judged = AuthenticityColumns()
         self._verdict: tuple[int, Authenticity] = (0, judge(self._judged))
         self._series = Series()
@@ -124,7 +126,7 @@ class LiveTarget:
         moment = self._series.at(second)
         moment.streams += 1
         moment.stalls += round(stream.figures.stream.get("stalls", 0))
-        for name, metric in METRICS.items():
+        for name, metric in self._metrics.items():
             if name in ("cancel_lag", "wasted_tokens"):
                 continue
             one = stream.figures.stream.get(name)
@@ -221,11 +223,9 @@ class LiveRun:
     def _begin(self, header: dict[str, Any]) -> None:
         self.header = header
         self._start_ns = self._now_ns = header["start_ns"]
-        self._settings = Settings(
-            stall_after_ns=round(header["settings"]["stall_after_ms"] * NS_PER_MS),
-            reading_wpm=header["settings"]["reading_wpm"],
-        )
-        self._targets = {name: LiveTarget(facts) for name, facts in header["targets"].items()}
+        self._settings = Settings.of_run(header)
+        named = self._settings.milestones
+        self._targets = {name: LiveTarget(facts, named.get(name, ())) for name, facts in header["targets"].items()}
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is known now, as JSON values."""

@@ -7,7 +7,7 @@ value, its `Progress`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import IntEnum
 
@@ -85,6 +85,10 @@ class StreamDecoding:
     def chunks(self) -> int:
         """How many events with text have come."""
         return self._recorder.chunks
+
+    def milestone(self, name: str) -> Callable[[], bool]:
+        """What says whether the stream has come to a milestone of its dialect by now."""
+        return self._recorder.milestone(name)
 
     @property
     def stream_id(self) -> str:

@@ -17,6 +17,10 @@ LIMIT = 1 << 62
 MAX_SHAPES = 4096
 
 
+# What reaches a milestone of a target, and what it is measured from.
+Milestone = TypedDict("Milestone", {"events": list[str], "from": str, "text": bool})
+
+
 class TargetFacts(TypedDict):
     """What the header says of a target."""
 
@@ -31,6 +35,7 @@ class Target(TargetFacts, total=False):
 
     upstream: str | None
     dialect_file: str
+    milestones: dict[str, Milestone]
 
 
 class ScenarioFacts(TypedDict):

@@ -8,7 +8,7 @@ the unit in which the upstream's journal counts as well.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -68,6 +68,13 @@ class EventColumns:
         return ours == theirs and self.name == other.name
 
     __hash__ = None  # type: ignore[assignment]
+
+    def rows_of(self, names: Collection[str], start: int = 0) -> Iterator[tuple[int, str]]:
+        """The events with one of these names from row `start` on, in their order: row and name."""
+        wanted = {index: name for name, index in self._index.items() if name in names}
+        for row in range(start, len(self._name) if wanted else start):
+            if self._name[row] in wanted:
+                yield row, wanted[self._name[row]]
 
     def append(self, at_ns: int, name: str, chars: int, read: int) -> None:
         """Add one event."""

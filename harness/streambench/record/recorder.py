@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from streambench.dialects import Dialect, DialectStream
+from streambench.dialects.milestone import Watch
 from streambench.dialects.stream import UNDISPATCHED
 from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
@@ -123,6 +124,19 @@ class Recorder:
         self._last_content = ""
         self._last_at_ns = 0
         self._read = -1
+
+    def milestone(self, name: str) -> Callable[[], bool]:
+        """What says whether the stream has come to a milestone of its dialect by now."""
+        watch, events, taken = Watch(self.dialect.milestones), self.record.events, 0
+
+        def is_reached() -> bool:
+            nonlocal taken
+            for row, event in events.rows_of(watch.events, taken):
+                watch.take(row, event, has_text=events.chars[row] > 0)
+            taken = len(events)
+            return name in watch.reached
+
+        return is_reached
 
     def connected(
         self,

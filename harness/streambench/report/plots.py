@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from streambench.analysis.milestones import spans
 from streambench.analysis.qoe import reading_speed
 from streambench.analysis.stream import AnalysedStream
 from streambench.analysis.summary import Summary
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MAX_STREAMS = 15  # drawn faintly behind the typical one
 MAX_POINTS = 1500
 MAX_PANELS = 24
+MAX_LABEL = 24  # characters of a name inside a picture
 FONT = "DejaVu Sans"
 FONT_STACK = "Verdana, 'DejaVu Sans', Geneva, sans-serif"  # of the same widths as the one that was measured with
 _DIGITS = re.compile(r"(\d\.\d\d)\d+")  # a hundredth of a point is more than any screen shows
@@ -232,23 +234,30 @@ def _stream(summary: Summary, target: TargetSummary, row: int) -> AnalysedStream
 
 
 def _growth(summary: Summary) -> Plot | None:
-    shown = [
-        (target, _arrivals(_stream(summary, target, _typical(rows, target.streams.figure("e2e")))))
-        for target in summary.targets.values()
-        if len(rows := _with_text(target))
-    ]
+    shown: list[tuple[TargetSummary, tuple[list[float], list[int]], dict[str, float]]] = []
+    for target in summary.targets.values():
+        rows = _with_text(target)
+        if len(rows):
+            stream = _stream(summary, target, _typical(rows, target.streams.figure("e2e")))
+            shown.append((target, _arrivals(stream), _reached(stream, target)))
     if not shown:
         return None
     figure = _figure(9.6, 3.9)
     axis = figure.subplots()
     longest = 0
-    for index, (target, (x, y)) in enumerate(shown[: len(SERIES)]):
+    for index, (target, (x, y), reached) in enumerate(shown[: len(SERIES)]):
         longest = max(longest, y[-1])
+        for name, at_s in reached.items():
+            axis.axvline(at_s, color=_colour(index), linewidth=0.9, linestyle=(0, (1, 2)))
+            axis.annotate(
+                name, (at_s, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
+                rotation=90, va="top", ha="left", fontsize=7.5, color=_colour(index),
+            )  # fmt: skip
         axis.step(
             x, y, where="post", color=_colour(index), dashes=DASHES[index] or (), linewidth=1.8, label=target.name
         )
-    first_s = min(x[1] for _, (x, _) in shown)
-    last_s = max(x[-1] for _, (x, _) in shown)
+    first_s = min(x[1] for _, (x, _), _ in shown)
+    last_s = max(x[-1] for _, (x, _), _ in shown)
     read_s = longest / (reading_speed(summary.settings.reading_wpm) * NS_PER_S)
     axis.plot(
         [first_s, first_s + read_s],
@@ -267,9 +276,18 @@ def _growth(summary: Summary) -> Plot | None:
         "growth",
         "How a reply grows for the reader",
         "One line a target, its stream of median duration. Where a line runs below the reader's, the reader waits."
+        + (" Dotted lines mark milestones." if any(reached for *_, reached in shown) else "")
         + _only(shown),
         figure,
     )
+
+
+def _reached(stream: AnalysedStream, target: TargetSummary) -> dict[str, float]:
+    """When a stream came to each milestone of its target, in seconds since the question; names as they are shown."""
+    intended_ns = stream.record.intended_ns
+    found = spans(stream.record, target.milestones)
+    shown = ((name if len(name) <= MAX_LABEL else f"{name[: MAX_LABEL - 1]}…", span) for name, span in found.items())
+    return {name: (span.at_ns - intended_ns) / NS_PER_S for name, span in shown}
 
 
 def _with_text(target: TargetSummary) -> Integers:

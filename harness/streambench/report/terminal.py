@@ -18,6 +18,7 @@ import click
 from streambench.analysis.gates import Result
 from streambench.analysis.summary import Summary
 from streambench.report.wording import (
+    MILESTONE_HEADING,
     NOTHING,
     bare,
     broken_stream,
@@ -28,6 +29,7 @@ from streambench.report.wording import (
     gate_title,
     headline,
     kept_streams,
+    milestone_rows,
     plural,
 )
 
@@ -67,6 +69,8 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
         lines.append(f"  … and {len(findings) - MAX_FINDINGS} more findings, see the report")
     if not brief:
         lines += ["", *_targets(summary, width)]
+        named = _milestones(summary, width)
+        lines += ["", *named] if named else []
         gates = _gates(summary, width)
         lines += ["", *gates] if gates else []
         claims = _claims(summary, width)
@@ -130,14 +134,37 @@ class _Column:
 
 def _targets(summary: Summary, width: int | None) -> list[str]:
     """The table of targets, with as many columns as there is room for, and what is to know of it."""
-    columns = _target_columns(summary)
+    lines, hidden = _table(_target_columns(summary), width)
+    note = "times in ms" + (f"; in the report also {', '.join(hidden)}" if hidden else "")
+    return [*lines, *_wrapped(note + _own_share(summary), width)]
+
+
+def _table(columns: list[_Column], width: int | None) -> tuple[list[str], list[str]]:
+    """The lines of a table with as many columns as there is room for, and the headings of the others."""
     kept = list(columns)
     while width is not None and len(kept) > 1 and 2 + sum(column.width + 2 for column in kept) - 2 > width:
         kept.remove(max(kept, key=lambda column: column.rank))
     lines = [f"  {'  '.join(cells)}".rstrip() for cells in zip(*(column.lines() for column in kept), strict=True)]
-    hidden = [column.heading for column in columns if column not in kept]
-    note = "times in ms" + (f"; in the report also {', '.join(hidden)}" if hidden else "")
-    return [*lines, *_wrapped(note + _own_share(summary), width)]
+    return lines, [column.heading for column in columns if column not in kept]
+
+
+def _milestones(summary: Summary, width: int | None) -> list[str]:
+    """The table of milestones, and those that no stream came to."""
+    rows = milestone_rows(summary)
+    reached = [row for row in rows if row[-1] != NOTHING]
+    lines: list[str] = []
+    if reached:
+        ranks = (1, 0, 2, 3, 4, 5) if len(summary.targets) > 1 else (6, 0, 2, 3, 4, 5)
+        cells = [[_plain(cell) for cell in column] for column in zip(*reached, strict=True)]
+        lines, _ = _table(
+            [
+                _Column(heading, column, rank, words=place < 2)
+                for place, (heading, column, rank) in enumerate(zip(MILESTONE_HEADING, cells, ranks, strict=True))
+            ],
+            width,
+        )
+    never = [_plain(f"{name} of {target}") for target, name, *_, last in rows if last == NOTHING]
+    return lines + (_wrapped(f"never reached: {', '.join(never)}", width) if never else [])
 
 
 def _own_share(summary: Summary) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from streambench.analysis.claims import Claim
 from streambench.analysis.encodings import REMEDY
 from streambench.analysis.gates import VIOLATIONS, GateResult, Result
-from streambench.analysis.metrics import METRICS
+from streambench.analysis.milestones import PREFIX
 from streambench.analysis.remedies import remedy
 from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.summary import Summary
@@ -425,10 +425,27 @@ def first_text_comparison(summary: Summary) -> str | None:
     )
 
 
-def metric_heading(name: str) -> str:
+def metric_heading(name: str, unit: str) -> str:
     """A metric's name with its unit, where the name does not say it."""
-    unit = METRICS[name].unit
     return name if unit in ("ratio", "count", "factor") or name.endswith(("_ms", "_per_s")) else f"{name} ({unit})"
+
+
+MILESTONE_HEADING = ("target", "milestone", "reached by", "p50", "p95", "p99")
+
+
+def milestone_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """Of each target's milestones: how many of the completed streams came so far, and when, in ms."""
+    return [
+        (
+            name,
+            milestone.name,
+            f"{target.reached(milestone):,} of {target.counts['completed']:,}",
+            *(bare(values.quantile(q), values.unit) if len(values) else NOTHING for q in (0.5, 0.95, 0.99)),
+        )
+        for name, target in summary.targets.items()
+        for milestone in target.milestones
+        for values in (target.distributions[PREFIX + milestone.name],)
+    ]
 
 
 def _first_example(target: TargetSummary) -> str:

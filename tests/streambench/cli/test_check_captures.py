@@ -70,6 +70,22 @@ def test_several_replies_of_a_socket_need_to_be_announced(tmp_path: Path, capsys
     assert "2 replies" in capsys.readouterr().out
 
 
+def test_milestones_are_told_with_their_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short, valid = CAPTURES / "thread-events/valid-short.sse", CAPTURES / "thread-events/valid.sse"
+    assert run_command(["check", str(valid), "-d", "thread-events"]) == 0
+    assert "  saved: event 2\n        workflow: event 3\n" in capsys.readouterr().out
+    assert run_command(["check", str(short), "-d", "thread-events"]) == 0
+    assert "  workflow: not reached\n" in capsys.readouterr().out
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{load_dialect('assistant-ws').source_path.read_text()}\nmilestones: {{answer: response}}\n")
+    two = tmp_path / "two.jsonl"
+    two.write_bytes((CAPTURES / "assistant-ws/valid.jsonl").read_bytes() * 2)
+    assert run_command(["check", str(two), "-d", str(own), "--session"]) == 0
+    assert "  answer: 2 of 2 replies, in the first event " in capsys.readouterr().out
+    assert run_command(["check", str(two), "-d", str(own), "--session", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["milestones"]["answer"]["replies"] == 2
+
+
 def test_an_attack_becomes_one_finding() -> None:
     blocks = iter([b"data: "] + [b"x" * (1 << 20)] * 8)
     result = check_capture(blocks, dialect_name="chat-stream", wire=None, show_events=False)

@@ -1,4 +1,5 @@
 from streambench.cli.waterfall import density, waterfall
+from streambench.dialects.milestone import Milestone
 from streambench.record.model import EventColumns, StreamRecord, UpstreamExchange
 
 MS = 1_000_000
@@ -30,6 +31,19 @@ def test_phases_share_one_axis() -> None:
         "  headers     ━          100 ms",
         "  waiting      ━━━       300 ms",
         "  text            ██     2 chunks, 8 characters",
+    ]
+
+
+def test_the_way_to_a_milestone_is_a_bar() -> None:
+    named = [Milestone("finished", ("done",)), Milestone("a_long_name_of_one", ("done",), "sent"), Milestone("x", ())]
+    assert waterfall(record(), width=10, milestones=named) == [
+        "                     0   1.00 s",
+        "  connect            ━           100 ms",
+        "  headers             ━          100 ms",
+        "  waiting              ━━━       300 ms",
+        "  finished           ━━━━━━━━━   990 ms",
+        "  a_long_name_of_one  ━━━━━━━━   890 ms",
+        "  text                    ██     2 chunks, 8 characters",
     ]
 
 

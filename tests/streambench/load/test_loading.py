@@ -11,6 +11,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from streambench.dialects import load_dialect
+from streambench.drivers.leaving import Leave
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
@@ -237,6 +239,7 @@ T = "target: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n"
 L = "load: {users: 1, streams: 1}\n"
 
 
+THREADS = "target: {dialect: thread-events, url: 'http://h/'}\n"
 MISTAKES = [
     # keys and their values
     (T + "▸laod: {users: 1}\n", "Did you mean 'load'?"),
@@ -347,6 +350,16 @@ MISTAKES = [
     (T + "load: {users: 1, streams: 1, leave: {after: ▸true}}\n", "first_text"),
     (T + "load: {users: 1, streams: 1, leave: {after: 2s, probability: ▸2}}\n", "between"),
     (T + "load: {users: 1, streams: 1, leave: ▸{probability: 1}}\n", "'after'"),
+    (
+        "target: {dialect: thread-events, url: 'http://h/'}\nload: {users: 1, streams: 1, leave: {after: ▸workflw}}\n",
+        "Did you mean 'workflow'?",
+    ),
+    # milestones
+    ("target: {dialect: chat-stream, url: 'http://h/', milestones: {first: ▸contnt}}\n", "Did you mean 'content'?"),
+    ("target: {dialect: chat-stream, url: 'http://h/', milestones: {▸sent: content}}\n", "cannot be the name"),
+    ("target: {dialect: chat-stream, url: 'http://h/', milestones: {a: {event: done, ▸of: sent}}}\n", "no key 'of'"),
+    (THREADS + "gates: ['milestone.▸saves.p95 < 1s']\n", "Did you mean 'saved'?"),
+    (T + "goodput: milestone.▸workflow < 1s\n", "not every target"),
     # gates
     (T + "gates:\n  - ttfc.p95 < 1s\n  - ▸ttcf.p95 < 1s\n", "Did you mean 'ttfc'?"),
     (T + "gates: ['chat-stream: ▸ttcf.p95 < 1s']\n", "Did you mean 'ttfc'?"),
@@ -393,6 +406,11 @@ BEYOND_A_SCHEMA = {
     "none.jsonl": "whether a file is there",
     "modle": "the names are those of the dialect and of the setup",
     "1e12/s": "a pattern cannot tell which number is larger",
+    "▸soon": "which milestones there are is said in another place of the file",
+    "▸workflw": "which milestones there are is said in another place of the file",
+    "▸saves": "which milestones there are is said in another place of the file",
+    "▸contnt": "which events there are is said in the dialect",
+    "milestone.▸workflow": "which milestones there are is said in another place of the file",
     "▸authenticity": "whether a target has an upstream is said in another place of the file",
     "{▸tokens: 10}": "whether a target has an upstream is said in another place of the file",
 }
@@ -443,8 +461,11 @@ def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
         "load: {users: 1, streams: 1, leave: {after: 3}}",
         "load: {leave: {after: 1.5s, probability: 0.5}, warmup: 1s, phases: [{users: 1, streams: 1}]}",
         "load: {rate: 5/s, streams: 1, leave: {after: first_text, probability: '0.2'}}",
+        "load: {users: 1, streams: 1, leave: {after: finished}}",
         "gates: []",
         "gates:",
+        "gates: [milestone.finished.p95 < 2s, 'chat-stream: milestone.finished.reached >= 90%']",
+        "goodput: milestone.finished < 1s and ttfc < 1s",
         "gates: ['violations.grammar == 0', 'ttfc.p99.9 <= 1.5 s, confidence 95%', 'e2e.max < 1min']",
         "gates: ['chat-stream: streams.completed >= 10', 'cadence.p50 > 10/s', 'error_rate == 0', ' ttfc.mean<1s ']",
         "gates: [findings.content.added == 0, 'chat-stream: findings.schema.EVENT <= 2']",
@@ -459,10 +480,30 @@ def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
     ],
 )
 def test_the_schema_takes_what_the_loader_takes(load: Load, more: str) -> None:
-    text = f"{T}{more}\n"
+    target = "target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', milestones: {finished: done}}\n"
+    text = f"{target}{more}\n"
     load(text, environ={"USERS": "3", "TIME": "4s"})
     errors = jsonschema_rs.validator_for(scenario_schema()).iter_errors(read_yaml(text, "s.yaml").plain())
     assert [error.message for error in errors] == []
+
+
+def test_a_target_adds_to_the_milestones_of_its_dialect(load: Load) -> None:
+    scenario = load(
+        "targets:\n"
+        "  plain: {dialect: thread-events, url: 'http://h/'}\n"
+        "  named:\n"
+        "    dialect: thread-events\n"
+        "    url: http://h/\n"
+        "    milestones: {workflow: {event: workflow_status, from: saved}, answer: ai_response}\n"
+        "load: {users: 1, streams: 1, leave: {after: saved, probability: 0.5}}\n"
+        "gates: ['milestone.saved.p95 < 1s', 'named: milestone.answer.p95 < 1s']\n"
+    )
+    plain, named = scenario.targets
+    assert plain.milestones == ("saved", "workflow")
+    assert named.milestones == ("saved", "workflow", "answer")
+    assert [milestone.since for milestone in named.spec.dialect.milestones] == ["intended", "saved", "intended"]
+    assert load_dialect("thread-events").milestones == plain.spec.dialect.milestones
+    assert plain.spec.leave == Leave(milestone="saved", probability=0.5)
 
 
 def test_a_gate_in_a_block_is_found_on_its_line(load: Load) -> None:

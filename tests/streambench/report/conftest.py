@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -65,6 +65,7 @@ def summary_of(
     killed: bool = False,
     dialect: str = "d",
     url: str = "http://127.0.0.1:1/",
+    milestones: Mapping[str, Mapping[str, Any]] | None = None,
     **header: Any,
 ) -> Summary:
     generator = {
@@ -87,7 +88,14 @@ def summary_of(
         "warmup_s": 0,
         "phases": ["a phase"],
         "targets": {
-            one: {"dialect": dialect, "transport": "sse", "url": url, "two_sided": two_sided} for one in targets
+            one: {
+                "dialect": dialect,
+                "transport": "sse",
+                "url": url,
+                "two_sided": two_sided,
+                **({} if milestones is None else {"milestones": milestones}),
+            }
+            for one in targets
         },
         "gates": list(gates),
         "settings": {"stall_after_ms": 500.0, "reading_wpm": 250.0},
@@ -119,7 +127,20 @@ def hostile() -> Summary:
         environment={"cpu": NASTY, "cores": 2, "platform": NASTY, "python": NASTY},
         dialect=NASTY,
         url=NASTY,
+        milestones={NASTY: reached_by(NASTY), "m" * 64: reached_by("content"), "n" * 64: reached_by(NASTY)},
     )
+
+
+def reached_by(event: str) -> dict[str, Any]:
+    """A milestone as the header of a run tells of it."""
+    return {"events": [event], "from": "intended", "text": False}
+
+
+def with_milestones() -> Summary:
+    """Two targets with two milestones each, one of which nobody reaches."""
+    records = [stream(name, i, two_sided=False) for name in ("real", "paced") for i in range(5)]
+    named = {"first_answer": reached_by("content"), "first_document": reached_by("search")}
+    return summary_of(records, targets=("real", "paced"), two_sided=False, milestones=named)
 
 
 KINDS: dict[str, Callable[[], Summary]] = {
@@ -131,6 +152,7 @@ KINDS: dict[str, Callable[[], Summary]] = {
     ),
     "one stream": lambda: summary_of([stream("real", 0)]),
     "one-sided": lambda: summary_of([stream("real", i, two_sided=False) for i in range(5)], two_sided=False),
+    "milestones": with_milestones,
     "killed": lambda: summary_of([stream("real", i) for i in range(5)], killed=True),
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from streambench.analysis.metrics import METRICS
+from streambench.analysis.metrics import metrics_with
 from streambench.analysis.suites import FOLDER as CONFORMANCE
 from streambench.analysis.summary import Summary
 from streambench.analysis.tally import RuleCount
@@ -15,6 +15,7 @@ from streambench.report.plots import Plot, draw_plots
 from streambench.report.style import css_variables
 from streambench.report.wording import (
     CLAIM_HEADING,
+    MILESTONE_HEADING,
     bare,
     check_command,
     claim_row,
@@ -24,6 +25,7 @@ from streambench.report.wording import (
     headline,
     interval,
     metric_heading,
+    milestone_rows,
     plural,
     suite_counts,
     transcript_of,
@@ -70,6 +72,8 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         interval=interval,
         plural=plural,
         metrics=_metric_rows(summary),
+        milestones=milestone_rows(summary),
+        milestone_heading=MILESTONE_HEADING,
         violations=_rules(summary, lambda target: target.broken),
         accepted=_rules(summary, lambda target: target.accepted),
         ignored=_rules(summary, lambda target: target.ignored),
@@ -99,11 +103,14 @@ def _rules(summary: Summary, choose: Callable[[TargetSummary], Sequence[RuleCoun
 def _metric_rows(summary: Summary) -> list[tuple[str, str, list[tuple[str, ...]]]]:
     """Per metric: its heading, its description, and a row of cells for each target that has values."""
     out: list[tuple[str, str, list[tuple[str, ...]]]] = []
-    for name, metric in METRICS.items():
+    metrics = {
+        name: metric for target in summary.targets.values() for name, metric in metrics_with(target.milestones).items()
+    }
+    for name, metric in metrics.items():
         rows: list[tuple[str, ...]] = []
         for target in summary.targets.values():
-            values = target.distributions[name]
-            if not len(values):
+            values = target.distributions.get(name)
+            if values is None or not len(values):
                 continue
             cells: list[Any] = [target.name, f"{len(values):,}"]
             cells += [bare(values.quantile(q), metric.unit) for q in (0.5, 0.9, 0.95, 0.99)]
@@ -114,5 +121,5 @@ def _metric_rows(summary: Summary) -> list[tuple[str, str, list[tuple[str, ...]]
             cells.append(bare(values.adjusted(0.95), metric.unit))
             rows.append(tuple(cells))
         if rows:
-            out.append((metric_heading(name), metric.description, rows))
+            out.append((metric_heading(name, metric.unit), metric.description, rows))
     return out

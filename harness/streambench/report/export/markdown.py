@@ -10,12 +10,14 @@ from streambench.report.cases import Case, gate_cases, suite_cases
 from streambench.report.wording import (
     CLAIM_HEADING,
     HEADLINE,
+    MILESTONE_HEADING,
     bare,
     claim_row,
     figure,
     findings_in_words,
     headline,
     metric_heading,
+    milestone_rows,
     suite_counts,
     verdict_matrix,
 )
@@ -43,6 +45,9 @@ def render_markdown(summary: Summary) -> str:
         "### Figures",
         _figures(summary),
     ]
+    named = milestone_rows(summary)
+    if named:
+        parts += ["### Milestones (ms)", _table(MILESTONE_HEADING, [tuple(map(_escape, row)) for row in named])]
     claims = summary.claims
     if claims:
         rows = [tuple(map(_escape, claim_row(claim))) for claim in claims]
@@ -82,7 +87,7 @@ def _figures(summary: Summary) -> str:
         rows += [
             (
                 _escape(name),
-                metric_heading(metric),
+                metric_heading(metric, values.unit),
                 f"{len(values):,}",
                 *(bare(values.quantile(q), values.unit) for q in (0.5, 0.95, 0.99)),
                 bare(float(values.values[-1]), values.unit),
