@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import json
 import logging
 import os
 import platform
-import resource
 import secrets
 import sys
-import time
 import traceback
 from typing import Any
-from urllib.parse import urlsplit
 
-from streambench import __version__
 from streambench.clock import MonotonicClock
 from streambench.drivers.users import open_session
-from streambench.errors import ConfigurationError, StreambenchError, TargetUnreachable
+from streambench.errors import StreambenchError
 from streambench.load.loading import load_scenario
 from streambench.load.run import raise_descriptor_limit
 from streambench.load.scenario import Scenario
 from streambench.load.testbed import Testbed, open_testbed
+from streambench.locust.joining import Questions, greet, relate_clocks
 from streambench.locust.link import MasterLink
-from streambench.locust.messages import CLOCK, END, HELLO, OURS, RECORDS, REFUSED, WELCOME
+from streambench.locust.messages import CLOCK, END, OURS, RECORDS, REFUSED, WELCOME
 from streambench.locust.part import Part
 from streambench.locust.protocol import (
     Acknowledged,
@@ -41,15 +36,13 @@ from streambench.locust.protocol import (
 )
 from streambench.locust.rows import Rows
 from streambench.locust.settings import WorkerSettings
+from streambench.locust.usage import CpuMeter, memory_bytes
 from streambench.transport.aio.polls import run_polled
 from streambench.units import NS_PER_S
-from streambench.upstream.clocks import ClockRelation, boot_id, relation_of
+from streambench.upstream.clocks import ClockRelation
 
 TICK_S = 0.1
 STATS_EVERY_NS = NS_PER_S
-ASK_AGAIN_S = 1.0
-MASTER_TIMEOUT_S = 60.0
-CLOCK_EXCHANGES = 8
 
 _clock = MonotonicClock()
 _log = logging.getLogger("streambench.worker")
@@ -70,7 +63,7 @@ class Worker:
         self._testbed: Testbed | None = None
         self._part: Part | None = None
         self._last_run: str | None = None
-        self._answers: asyncio.Queue[Custom] = asyncio.Queue()
+        self._questions = Questions(self._link, self._protocol)
         self._orders: asyncio.Queue[Spawn | Stop] = asyncio.Queue()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cpu = CpuMeter()
@@ -83,9 +76,11 @@ class Worker:
         raise_descriptor_limit(self._scenario)
         tasks = [self._start(self._receive()), self._start(self._watch_parent())]
         try:
-            urls = await self._greet()
-            await self._relate_clocks()
-            async with open_testbed(self._scenario, served=urls) as self._testbed:
+            where = f"{self._settings.master_host}:{self._settings.master_port}"
+            welcome = await greet(self._questions, self._scenario, where, self._over)
+            self._name = welcome.name
+            self._relation = await relate_clocks(self._questions)
+            async with open_testbed(self._scenario, served=welcome.urls) as self._testbed:
                 for target in self._testbed.scenario.targets:
                     open_session(target.spec)  # loads the driver, for which the first user must not wait
                 tasks += [self._start(self._tick()), self._start(self._obey())]
@@ -116,56 +111,6 @@ class Worker:
         if not self._over.done():
             self._over.set_result(None)
 
-    # Joining
-
-    async def _ask(self, kind: str, data: dict[str, Any], timeout_s: float) -> Custom:
-        """Ask the master something until it answers; TimeoutError where it does not."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                await self._link.send(self._protocol.custom(kind, data))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ASK_AGAIN_S):
-                        return await self._answers.get()
-
-    async def _greet(self) -> dict[str, str]:
-        """Introduce ourselves; returns the base URLs of the master's bundled servers."""
-        said = {
-            "version": __version__,
-            "scenario": self._scenario.content_hash,
-            "host": platform.node(),
-            "boot_id": boot_id(),
-        }
-        where = f"{self._settings.master_host}:{self._settings.master_port}"
-        asking = asyncio.create_task(self._ask(HELLO, said, MASTER_TIMEOUT_S))
-        either: set[asyncio.Future[Any]] = {asking, self._over}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        asking.cancel()
-        try:
-            answer = await asking
-        except asyncio.CancelledError:
-            raise ConfigurationError("the worker was ended before a master answered") from None
-        except TimeoutError:
-            raise TargetUnreachable(f"no streambench master answers at {where} (streambench locust --master)") from None
-        if answer.type == REFUSED:
-            raise ConfigurationError(answer.data["reason"])
-        self._name = answer.data["name"]
-        urls: dict[str, str] = answer.data["urls"]
-        if not answer.data["same_host"] and any(map(is_loopback, urls.values())):
-            raise ConfigurationError(
-                "the scenario's bundled servers run beside the master, on its loopback, where this machine cannot "
-                "reach them: start `streambench mock --host` where both can, and name its URLs in the scenario"
-            )
-        return urls
-
-    async def _relate_clocks(self) -> None:
-        """How the master's clock relates to ours; the quickest of several exchanges counts."""
-        exchanges: list[tuple[int, int, dict[str, Any]]] = []
-        for _ in range(CLOCK_EXCHANGES):
-            answer = await self._ask(CLOCK, {"asked_ns": _clock.now_ns()}, MASTER_TIMEOUT_S)
-            if answer.type == CLOCK:
-                exchanges.append((answer.data["asked_ns"], _clock.now_ns(), answer.data))
-        self._relation = relation_of(exchanges)
-
     # Serving
 
     async def _receive(self) -> None:
@@ -179,7 +124,7 @@ class Worker:
                 continue
             match event:
                 case Custom(type=kind) if kind in (WELCOME, REFUSED, CLOCK):
-                    self._answers.put_nowait(event)
+                    self._questions.answers.put_nowait(event)
                 case Spawn() | Stop():
                     self._orders.put_nowait(event)
                 case Quit():
@@ -280,37 +225,6 @@ class Worker:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         await reader.read()
         self._finish()
-
-
-class CpuMeter:
-    """The process's share of a core since it was last asked, in percent, at most once a second."""
-
-    def __init__(self) -> None:
-        self._at_ns = _clock.now_ns()
-        self._used_ns = time.process_time_ns()
-        self._percent = 0.0
-
-    def percent(self, now_ns: int) -> float:
-        """The share of the last second or so."""
-        if now_ns - self._at_ns >= NS_PER_S:
-            used_ns = time.process_time_ns()
-            self._percent = 100 * (used_ns - self._used_ns) / (now_ns - self._at_ns)
-            self._at_ns, self._used_ns = now_ns, used_ns
-        return self._percent
-
-
-def memory_bytes() -> int:
-    """The most memory that the process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def main() -> int:
