@@ -118,6 +118,7 @@ def command(scenario: str, **given: Any) -> int:
       streambench locust chat.yaml --worker --master-host 10.0.0.5
     """
     from streambench.load.loading import load_scenario
+    from streambench.locust.population import check_phases
 
     if importlib.util.find_spec("locust") is None:  # looked for and not imported: it patches whoever imports it
         raise MissingDependency("the Locust web UI", "locust")
@@ -127,6 +128,7 @@ def command(scenario: str, **given: Any) -> int:
     if given["is_master"] and given["is_worker"]:
         raise ConfigurationError("a process is the --master or a --worker, not both")
     loaded = load_scenario(scenario, overrides=overrides, gates=given["gates"], environ=os.environ)
+    check_phases(loaded)
     if given["is_worker"]:
         return serve_workers(loaded, scenario, overrides, given)
     return serve_master(loaded, scenario, overrides, given)

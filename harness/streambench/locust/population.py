@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from streambench.clock import MonotonicClock
 from streambench.drivers.users import open_session
+from streambench.errors import ConfigurationError
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
+from streambench.load.executors.steps import StepsPhase
 from streambench.load.phase import Executor, Phase
 from streambench.load.progress import Progress, TargetProgress
+from streambench.load.scenario import Scenario
 from streambench.load.target_load import Stage, TargetLoad, Write
 from streambench.load.tasks import Tasks
 from streambench.load.testbed import Testbed
@@ -124,9 +127,19 @@ def endless(phase: Phase, size: int) -> Phase:
     """The phase without an end of its own, with so many users or streams a second."""
     if not phase.is_open:
         return ClosedPhase(users=size, think_ns=getattr(phase, "think_ns", 0))
-    if isinstance(phase, OpenPhase):
-        return replace(phase, rate_from=size, rate_to=size, duration_ns=None, streams=None)
-    return OpenPhase(size, size)
+    assert isinstance(phase, OpenPhase)
+    return replace(phase, rate_from=size, rate_to=size, duration_ns=None, streams=None)
+
+
+def check_phases(scenario: Scenario) -> None:
+    """That Locust can order every phase of a scenario. Raises ConfigurationError."""
+    for phase in scenario.load.phases:
+        if not isinstance(phase, (ClosedPhase, OpenPhase, StepsPhase)):
+            raise ConfigurationError(
+                f"Locust orders numbers of users, and cannot run this phase: {phase.describe()}. `streambench run` "
+                "does; under Locust, a phase has 'users', 'steps' or a 'rate'",
+                path=scenario.path,
+            )
 
 
 def points_of(phase: Phase, warmup_ns: int = 0) -> dict[str, object]:
@@ -143,7 +156,7 @@ def points_of(phase: Phase, warmup_ns: int = 0) -> dict[str, object]:
         if phase.ramp_up_ns:
             points.insert(0, (0.0, 1))
     else:
-        steps = getattr(phase, "users", (1,))
-        hold_s = getattr(phase, "hold_ns", 0) / NS_PER_S
-        points = [(lead_s + (i + edge) * hold_s, users) for i, users in enumerate(steps) for edge in (0, 1)]
+        assert isinstance(phase, StepsPhase)
+        hold_s = phase.hold_ns / NS_PER_S
+        points = [(lead_s + (i + edge) * hold_s, users) for i, users in enumerate(phase.users) for edge in (0, 1)]
     return {"users": points, "seconds": seconds, "text": phase.describe()}

@@ -11,10 +11,14 @@ import pytest
 
 pytest.importorskip("zmq", reason="locust is not installed: pip install 'streambench[locust]'")
 
+from streambench.errors import ConfigurationError
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
 from streambench.load.executors.steps import StepsPhase
-from streambench.locust.population import points_of
+from streambench.load.executors.trace import TracePhase
+from streambench.load.phases import Load
+from streambench.load.scenario import Scenario
+from streambench.locust.population import check_phases, points_of
 
 S = 1_000_000_000
 # Locust replaces the sockets of whoever imports it, so it is asked in a process of its own, on a clock of the test's.
@@ -81,3 +85,10 @@ def test_a_warm_up_has_the_first_load_and_users_may_come_one_after_the_other() -
     assert changes[-2:] == [(pytest.approx(4.1, abs=0.3), 20), (9, None)]
     assert [users for _, users in changes[:-1]] == sorted(users or 0 for _, users in changes[:-1])
     assert 1 <= (changes[0][1] or 0) <= 4
+
+
+def test_a_trace_is_refused_for_what_it_is() -> None:
+    phases = (ClosedPhase(users=1, streams=1), TracePhase(at_ns=(0, S)))
+    with pytest.raises(ConfigurationError, match=r"cannot run this phase: 2 arrivals of a trace\. `streambench run`"):
+        check_phases(Scenario("s", "s.yaml", "", (), load=Load(phases)))
+    check_phases(Scenario("s", "s.yaml", "", (), load=Load(phases[:1])))
