@@ -6,7 +6,7 @@
 1. `streambench run` against `streambench locust --headless`: the first content, on the same load.
 2. One worker against two with twice the users: streams, and how far arrivals are from the upstream's writes.
 3. `StreamChatUser` under stock `locust` against the native engine: the first content, on the same load, users coming at
-   the same rate; and how far its stamp is from the upstream's write.
+   the same rate; and how far its stamp is from the upstream's write; and the own shares of both.
 
 The upstream replies after 200 ms with 40 chunks, 20 ms apart; all processes are on this machine and share its cores.
 """
@@ -50,7 +50,7 @@ class Chat(StreamChatUser):
         reply = self.stream("Hello [[sb:%s]]" % mark)
         events = reply.record.events
         first_ns = next((at for at, chars in zip(events.at_ns, events.chars) if chars), None)
-        OUT.write(json.dumps([reply.ttfc_ms, mark, first_ns, reply.ok]) + "\\n")
+        OUT.write(json.dumps([reply.ttfc_ms, mark, first_ns, reply.ok, reply.ttfc_own_ms]) + "\\n")
 """
 PERCENTS = (50, 95, 99)
 
@@ -69,10 +69,11 @@ def native(folder: Path, *arguments: str) -> dict[str, Any]:
     return {**target["metrics"], "streams": target["streams"], "generator": summary["generator"]}
 
 
-def stock_locust(folder: Path, users: int, rate: int, seconds: int) -> tuple[list[float], list[float]]:
-    """Of every reply that `StreamChatUser` got under stock Locust: the first content, and its arrival less its write.
+def stock_locust(folder: Path, users: int, rate: int, seconds: int) -> tuple[list[float], list[float], list[float]]:
+    """Of every reply that `StreamChatUser` got under stock Locust: the first content, its arrival less its write, and
+    the generator's own share in it.
 
-    Both ascending, in ms.
+    All ascending, in ms.
     """
     (folder / "locustfile.py").write_text(LOCUSTFILE)
     out = folder / "replies.jsonl"
@@ -99,8 +100,8 @@ def stock_locust(folder: Path, users: int, rate: int, seconds: int) -> tuple[lis
         begun = [entry for entry in answer.json()["entries"] if (entry["chunks"] or {}).get("written_ns")]
         written = {entry["mark"]: entry["chunks"]["written_ns"][0] for entry in begun}
     replies = [json.loads(line) for line in out.read_text().splitlines()]
-    lags = [(first_ns - written[mark]) / 1e6 for _, mark, first_ns, ok in replies if ok and mark in written]
-    return sorted(ttfc for ttfc, _, _, ok in replies if ok), sorted(lags)
+    lags = [(first_ns - written[mark]) / 1e6 for _, mark, first_ns, ok, _ in replies if ok and mark in written]
+    return sorted(one[0] for one in replies if one[3]), sorted(lags), sorted(one[4] for one in replies if one[3])
 
 
 def shown(values: dict[str, float]) -> str:
@@ -127,7 +128,7 @@ def main() -> None:
         two = native(folder, *headless, "-u", str(2 * users), "-r", str(2 * users), "--workers", "2")
         rate = max(1, users // 5)
         ramp = native(folder, *headless, "-u", str(users), "-r", str(rate), "--workers", "1")
-        replies, lags = stock_locust(folder, users, rate, seconds)
+        replies, lags, own = stock_locust(folder, users, rate, seconds)
     print(f"first content in ms, {users} users at once")
     print(f"  streambench run            n {run['ttfc']['n']:6} {shown(run['ttfc'])}")
     print(f"  streambench locust         n {one['ttfc']['n']:6} {shown(one['ttfc'])}")
@@ -137,6 +138,9 @@ def main() -> None:
     print(f"  StreamChatUser, stock      n {len(replies):6} {shown(stock)}")
     print(f"  apart                               {shown({key: stock[key] - ramp['ttfc'][key] for key in stock})}")
     print(f"  StreamChatUser's stamp less write   {shown(quantiles(lags))}")
+    print(f"  StreamChatUser's own share          {shown(quantiles(own))}")
+    shares = ramp["ttfc"]["own_share"]
+    print(f"  streambench locust's own share      {shown(shares)}")
     print(f"arrival less write in ms; one worker with {users} users, two with {2 * users}")
     for label, figures in (("one worker", one), ("two workers", two)):
         cpu = [part["cpu"] for part in figures["generator"].get("workers", [])]

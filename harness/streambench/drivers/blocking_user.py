@@ -16,7 +16,7 @@ from streambench.endings import Ending
 from streambench.record.decoding import Progress, ResponseDecoding
 from streambench.record.recorder import Recorder
 from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
-from streambench.transport.blocking import BlockingConnection
+from streambench.transport.blocking import BlockingConnection, Polls
 from streambench.transport.failures import ConnectFailure, connect_failure
 from streambench.transport.http1 import Http1Connection
 from streambench.transport.requests import Request
@@ -29,10 +29,14 @@ _clock = MonotonicClock()
 
 
 class BlockingHttpUser:
-    """One user with one connection, kept between prompts. For one thread, or one greenlet, at a time."""
+    """One user with one connection, kept between prompts. For one thread, or one greenlet, at a time.
 
-    def __init__(self, spec: TargetSpec, variables: Mapping[str, str]) -> None:
+    `polls` are those of whoever lets the greenlets wait.
+    """
+
+    def __init__(self, spec: TargetSpec, variables: Mapping[str, str], polls: Polls | None = None) -> None:
         self._spec = spec
+        self._polls = polls
         self.variables = {**spec.variables, **variables}
         self._cookies: dict[str, str] = {}
         self._connection: BlockingConnection | None = None
@@ -59,13 +63,13 @@ class BlockingHttpUser:
             began_ns = _clock.now_ns()
             reused = self._connect(where, endpoint)
             connected_ns = _clock.now_ns()
-            decoding.take([Connected(connected_ns, reused)])
+            decoding.take([Connected(connected_ns, reused, own_ns=0 if reused else self._own_ns)])
             ready_ns = recorder.record.start_ns + (0 if reused else connected_ns - began_ns)
             deadlines = Deadlines(endpoint.timeouts, _clock.now_ns())
             if not self._exchange(where, request, decoding, deadlines, ready_ns, reused=reused):
                 self._connect(where, endpoint)
                 ready_ns = _clock.now_ns()
-                decoding.take([Connected(ready_ns, again=1)])
+                decoding.take([Connected(ready_ns, again=1, own_ns=self._own_ns)])
                 self._exchange(where, request, decoding, deadlines, ready_ns, reused=False)
         except ConnectFailure as failure:
             now_ns = _clock.now_ns()
@@ -80,6 +84,11 @@ class BlockingHttpUser:
         if self._connection is not None:
             self._connection.close()
 
+    @property
+    def _own_ns(self) -> int:
+        """How much of connecting was our own doing."""
+        return 0 if self._connection is None else self._connection.own_ns
+
     def _connect(self, where: Location, endpoint: Endpoint) -> bool:
         """Have a connection; says whether it was there. Raises ConnectFailure."""
         if self._connection is not None and self._connection.open and self._http.usable:
@@ -87,7 +96,7 @@ class BlockingHttpUser:
         self.close()
         self._http = Http1Connection(endpoint)
         try:
-            self._connection = BlockingConnection.connect(endpoint, where, self._http.alpn)
+            self._connection = BlockingConnection.connect(endpoint, where, self._http.alpn, self._polls)
         except (OSError, ValueError) as error:
             failure = connect_failure(error, where, endpoint)
             assert failure is not None
@@ -148,7 +157,9 @@ class BlockingHttpUser:
             return deadlines.expired(progress, alive_ns, _clock.now_ns())
         arrivals = []
         if received.data:
-            arrivals = self._http.receive(received.data, received.at_ns, kernel=received.kernel)
+            arrivals = self._http.receive(
+                received.data, received.at_ns, kernel=received.kernel, early_ns=received.early_ns
+            )
         if received.ended:
             arrivals += self._http.closed(received.at_ns, reset=received.reset)
         return arrivals

@@ -19,14 +19,17 @@ import itertools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import ClassVar, Self
 
+import gevent
 from locust import User
 from locust.env import Environment
 from locust.stats import StatsError
 
 from streambench.analysis.metrics import Settings, measure
+from streambench.analysis.milestones import PREFIX, spans
 from streambench.clock import MonotonicClock
 from streambench.dialects import Dialect, load_dialect
 from streambench.drivers.blocking_user import BlockingHttpUser
@@ -35,6 +38,8 @@ from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending
 from streambench.errors import ConfigurationError
 from streambench.findings import Finding
+from streambench.load.executors.users import COMING_APART_NS
+from streambench.locust.hub_polls import HubPolls
 from streambench.locust.rows import method_of
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
@@ -52,7 +57,8 @@ class StreamFailed(Exception):
 
 @dataclass(slots=True)
 class Reply:
-    """What came of a prompt. Durations in ms, None where the stream did not come so far.
+    """What came of a prompt. Durations in ms, None where the stream did not come so far; `milestones` are those of the
+    dialect that it came to, by name. `ttfc_own_ms`: how much of `ttfc_ms` may be the generator's own doing.
 
     As a context (`with self.stream(..., catch_response=True) as reply`) it is reported to Locust when it is left, and
     `failure` and `success` decide how.
@@ -60,11 +66,13 @@ class Reply:
 
     text: str
     ttfc_ms: float | None
+    ttfc_own_ms: float | None
     gap_max_ms: float | None
     e2e_ms: float
     chunks: int
     error: str | None
     findings: list[Finding]
+    milestones: dict[str, float]
     record: StreamRecord
     _user: StreamChatUser
     _name: str
@@ -107,6 +115,8 @@ class StreamChatUser(User):
     `dialect` is the name of a bundled dialect or the path of a dialect file, `path` is appended to `host` (by default
     the dialect's own path), `variables` are values for the dialect's placeholders. Cookies and values of the dialect's
     setup belong to each user; its setup is made before its first prompt.
+
+    Locust lets users come in groups, once a second. A subclass with an `on_start` of its own calls this one as well.
     """
 
     abstract = True
@@ -139,7 +149,7 @@ class StreamChatUser(User):
         self._spec = TargetSpec(type(self).__name__, self._dialect, endpoint, self.variables)
         self._number = next(_numbers)
         self._client = BlockingHttpUser(
-            self._spec, {"user": f"{environment.runner and id(environment.runner)}-{self._number}"}
+            self._spec, {"user": f"{environment.runner and id(environment.runner)}-{self._number}"}, hub_polls()
         )
         self._prepared = False
         self._streams = 0
@@ -177,21 +187,28 @@ class StreamChatUser(User):
             reply.report()
         return reply
 
+    def on_start(self) -> None:
+        """Come a little later than who came just before: users who begin at the same moment make each other late."""
+        _comings.wait()
+
     def on_stop(self) -> None:
         """Close the connection."""
         self._client.close()
 
     def _reply(self, record: StreamRecord, name: str) -> Reply:
-        figures = measure(record, None, Settings()).stream
+        measured = measure(record, None, Settings())
+        figures, own = measured.stream, measured.own.stream
         failed = record.outcome is Outcome.FAILED
         return Reply(
             text=record.text or "",
             ttfc_ms=figures.get("ttfc"),
+            ttfc_own_ms=own["ttfc"].minus if "ttfc" in figures else None,
             gap_max_ms=figures.get("gap_max"),
             e2e_ms=((record.end_ns or record.start_ns) - record.start_ns) / NS_PER_MS,
             chunks=len(record.content_rows()),
             error=record.error,
             findings=record.findings,
+            milestones={name: span.ns / NS_PER_MS for name, span in spans(record, self._dialect.milestones).items()},
             record=record,
             _user=self,
             _name=name,
@@ -211,13 +228,37 @@ class StreamChatUser(User):
             exception=exception,
         )
         stats = environment.stats
-        for method, value in (("TTFC", reply.ttfc_ms), ("GAP MAX", reply.gap_max_ms)):
+        named = ((f"{PREFIX}{milestone}", value) for milestone, value in reply.milestones.items())
+        for method, value in (("TTFC", reply.ttfc_ms), ("GAP MAX", reply.gap_max_ms), *named):
             if value is not None and reply.ok:
                 stats.get(name, method).log(value, 0)
         for finding in reply.record.violations:
             error = f"{finding.rule}: {finding.message}"
             key = StatsError.create_key(self._method, name, error)
             stats.errors.setdefault(key, StatsError(self._method, name, error)).occurred()
+
+
+class Comings:
+    """Moments at which users begin, `COMING_APART_NS` apart, as in the scenario's own engine."""
+
+    def __init__(self) -> None:
+        self._next_ns = 0
+
+    def wait(self) -> None:
+        """Until it is this user's turn."""
+        now_ns = _clock.now_ns()
+        turn_ns = max(now_ns, self._next_ns)
+        self._next_ns = turn_ns + COMING_APART_NS
+        gevent.sleep((turn_ns - now_ns) / NS_PER_S)
+
+
+_comings = Comings()
+
+
+@cache
+def hub_polls() -> HubPolls:
+    """The polls of the hub that runs Locust's users."""
+    return HubPolls()
 
 
 _dialects: dict[str, Dialect] = {}

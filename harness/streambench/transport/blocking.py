@@ -11,13 +11,14 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from streambench.clock import MonotonicClock
 from streambench.endings import ErrorClass
 from streambench.transport.failures import ConnectFailure
 from streambench.transport.proxy import Tunnel
+from streambench.transport.segments import SegmentCount, round_trip_ns
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
     RealtimeOffset,
@@ -37,13 +38,17 @@ _realtime = RealtimeOffset()
 
 @dataclass(slots=True, eq=False)
 class Received:
-    """What one read brought. `ended`: the peer has closed the connection, or broken it (`reset`)."""
+    """What one read brought; its first bytes may have come `early_ns` before `at_ns`.
+
+    `ended`: the peer has closed the connection, or broken it (`reset`).
+    """
 
     data: bytes
     at_ns: int
     kernel: bool = False
     ended: bool = False
     reset: bool = False
+    early_ns: int = 0
 
 
 def _open_socket(host: str, port: int, timeout_s: float) -> socket.socket:
@@ -68,17 +73,34 @@ def _open_socket(host: str, port: int, timeout_s: float) -> socket.socket:
     return socket.create_connection((host, port), timeout=timeout_s)
 
 
-class BlockingConnection:
-    """An open connection, with TLS on it where the URL asks for it."""
+class Polls(Protocol):
+    """Whoever polls for the sockets of several greenlets, and so knows more of them than each of them alone.
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
+    `empty_ns`: a socket that the newest poll found ready, and that had been read empty before, was empty until then, at
+    least.
+    """
+
+    empty_ns: int
+
+
+class BlockingConnection:
+    """An open connection, with TLS on it where the URL asks for it. `own_ns`: how much of connecting was ours."""
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, own_ns: int = 0, polls: Polls | None = None) -> None:
         self.open = True
+        self._polls = polls
+        self.own_ns = own_ns
+        self._segments = SegmentCount(sock)
+        self._drained = True  # the newest read has emptied it
+        self._empty_ns = _clock.now_ns()  # when the socket was empty for the last time, as far as a read has shown it
         self._sock = sock
         self._kernel = endpoint.stamps != "user" and enable_kernel_stamps(sock)
         self._tls: TlsSession | None = None
 
     @classmethod
-    def connect(cls, endpoint: Endpoint, where: Location, alpn: tuple[str, ...]) -> BlockingConnection:
+    def connect(
+        cls, endpoint: Endpoint, where: Location, alpn: tuple[str, ...], polls: Polls | None = None
+    ) -> BlockingConnection:
         """A connection to `where`, ready to be written to, within the endpoint's connect timeout.
 
         Raises OSError (TimeoutError and ssl.SSLError are such), ConnectFailure for what a proxy says, ValueError for a
@@ -89,10 +111,12 @@ class BlockingConnection:
         deadline_ns = _clock.now_ns() + endpoint.timeouts.connect_ns
         proxy = urlsplit(endpoint.proxy) if endpoint.proxy else None
         address = (proxy.hostname or "", proxy.port or 80) if proxy else (where.host, where.port)
+        began_ns = _clock.now_ns()
         sock = _open_socket(*address, endpoint.timeouts.connect_ns / NS_PER_S)
+        took_ns = _clock.now_ns() - began_ns
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = cls(sock, endpoint)
+            connection = cls(sock, endpoint, max(0, took_ns - round_trip_ns(sock)), polls)
             if where.secure:
                 if proxy:
                     connection._open_tunnel(Tunnel(where, proxy), deadline_ns)
@@ -140,14 +164,27 @@ class BlockingConnection:
             raise
         except OSError:
             return Received(b"", _clock.now_ns(), ended=True, reset=True)
-        at_ns = _clock.now_ns()
+        at_ns = read_ns = _clock.now_ns()
         if not data:
             return Received(b"", at_ns, ended=True)
         realtime_ns = kernel_stamp_ns(ancillary) if self._kernel and ancillary else None
         arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
+        kernel = arrived_ns is not None
         if arrived_ns is not None:
-            return Received(data, arrived_ns, kernel=True)
-        return Received(data, at_ns)
+            at_ns = arrived_ns
+        early_ns = self._early_ns(len(data), at_ns, kernel=kernel)
+        self._drained = len(data) < READ_BYTES
+        if self._drained:
+            self._empty_ns = read_ns
+        return Received(data, at_ns, kernel, early_ns=early_ns)
+
+    def _early_ns(self, size: int, at_ns: int, *, kernel: bool) -> int:
+        """By how much the first bytes of a read may have come before its stamp; 0 where they have not."""
+        if self._drained and self._polls is not None:
+            self._empty_ns = max(self._empty_ns, self._polls.empty_ns)
+        early_ns = max(0, at_ns - self._empty_ns)
+        several = self._segments.several(size)
+        return early_ns if several or not kernel or not self._drained else 0
 
     def _open_tunnel(self, tunnel: Tunnel, deadline_ns: int) -> None:
         self._sock.sendall(tunnel.request())

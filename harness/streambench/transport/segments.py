@@ -11,10 +11,29 @@ import socket
 import struct
 import sys
 
+from streambench.units import NS_PER_US
+
 # linux/tcp.h: tcpi_bytes_received at 128, tcpi_data_segs_in at 152.
 _COUNTERS = struct.Struct("=Q16xI")
 _COUNTERS_AT = 128
 _SIZE = _COUNTERS_AT + _COUNTERS.size
+_RTT = struct.Struct("=I")  # tcpi_rtt, in µs
+_RTT_AT = 68
+
+
+def round_trip_ns(sock: socket.socket) -> int:
+    """The time that a connection's peer takes to acknowledge, as the kernel has measured it; 0 where it does not say.
+
+    Right after connecting it is that of the handshake, and nothing of it is ours.
+    """
+    if not sys.platform.startswith("linux"):
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
+        (rtt_us,) = _RTT.unpack_from(info, _RTT_AT)
+    except (OSError, struct.error):
+        return 0
+    return int(rtt_us) * NS_PER_US
 
 
 class SegmentCount:

@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("zmq", reason="locust is not installed: pip install 'streambench[locust]'")
 
+from streambench.dialects import load_dialect
+
 LOCUSTFILE = """\
 import json
 from locust import HttpUser, constant, events, task
@@ -20,15 +22,16 @@ from streambench.locust import StreamChatUser
 
 class Chat(StreamChatUser):
     fixed_count = 3
-    dialect = "openai-chat"
+    dialect = "./ours.yaml"
     path = "/v1/chat/completions"
     wait_time = constant(0.05)
 
     @task
     def ask(self):
         reply = self.stream("Hello [[sb:good.%s]]" % id(object()))
+        figures = [reply.ttfc_ms, reply.chunks, len(reply.text), reply.record.stamps, reply.ttfc_own_ms]
         with open("replies.jsonl", "a") as out:
-            out.write(json.dumps([reply.ttfc_ms, reply.chunks, len(reply.text), reply.record.stamps]) + "\\n")
+            out.write(json.dumps([*figures, reply.milestones]) + "\\n")
 
     @task
     def break_a_rule(self):
@@ -73,6 +76,8 @@ def upstream(start_mock: Callable[..., Any]) -> str:
 
 def test_a_plain_locustfile_measures_streams(upstream: str, tmp_path: Path) -> None:
     (tmp_path / "locustfile.py").write_text(LOCUSTFILE)
+    own = load_dialect("openai-chat").source_path.read_text()
+    (tmp_path / "ours.yaml").write_text(f"{own}\nmilestones: {{answered: FINISH, refused: ERROR}}\n")
     done = subprocess.run(
         [sys.executable, "-m", "locust", "--headless", "-u", "4", "-r", "4", "-t", "5s", "--host", upstream,
          "--stop-timeout", "5", "--json"],
@@ -94,7 +99,11 @@ def test_a_plain_locustfile_measures_streams(upstream: str, tmp_path: Path) -> N
     assert "openai" in done.stderr.partition("Error report")[2]  # the rule, with its name
     replies = [json.loads(line) for line in (tmp_path / "replies.jsonl").read_text().splitlines()]
     assert len(replies) == good["num_requests"]
-    assert {(chunks, stamps) for _, chunks, _, stamps in replies} == {(10, replies[0][3])}
+    assert {(chunks, stamps) for _, chunks, _, stamps, *_ in replies} == {(10, replies[0][3])}
+    assert all(0 < own < ttfc for ttfc, _, _, _, own, _ in replies)  # preparing and sending took some time
+    assert all(list(named) == ["answered"] and named["answered"] > ttfc for ttfc, *_, named in replies)
+    assert rows["milestone.answered", path]["num_requests"] == good["num_requests"]
+    assert not any(method == "milestone.refused" for method, _ in rows)
     assert all(ttfc >= 40 for ttfc, *_ in replies)
 
 

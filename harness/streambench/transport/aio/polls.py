@@ -1,14 +1,12 @@
 """The event loop that knows until when a socket was empty: what bounds how long something waited to be read.
 
 A socket that this poll found ready, and the one before did not, was empty at the one before. While a poll waits nothing
-is ready, and the first segment wakes it; between that moment and our return from the poll lies only the time that the
-thread waited for a CPU, which Linux counts (`schedstat`).
+is ready, and the first segment wakes it (`run_delay`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import selectors
 import sys
@@ -16,45 +14,13 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from streambench.clock import MonotonicClock
+from streambench.transport.run_delay import RunDelay
 
-SHORT_WAIT_NS = 50_000  # of a wait that short, the beginning is bound enough
-WAKING_NS = 50_000  # from the segment to the run queue, where an idle CPU has to be woken first
 MAX_SELECTED = 1024  # descriptors below it can be waited for with `select`
-SCHEDSTAT = "/proc/thread-self/schedstat"
 
 T = TypeVar("T")
 
 _clock = MonotonicClock()
-
-
-class RunDelay:
-    """How long the thread waited for a CPU while it could run, from one call of `since` to the next."""
-
-    def __init__(self) -> None:
-        self._file: int | None = None
-        self._total_ns = 0
-        try:
-            self._file = os.open(SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
-            self._total_ns = self._read(self._file)
-        except (OSError, ValueError, IndexError):
-            self.close()
-
-    def since(self) -> int | None:
-        """In ns, since the last call; None where the system does not tell."""
-        if self._file is None:
-            return None
-        before_ns, self._total_ns = self._total_ns, self._read(self._file)
-        return self._total_ns - before_ns
-
-    def close(self) -> None:
-        """Give the file back."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    @staticmethod
-    def _read(file: int) -> int:
-        return int(os.pread(file, 64, 0).split()[1])
 
 
 class Polls(selectors.DefaultSelector):
@@ -77,12 +43,7 @@ class Polls(selectors.DefaultSelector):
             self.empty_ns, self._polled_ns = self._polled_ns, begun_ns
             return ready
         ready = self._wait(timeout)
-        empty_ns, back_ns = begun_ns, _clock.now_ns()
-        if back_ns - begun_ns > SHORT_WAIT_NS:
-            delay_ns = self._delay.since()
-            if delay_ns is not None:
-                empty_ns = max(begun_ns, back_ns - delay_ns - WAKING_NS)
-        self.empty_ns = self._polled_ns = empty_ns
+        self.empty_ns = self._polled_ns = self._delay.empty_until(begun_ns, _clock.now_ns())
         return ready
 
     def _wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
