@@ -16,6 +16,7 @@ import orjson
 
 from streambench.analysis.authenticity import AuthenticityColumns, judge
 from streambench.analysis.metrics import METRICS, Settings, metrics_with
+from streambench.analysis.milestones import PREFIX, spans
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.verdicts import Authenticity
 from streambench.dialects.milestone import Milestone
@@ -100,6 +101,7 @@ class LiveTarget:
 
     def __init__(self, facts: dict[str, Any], milestones: Sequence[Milestone] = ()) -> None:
         self._facts = facts
+        self._milestones = milestones
         self._metrics = metrics_with(milestones)
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -180,6 +182,10 @@ class LiveTarget:
             "errors": dict(self._errors.most_common()),
             "error_rate": round(self._counts[Outcome.FAILED] / finished, 6) if finished else 0.0,
             "metrics": {name: tally.to_json() for name, tally in self._tallies.items() if tally.n},
+            "milestones": {
+                one.name: {"reached": self._tallies[PREFIX + one.name].n, "of": self._counts[Outcome.COMPLETED]}
+                for one in self._milestones
+            },
             "violations": {
                 "count": sum(self._axes.values()),
                 "axes": dict(self._axes),
@@ -188,7 +194,7 @@ class LiveTarget:
             "authenticity": {"verdict": authenticity.verdict, "evidence": authenticity.evidence},
             "series": self._series.to_json(),
             "curves": {name: self._tallies[name].curve(CURVE_POINTS) for name in ("ttfc", "gap")},
-            "newest": None if self._newest is None else _time_lines(self._newest),
+            "newest": None if self._newest is None else _time_lines(self._newest, self._milestones),
         }
 
 
@@ -256,8 +262,10 @@ class Tail:
         self._file.close()
 
 
-def _time_lines(stream: AnalysedStream) -> dict[str, Any]:
-    """The newest stream as two lines of (ms since its start, characters): the client's and the upstream's."""
+def _time_lines(stream: AnalysedStream, milestones: Sequence[Milestone]) -> dict[str, Any]:
+    """The newest stream as two lines of (ms since its start, characters), the client's and the upstream's, and when it
+    came to its milestones.
+    """
     record = stream.record
 
     def points(at_ns: Sequence[int], chars: Sequence[int]) -> list[tuple[float, int]]:
@@ -275,4 +283,8 @@ def _time_lines(stream: AnalysedStream) -> dict[str, Any]:
         "id": record.id,
         "client": points([record.events.at_ns[row] for row in rows], sums),
         "upstream": [] if upstream is None else points(upstream.written_ns, upstream.offset),
+        "milestones": {
+            name: round((span.at_ns - record.start_ns) / NS_PER_MS, 2)
+            for name, span in spans(record, milestones).items()
+        },
     }

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import asdict
 from typing import Any
 
+from streambench.analysis.milestones import PREFIX, spans
 from streambench.findings import Finding
 from streambench.load.testbed import Testbed
 from streambench.load.validity import GeneratorFacts, Watch, percentile_ms, upstream_late_ns
@@ -44,6 +45,7 @@ class Part:
         self._methods = {
             t.name: method_of(t.spec.dialect.transport, t.spec.dialect.name) for t in testbed.scenario.targets
         }
+        self._milestones = {t.name: t.spec.dialect.milestones for t in testbed.scenario.targets}
         self._lines: list[tuple[bytes, int]] = []  # and how many streams each is
         self._judged = dict.fromkeys(self._methods, 0)
         self._sample: dict[str, Any] = {}
@@ -130,6 +132,9 @@ class Part:
             if len(rows) > 1:
                 gaps = [at_ns[after] - at_ns[before] for before, after in itertools.pairwise(rows)]
                 self._rows.beside(name, "GAP MAX", max(gaps) / NS_PER_MS)
+        if record.outcome is Outcome.COMPLETED and self._milestones[name]:
+            for milestone, span in spans(record, self._milestones[name]).items():
+                self._rows.beside(name, f"{PREFIX}{milestone}", span.ns / NS_PER_MS)
 
 
 def place_of(finding: Finding, record: StreamRecord) -> str:

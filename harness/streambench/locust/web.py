@@ -20,6 +20,7 @@ from flask_login import UserMixin, login_user
 from locust.env import Environment
 from locust.web import WebUI
 
+from streambench.analysis.milestones import PREFIX
 from streambench.report.style import css_variables
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -234,7 +235,8 @@ def with_exact_figures(stats: list[dict[str, Any]], snapshot: dict[str, Any]) ->
         target = targets.get(row["name"])
         if target is None:
             continue
-        figures = target["metrics"].get(ROW_METRICS.get(row["method"], "e2e"))
+        method = row["method"]
+        figures = target["metrics"].get(method if method.startswith(PREFIX) else ROW_METRICS.get(method, "e2e"))
         if figures is None or not figures["n"]:
             continue
         row["median_response_time"] = figures["p50"]

@@ -30,7 +30,10 @@ PATIENCE_S = 60.0
 SCENARIO = """\
 name: fast
 serve: {openai: {}}
-target: {dialect: openai-chat, url: "${serve.openai}/v1/chat/completions"}
+target:
+  dialect: openai-chat
+  url: "${serve.openai}/v1/chat/completions"
+  milestones: {answered: FINISH, refused: ERROR}
 prompts: {text: Hello, tokens: 12, profile: {name: fixed, ttft_ms: 20, gap_ms: 5}}
 load: {users: 4, duration: 60s, think: 0.05s}
 gates: [ttfc.p50 < 2s, error_rate == 0]
@@ -82,8 +85,9 @@ class Page:
 
     def go(self, url: str) -> None:
         """Open an address and wait until it has been loaded."""
+        self.run("window.isBefore = true")
         self.call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete'")
+        self.until("!window.isBefore && document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise."""
@@ -92,9 +96,12 @@ class Page:
         return result["result"].get("value")
 
     def until(self, script: str) -> Any:
-        """The first true value of an expression; a failure shows what the page said instead."""
+        """The first true value of an expression; a failure shows what the page said instead.
+
+        A page that is being drawn anew has no such element yet.
+        """
         try:
-            return until(lambda: self.run(script))
+            return until(lambda: self.run(f"(() => {{ try {{ return {script}; }} catch {{ return null; }} }})()"))
         except AssertionError as error:
             error.add_note(f"{script}\n{self.run('document.body.innerText')[:2000]}\n{self.complaints}")
             raise

@@ -27,7 +27,8 @@ async def test_records_are_on_the_masters_clock_and_rows_leave_the_total_alone(
 ) -> None:
     url = start_mock("--no-chat").openai
     (tmp_path / "s.yaml").write_text(
-        f'target: {{dialect: openai-chat, url: "{url}/v1/chat/completions", upstream: "{url}"}}\n'
+        f'target: {{dialect: openai-chat, url: "{url}/v1/chat/completions", upstream: "{url}", '
+        "milestones: {answered: FINISH, asked: {event: DELTA, from: sent}, refused: ERROR}}\n"
         "prompts: {tokens: 5, profile: {name: fixed, ttft_ms: 5, gap_ms: 2}, faults: [missing-finish]}\n"
     )
     scenario = load_scenario(str(tmp_path / "s.yaml"), environ={})
@@ -56,7 +57,8 @@ async def test_records_are_on_the_masters_clock_and_rows_leave_the_total_alone(
     report = rows.report({})
     by_method = {row["method"]: row["num_requests"] for row in report["stats"]}
     finished = sum(record["outcome"] == "completed" for record in seen)
-    assert by_method == {"SSE openai-chat": finished, "TTFC": finished, "GAP MAX": finished}
+    beside = ("SSE openai-chat", "TTFC", "GAP MAX", "milestone.asked")
+    assert by_method == dict.fromkeys(beside, finished)  # without a finish, `answered` is never reached
     assert report["stats_total"]["num_requests"] == finished
     assert report["stats_total"]["num_failures"] == 0  # a broken rule is listed, and fails no stream
     (failure,) = report["errors"].values()
