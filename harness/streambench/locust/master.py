@@ -29,6 +29,7 @@ from streambench.locust.runs import Run
 from streambench.locust.settings import MasterSettings
 from streambench.locust.shape import PhasesShape
 from streambench.locust.web import StreamingPages, WebSettings, open_web_ui
+from streambench.units import NS_PER_S
 from streambench.upstream.clocks import boot_id
 
 ENDS_TIMEOUT_S = 10.0
@@ -127,15 +128,17 @@ class Master:
         while len(self.runner.clients.ready) < settings.expect_workers:
             gevent.sleep(POLL_S)
         if settings.users:
-            self.runner.start(settings.users, settings.spawn_rate)
+            gevent.spawn(self.runner.start, settings.users, settings.spawn_rate)  # it returns when all have come
         else:
             self.environment.shape_class = self._shape
             self.runner.start_shape()
-        ends_ns = None if settings.run_time_s is None else _clock.now_ns() + settings.run_time_s * 10**9
+        ends_ns: int | None = None
         began = False
         while not (began and self.runner.state in ("stopping", "stopped")):
             gevent.sleep(POLL_S)
             began = began or self.runner.state in ("spawning", "running")
+            if ends_ns is None and self._run is not None and settings.run_time_s is not None:
+                ends_ns = _clock.now_ns() + settings.run_time_s * NS_PER_S  # from the first users on
             if (ends_ns is not None and _clock.now_ns() >= ends_ns) or self._enough():
                 self.runner.stop()
         while self._run is not None:
@@ -177,7 +180,7 @@ class Master:
         run = self._run
         if run is None:
             return
-        waiting_until_ns = _clock.now_ns() + int(ENDS_TIMEOUT_S * 10**9)
+        waiting_until_ns = _clock.now_ns() + int(ENDS_TIMEOUT_S * NS_PER_S)
         while not run.complete and _clock.now_ns() < waiting_until_ns and self._anyone_left(run):
             gevent.sleep(POLL_S)
         for part in run.participants.values():

@@ -26,6 +26,7 @@ from typing import ClassVar, Self
 import gevent
 from locust import User
 from locust.env import Environment
+from locust.event import Events
 from locust.stats import StatsError
 
 from streambench.analysis.metrics import Settings, measure
@@ -40,6 +41,7 @@ from streambench.errors import ConfigurationError
 from streambench.findings import Finding
 from streambench.load.executors.users import COMING_APART_NS
 from streambench.locust.hub_polls import HubPolls
+from streambench.locust.lateness import Lateness
 from streambench.locust.rows import method_of
 from streambench.record.model import Outcome, StreamRecord
 from streambench.record.recorder import Recorder
@@ -131,6 +133,7 @@ class StreamChatUser(User):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
+        tell_at_the_end(environment.events)
         if not self.host:
             raise ConfigurationError("there is no host to chat with: give --host, or set `host` in the class")
         self._dialect = dialect_named(self.dialect)
@@ -227,6 +230,8 @@ class StreamChatUser(User):
             context=self.context(),
             exception=exception,
         )
+        if reply.ttfc_ms is not None and reply.ttfc_own_ms is not None:
+            _lateness.take(reply.ttfc_ms, reply.ttfc_own_ms)
         stats = environment.stats
         named = ((f"{PREFIX}{milestone}", value) for milestone, value in reply.milestones.items())
         for method, value in (("TTFC", reply.ttfc_ms), ("GAP MAX", reply.gap_max_ms), *named):
@@ -253,6 +258,13 @@ class Comings:
 
 
 _comings = Comings()
+_lateness = Lateness()
+
+
+@cache
+def tell_at_the_end(events: Events) -> None:
+    """Say at the end of each run whether this process was too late to measure."""
+    events.test_stop.add_listener(lambda **_: _lateness.tell())
 
 
 @cache

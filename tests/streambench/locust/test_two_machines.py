@@ -101,7 +101,7 @@ def test_a_worker_on_another_machine_measures_on_its_clock_and_reports_on_the_ma
         upstream = start(machines.near, "mock_openai", *mock, stdout=subprocess.PIPE)
         assert upstream.stdout is not None
         assert upstream.stdout.readline()
-        options = ("--headless", "--master-bind-host", NEAR, "-u", "3", "-t", "3s", "--json", "--no-plots")
+        options = ("--headless", "--master-bind-host", NEAR, "-u", "20", "-r", "2", "-t", "3s", "--json", "--no-plots")
         master = start(machines.near, "streambench", "locust", "two.yaml", "--master", *options, stdout=subprocess.PIPE)
         worker = start(
             machines.far, "streambench", "locust", "two.yaml", "--worker", "--workers", "1", "--master-host", NEAR
@@ -125,6 +125,7 @@ def test_a_worker_on_another_machine_measures_on_its_clock_and_reports_on_the_ma
     folder = tmp_path / "reports/two/latest"
     header, *lines = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
     records = [StreamRecord.from_json(line) for line in lines if line["kind"] == "stream"]
+    assert len({record.user for record in records}) < 20  # the time ran from the first users on, two each second
     begin_ns, end_ns = header["start_ns"], lines[-1]["at_ns"]
     for record in records:
         assert record.worker == part["name"]
