@@ -239,6 +239,7 @@ class LocustSession:
                 verdict=summary.verdict,
                 exit_code=int(summary.exit_code),
                 headline=headline(summary),
+                reasons=[] if summary.generator["valid"] else summary.generator["reasons"],
             )
 
 

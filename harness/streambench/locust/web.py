@@ -26,6 +26,7 @@ from streambench.report.style import css_variables
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CHANGES_BY_GET = frozenset({"/stop", "/stats/reset"})  # in Locust before 2.47
 TAB = "streaming"
+REPORTED = ("verdict", "exit_code", "headline", "reasons")  # of the report of a run, what the page shows
 NO_REPORT = "There is no report yet: it is written when the run has been stopped."
 
 
@@ -180,7 +181,7 @@ def _add_pages(web_ui: WebUI, pages: StreamingPages, live: Callable[[], dict[str
             "running": pages.running,
             "live": pages.snapshot,
             "now": live(),
-            "report": None if report is None else {key: report[key] for key in ("verdict", "exit_code", "headline")},
+            "report": None if report is None else {key: report[key] for key in REPORTED},
         }
 
     def streambench_page() -> Response:

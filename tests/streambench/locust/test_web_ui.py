@@ -100,6 +100,8 @@ def one_session(ui: Any, page: Any, tmp_path: Path) -> None:
     page.go(f"{ui.url}/streambench")
     page.until("['passed', 'invalid', 'inconclusive'].includes(document.querySelector('#state').textContent)")
     equals_the_summary(page, first)
+    told = page.run("document.querySelector('#notice').textContent")
+    assert ("not valid" in told) is not first["generator"]["valid"]
     report = page.run("fetch(document.querySelector('#report').href).then(answer => answer.text())")
     assert report == (tmp_path / "reports/fast/latest/report.html").read_text()
     for dark in (False, True):
