@@ -23,7 +23,7 @@ A shape holds until another event is judged in full, for that one may change the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from json import JSONDecoder
@@ -158,45 +158,78 @@ def allows_any(schema: Any, path: Path, kind: type) -> bool:
     return allows_any(inner, tuple(below), kind)
 
 
+def text_of(inside: str) -> str | None:
+    """What JSON reads between two quotes; None where it is no text, or one that holds more than can be printed."""
+    if not inside.isprintable():
+        return None
+    if '"' not in inside and "\\" not in inside:
+        return inside
+    try:
+        text, end = _scan(f'"{inside}"', 0)
+        if end != len(inside) + 2:
+            return None
+        text.encode()  # fails where there is half a surrogate pair
+    except (ValueError, StopIteration):
+        return None
+    return str(text)
+
+
 class Shape:
     """What is the same in messages that repeat each other.
 
     `name` is that of the event, `wire_event` the framing's name for it, and `again` are the checks that want to see
-    each of the messages.
+    each of the messages. Where nothing but the text differs, `around` is what stands before it and after it, its quotes
+    included; what `text_of` says of the characters between the two is the text.
     """
 
-    __slots__ = ("_after", "_before", "_fixed_chars", "_holes", "_tail", "_wire_event", "again", "name")
+    __slots__ = (
+        "_document",
+        "_fixed_chars",
+        "_holes",
+        "_tail",
+        "_text",
+        "_tree",
+        "again",
+        "around",
+        "name",
+        "wire_event",
+    )
 
     def __init__(
         self, name: str, wire_event: str, document: Cut, again: tuple[Callable[[Observed], Finding | None], ...]
     ) -> None:
         *heads, self._tail = document.pieces
-        self._holes: tuple[tuple[str, int, Any, bool], ...] = tuple(
-            (head, len(head), kind, index == document.text)
-            for index, (head, kind) in enumerate(zip(heads, document.types, strict=True))
+        self._holes: tuple[tuple[str, int, Any], ...] = tuple(
+            (head, len(head), kind) for head, kind in zip(heads, document.types, strict=True)
         )
-        # With one hole, what stands around the text, its quotes included.
-        self._before = f'{heads[0]}"' if len(heads) == 1 else None
-        self._after = f'"{self._tail}'
+        self._text = document.text
+        self._document = document.changed
+        self._tree = _tree(document.paths)
+        self.around = (f'{heads[0]}"', f'"{self._tail}') if len(heads) == 1 else None
         self._fixed_chars = len(heads[0]) + 2 + len(self._tail)
         self.name = name
-        self._wire_event = wire_event
+        self.wire_event = wire_event
         self.again = again
 
-    def text_in(self, message: WireMessage) -> str | None:
-        """The text of a message that has this shape; None where it has another."""
-        if message.event != self._wire_event or not message.dispatched:
+    def values_in(self, message: WireMessage) -> tuple[Any, ...] | None:
+        """The values in the holes of a message that has this shape; None where it has another."""
+        if message.event != self.wire_event or not message.dispatched:
             return None
-        data = message.data
-        before, after = self._before, self._after
-        if before is not None and data.startswith(before) and data.endswith(after) and len(data) > self._fixed_chars:
-            inside = data[len(before) : -len(after)]
-            if inside.isprintable() and '"' not in inside and "\\" not in inside:  # then JSON reads it as it stands
-                return inside
-        text = None
+        return self.values(message.data)
+
+    def values(self, data: str) -> tuple[Any, ...] | None:
+        """The same of a message's data alone, where its name is known to be that of the shape."""
+        around = self.around
+        if around is not None and len(data) > self._fixed_chars:
+            before, after = around
+            if data.startswith(before) and data.endswith(after):
+                inside = text_of(data[len(before) : -len(after)])
+                if inside is not None:
+                    return (inside,)
+        values = []
         end = 0
         try:
-            for head, size, kind, is_text in self._holes:
+            for head, size, kind in self._holes:
                 if not data.startswith(head, end):
                     return None
                 value, end = _scan(data, end + size)
@@ -207,13 +240,47 @@ class Shape:
                         value.encode()  # fails where there is half a surrogate pair
                     elif not value:
                         return None
-                    if is_text:
-                        text = value
                 elif not -MAX_NUMBER < value < MAX_NUMBER:
                     return None
+                values.append(value)
         except (ValueError, StopIteration, RecursionError):
             return None
-        return text if data[end:] == self._tail else None
+        return tuple(values) if data[end:] == self._tail else None
+
+    def text(self, values: Sequence[Any]) -> str:
+        """The text among the values in the holes."""
+        text: str = values[self._text]
+        return text
+
+    def data(self, values: Sequence[Any]) -> Any:
+        """The decoded data of the message with these values. What has no hole in it is the same object each time."""
+        return _filled(self._document, self._tree, values)
+
+
+Tree = int | dict[str | int, Any]  # the number of a hole, or what of an object or array has holes in it, by key
+
+
+def _tree(paths: Sequence[Path]) -> Tree:
+    """Where the holes are, level by level."""
+    if not paths[0]:
+        return 0
+    tree: dict[str | int, Any] = {}
+    for number, (*way, last) in enumerate(paths):
+        level = tree
+        for key in way:
+            level = level.setdefault(key, {})
+        level[last] = number
+    return tree
+
+
+def _filled(value: Any, tree: Tree, values: Sequence[Any]) -> Any:
+    """A value with these in its holes; what has holes in it is copied."""
+    if isinstance(tree, int):
+        return values[tree]
+    copy = value.copy()
+    for key, inner in tree.items():
+        copy[key] = _filled(copy[key], inner, values)
+    return copy
 
 
 class ShapeSeeker:

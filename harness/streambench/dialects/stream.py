@@ -6,7 +6,7 @@ Does no I/O and asks for no time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -76,6 +76,8 @@ class DialectStream:
     `take` does the same as `feed` at a fraction of the cost, but gives no decoded data of events that repeat others.
     Where only their text matters, `repeated` may be asked first; their name is `delta`.
 
+    `shape` is theirs, or None; what somebody else has recognised by it is not fed, but told of (`repeat`, `pass_over`).
+
     `complete`: the terminal event came, or an event that interrupts the stream. `interrupted`: the latter.
     `tokens`: as the protocol reported them, `MAX_TOKENS` for more.
     """
@@ -95,13 +97,13 @@ class DialectStream:
         "_literals",
         "_longest_literal",
         "_seeker",
-        "_shape",
         "_snapshot_chars",
         "_snapshots",
         "_tolerated",
         "_undispatched",
         "complete",
         "delta",
+        "shape",
         "tokens",
     )
 
@@ -123,7 +125,7 @@ class DialectStream:
         self._half_pair = ""
         self._tolerated: set[str] = set()
         self._undispatched: str | None = None
-        self._shape: Shape | None = None
+        self.shape: Shape | None = None
         self._seeker = ShapeSeeker()
         self.delta = ""
         self.complete = False
@@ -139,31 +141,48 @@ class DialectStream:
 
         None where nothing was taken: then it is for `take`.
         """
-        shape = self._shape
+        shape = self.shape
         if shape is None or shape.again:
             return None
-        text = shape.text_in(message)
-        if text is not None:
-            self._index += 1
-            self._last_offset = message.offset
-        return text
+        values = shape.values_in(message)
+        if values is None:
+            return None
+        self._index += 1
+        self._last_offset = message.offset
+        return shape.text(values)
+
+    def repeat(self, values: Sequence[Any], offset: int) -> tuple[Finding, ...]:
+        """Take one more `delta`, whose message begins at `offset` and has these values in the holes of its shape.
+
+        Returns what is wrong with it.
+        """
+        shape = self.shape
+        assert shape is not None
+        return self._repeat(shape, values, offset).findings
+
+    def pass_over(self, count: int, last_offset: int) -> None:
+        """Take so many more, which no check wants to see. `last_offset` is where the last of them begins."""
+        self._index += count
+        self._last_offset = last_offset
 
     def take(self, message: WireMessage) -> Event:
         """Take the next message, as `feed` does; what repeats the one before but for its text is not judged anew."""
-        shape = self._shape
-        text = shape.text_in(message) if shape is not None else None
-        if shape is None or text is None:
+        shape = self.shape
+        values = shape.values_in(message) if shape is not None else None
+        if shape is None or values is None:
             event = self.feed(message)
             if event.content and not event.findings:
                 self._seek_shape(message, event)
             return event
-        index = self._index
-        self._index = index + 1
-        self._last_offset = message.offset
-        event = Event(index, shape.name, text, None, None, NO_FINDINGS, message.offset)
+        return self._repeat(shape, values, message.offset)
+
+    def _repeat(self, shape: Shape, values: Sequence[Any], offset: int) -> Event:
+        event = Event(self._index, shape.name, shape.text(values), None, None, NO_FINDINGS, offset)
+        self._index += 1
+        self._last_offset = offset
         if shape.again:
-            event.data, _ = self._decode(message)
-            event.findings = tuple(finding for look in shape.again if (finding := look(event)) is not None)
+            event.data = shape.data(values)
+            event.findings = tuple([finding for look in shape.again if (finding := look(event)) is not None])
         return event
 
     def feed(self, message: WireMessage) -> Event:
@@ -177,7 +196,7 @@ class DialectStream:
         index = self._index
         self._index = index + 1
         self._last_offset = message.offset
-        self._shape = None
+        self.shape = None
         if not message.dispatched:
             rule = self._dialect.events[message.event]
             data: Any = None
@@ -298,7 +317,7 @@ class DialectStream:
                 and not (isinstance(check, Steady) and check.repeats(event, changed))
             ]
             self.delta = rule.name
-            self._shape = Shape(rule.name, message.event, document, tuple(again))
+            self.shape = Shape(rule.name, message.event, document, tuple(again))
 
     def _takes_undispatched(self, message: WireMessage) -> bool:
         rule = self._dialect.events.get(message.event)

@@ -155,9 +155,12 @@ class StreamDecoding:
                 recorder.censor(at_ns)
 
     def _messages(self, messages: Iterable[WireMessage], at_ns: int) -> None:
-        recorder = self._recorder
-        recorder.messages(messages, at_ns)
-        if recorder.done and self._complete_ns is None:
+        self._recorder.messages(messages, at_ns)
+        self._recorded(at_ns)
+
+    def _recorded(self, at_ns: int) -> None:
+        """Events of the read with this stamp were recorded."""
+        if self._recorder.done and self._complete_ns is None:
             self._complete_ns = at_ns
 
     def _over(self, ending: Ending, at_ns: int, close_code: int | None = None, *, cut: bool = False) -> None:
@@ -196,6 +199,7 @@ class ResponseDecoding(StreamDecoding):
         self._limits = limits
         assert self._framing.body is not None
         self._decoder = self._framing.body(limits)
+        self._repeats = recorder.repeats(self._decoder, min(limits.max_event_bytes, limits.max_line_bytes))
         self._decompressor: Decompressor | None = None
         self._budget = Budget(limits)
         self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
@@ -304,23 +308,30 @@ class ResponseDecoding(StreamDecoding):
         if self._excerpt is not None:
             self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
             return
+        budget, recorder = self._budget, self._recorder
+        since_ns = at_ns - budget.early_ns
+        texts = self._repeats.texts(piece)
+        if texts is not None:
+            budget.lines.spend(len(texts) * self._repeats.lines, since_ns)
+            recorder.deltas(texts, at_ns)
+            self._recorded(at_ns)
+            budget.events.spend(len(texts), since_ns)
+            return
         # Before they are read: lines without an event in them would cost as much as events.
         lines = piece.count(b"\n")
         if b"\r" in piece:
             lines += piece.count(b"\r")
-        self._budget.lines.spend(lines, at_ns - self._budget.early_ns)
+        budget.lines.spend(lines, since_ns)
         decoder = self._decoder
         messages = decoder.feed(piece)
-        if not messages:
-            if decoder.findings:
-                self._recorder.findings(decoder.take_findings())
-            return
-        self._messages(messages, at_ns)
+        if messages:
+            self._messages(messages, at_ns)
         if decoder.findings:
-            self._recorder.findings(decoder.take_findings())
-        self._budget.events.spend(len(messages), at_ns - self._budget.early_ns)
-        if decoder.failure is not None:
-            raise decoder.failure
+            recorder.findings(decoder.take_findings())
+        if messages:
+            budget.events.spend(len(messages), since_ns)
+            if decoder.failure is not None:
+                raise decoder.failure
 
     def _end(self, ended: Ended) -> None:
         recorder = self._recorder
@@ -366,8 +377,10 @@ class SocketDecoding(StreamDecoding):
         self._end_told = setting.end_told
         self._budget = Budget(limits)
         self._reader = reader
+        self._repeats = recorder.message_repeats(limits.max_event_bytes)
+        self._texts: list[str] = []  # of deltas of the read at hand that are not recorded yet
         self._begin_offset: int | None = None  # of what came first, were it a heartbeat
-        self._first_offset: int | None = None  # of the reply's first message
+        self._first_offset = -1  # of the reply's first message, once it has come
         self._messages_in_read = 0
 
     def take(self, arrivals: Sequence[Arrival]) -> Progress:
@@ -383,6 +396,26 @@ class SocketDecoding(StreamDecoding):
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
 
     def _data(self, data: Data) -> None:
+        delta = self._repeats.delta(data.data, self._reader.lead, data.offset - self._first_offset)
+        if delta is None:
+            self._message(data)
+            return
+        try:
+            self._budget.events.spend(1, data.at_ns - self._budget.early_ns)
+        except FloodError as error:
+            self._give_up(error, data.at_ns)
+            return
+        self.alive_ns = data.at_ns
+        self._messages_in_read += 1
+        text, findings = delta
+        self._texts.append(text)
+        if findings:
+            self._record_texts()
+            self._recorder.findings(findings)
+
+    def _message(self, data: Data) -> None:
+        """Take in a message that has to be read."""
+        self._record_texts()
         if self._begin_offset is None:
             self._begin_offset = data.offset
         asked = self._reader.asked
@@ -390,17 +423,16 @@ class SocketDecoding(StreamDecoding):
         try:
             charge(self._budget, data, messages, asks=self._reader.asked > asked)
         except FloodError as error:
-            self._reader.give_up(error)
-            self._lost(data.at_ns)
+            self._give_up(error, data.at_ns)
             return
         if self._follows and messages:
             messages = self._own_messages(messages)
         if messages:
             self.alive_ns = data.at_ns
             self._messages_in_read += len(messages)
+            if self._first_offset < 0:
+                self._first_offset = messages[0].offset
             for message in messages:
-                if self._first_offset is None:
-                    self._first_offset = message.offset
                 message.offset -= self._first_offset
             self._messages(messages, data.at_ns)
         if self._reader.loss is not None:
@@ -418,7 +450,20 @@ class SocketDecoding(StreamDecoding):
                 self._recorder.findings([late_end(dialect, message, self._follows)])
         return ()
 
+    def _record_texts(self) -> None:
+        texts = self._texts
+        if texts:
+            assert self.alive_ns is not None
+            self._texts = []
+            self._recorder.deltas(texts, self.alive_ns)
+            self._recorded(self.alive_ns)
+
+    def _give_up(self, error: FloodError, at_ns: int) -> None:
+        self._reader.give_up(error)
+        self._lost(at_ns)
+
     def _other(self, arrival: Arrival) -> None:
+        self._record_texts()
         self._reader.read(arrival)
         if isinstance(arrival, Cancelled):
             self._settle()
@@ -431,6 +476,7 @@ class SocketDecoding(StreamDecoding):
 
     def _settle(self) -> None:
         """All arrivals of a read have been taken."""
+        self._record_texts()
         if self._messages_in_read > 1:
             self._recorder.coalesced()
         self._messages_in_read = 0
@@ -454,7 +500,7 @@ class SocketDecoding(StreamDecoding):
         self._over(loss.ending, at_ns, loss.close_code)
 
     def _take_findings(self) -> None:
-        first = (self._begin_offset or 0) if self._first_offset is None else self._first_offset
+        first = (self._begin_offset or 0) if self._first_offset < 0 else self._first_offset
         for finding in self._reader.take_findings():
             offset = finding.offset
             within = None if offset is None or offset < first else offset - first

@@ -100,6 +100,18 @@ class EventColumns:
         self.chars.extend(chars)
         self.read.extend([read] * len(names))
 
+    def repeat(self, at_ns: int, name: str, texts: Sequence[str], read: int) -> None:
+        """Add the events of one read that all have one name, by the texts that they added."""
+        count = len(texts)
+        if count == 1:
+            self.append(at_ns, name, len(texts[0]), read)
+            return
+        index = self._index.setdefault(name, len(self._index))
+        self._name.extend([index] * count)
+        self.at_ns.extend([at_ns] * count)
+        self.chars.extend(map(len, texts))
+        self.read.extend([read] * count)
+
     def to_json(self, start_ns: int) -> dict[str, Any]:
         """The columns as lists, stamps relative to `start_ns`; the names once, in the order of the alphabet."""
         names = sorted(self._index)

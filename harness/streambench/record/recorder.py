@@ -16,9 +16,11 @@ from streambench.endings import Ending, ErrorClass, http_error_class
 from streambench.findings import Axis, Finding, Severity
 from streambench.printable import printable
 from streambench.record.model import Further, Outcome, StreamRecord
+from streambench.record.repeats import MessageRepeats, Repeats
 from streambench.record.tap import Tap
 from streambench.rules import Rule, declare
 from streambench.units import NS_PER_MS
+from streambench.wire.framings import BodyDecoder
 from streambench.wire.message import WireMessage
 
 MAX_EVENTS = 1_000_000
@@ -246,7 +248,37 @@ class Recorder:
             self.chunks += came
             self._last_content, self._last_at_ns = last, at_ns
         if len(names) == room:
-            self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
+            self._fail_events()
+
+    def repeats(self, decoder: BodyDecoder, max_bytes: int) -> Repeats:
+        """What finds in the bytes of a read the `deltas` that repeat those before them."""
+        return Repeats(decoder, self._stream, max_bytes)
+
+    def message_repeats(self, max_chars: int) -> MessageRepeats:
+        """The same for the messages of a socket."""
+        return MessageRepeats(self._stream, max_chars)
+
+    def deltas(self, texts: list[str], at_ns: int) -> None:
+        """Events of one read that `repeats` has found, by their texts."""
+        events = self.record.events
+        room = self.max_events - len(events)
+        if len(texts) >= room:
+            del texts[room:]
+            self._fail_events()
+        last = self._last_content if at_ns - self._last_at_ns < REPEAT_NS else ""
+        for number, text in enumerate(texts, len(events)):
+            if text == last:
+                self._note_repeat(text, number)
+            last = text
+        if self._blank or self.keep_text:
+            for text in texts:
+                self._content(text)
+        events.repeat(at_ns, self._stream.delta, texts, max(self._read, 0))
+        self.chunks += len(texts)
+        self._last_content, self._last_at_ns = last, at_ns
+
+    def _fail_events(self) -> None:
+        self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
 
     def _content(self, text: str) -> None:
         """Text that a reader sees, where it matters what it is."""

@@ -23,6 +23,7 @@ from streambench.wire.message import WireMessage
 from streambench.wire.socketio_session import NamespaceState, SocketSession
 
 NO_MESSAGES: Sequence[WireMessage] = ()
+NO_LEAD = ("", 0)
 _BINARY_TYPES = (str(socketio.PacketType.BINARY_EVENT.value), str(socketio.PacketType.BINARY_ACK.value))
 
 
@@ -48,10 +49,16 @@ class Loss:
 
 
 class SocketReader(Protocol):
-    """Reads a connection. `loss` is set once it is of no more use, `asked` counts what wants to be acknowledged."""
+    """Reads a connection. `loss` is set once it is of no more use, `asked` counts what wants to be acknowledged.
+
+    `lead` is what stood before the data of the newest message, less so many characters with which data always begins.
+    What comes next with the same lead is a message of the same name, whose data follows, and changes nothing else: it
+    need not be read. None where that is not so.
+    """
 
     loss: Loss | None
     asked: int
+    lead: tuple[str, int] | None
 
     def read(self, arrival: Arrival) -> Sequence[WireMessage]:
         """The messages that an arrival completes. Raises nothing: what cannot be read is a loss."""
@@ -76,6 +83,7 @@ class _Endings:
     def __init__(self) -> None:
         self.loss: Loss | None = None
         self.asked = 0
+        self.lead: tuple[str, int] | None = None
         self._failed: Failed | None = None
         self._findings: list[Finding] = []
 
@@ -121,7 +129,11 @@ class MessageReader(_Endings):
             self._take(arrival)
             return NO_MESSAGES
         data, offset = arrival.data, arrival.offset
-        return (WireMessage(data, offset) if isinstance(data, str) else WireMessage("", offset, binary=data),)
+        if isinstance(data, str):
+            self.lead = NO_LEAD
+            return (WireMessage(data, offset),)
+        self.lead = None
+        return (WireMessage("", offset, binary=data),)
 
     def take_findings(self) -> list[Finding]:
         """What was found since the last call."""
@@ -168,6 +180,7 @@ class SocketIoReader(_Endings):
             if self.loss is not None:
                 self._socket.finish()
             return NO_MESSAGES
+        self.lead = None
         if self.loss is not None:
             return NO_MESSAGES
         opened, joined = self.opened, self.joined
@@ -179,7 +192,7 @@ class SocketIoReader(_Endings):
             self._socket.finish()
             self.give_up(error)
             return NO_MESSAGES
-        messages = NO_MESSAGES if received is None else self._event(received)
+        messages = NO_MESSAGES if received is None else self._event(received, arrival.data)
         if self.engine.state is SessionState.CLOSED and self.loss is None:
             self._lose(Loss(Ending.CLOSE_FRAME, message=self.engine.close_reason or ""))
         if (opened, joined) != (self.opened, self.joined):
@@ -223,7 +236,7 @@ class SocketIoReader(_Endings):
                 self.engine.send(data)
         return self.engine.take_outgoing()
 
-    def _event(self, packet: socketio.Packet) -> Sequence[WireMessage]:
+    def _event(self, packet: socketio.Packet, text: str | bytes) -> Sequence[WireMessage]:
         match packet.type:
             case socketio.PacketType.CONNECT_ERROR:
                 room = self._socket.namespaces[packet.namespace]
@@ -233,11 +246,19 @@ class SocketIoReader(_Endings):
                 why = f"the server disconnected the namespace {packet.namespace!r}"
                 self._lose(Loss(Ending.CLOSE_FRAME, message=why))
             case socketio.PacketType.EVENT | socketio.PacketType.BINARY_EVENT:
+                message = socketio.event_message(packet)
                 if packet.id is not None:  # a server that waits for it would wait for a user's program
                     self.asked += 1
                     self._socket.acknowledge(packet)
-                return (socketio.event_message(packet),)
+                elif packet.type is socketio.PacketType.EVENT:
+                    self._lead(text, message.data)
+                return (message,)
         return NO_MESSAGES
+
+    def _lead(self, text: str | bytes, data: str) -> None:
+        """Data begins with a bracket, which on the wire stands before the event's name."""
+        if isinstance(text, str) and text.endswith(data[1:]):
+            self.lead = (text[: 1 - len(data)], 1)
 
     def _note_unfinished(self, arrival: Data, data: str | bytes | None, *, complete: bool) -> None:
         if isinstance(data, str):

@@ -24,7 +24,6 @@ from streambench.transport.stamps import (
     RealtimeOffset,
     enable_kernel_stamps,
     keep_stamping,
-    kernel_stamp_ns,
 )
 from streambench.transport.target import Endpoint, Location
 from streambench.transport.tls import TlsSession, tls_context
@@ -167,8 +166,7 @@ class BlockingConnection:
         at_ns = read_ns = _clock.now_ns()
         if not data:
             return Received(b"", at_ns, ended=True)
-        realtime_ns = kernel_stamp_ns(ancillary) if self._kernel and ancillary else None
-        arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
+        arrived_ns = _realtime.arrival_ns(ancillary, at_ns) if self._kernel and ancillary else None
         kernel = arrived_ns is not None
         if arrived_ns is not None:
             at_ns = arrived_ns

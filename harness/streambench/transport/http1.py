@@ -94,7 +94,8 @@ class Http1Connection:
         read.pieces = self._chunks
         try:
             self._budget.frames.spend(self._chunks, at_ns - early_ns)
-            self._budget.control.spend(self._silent, at_ns - early_ns)
+            if self._silent:
+                self._budget.control.spend(self._silent, at_ns - early_ns)
         except FloodError as error:
             arrivals = self._arrivals = [read]  # what came with it is not read
             self._failed = self._complete = False

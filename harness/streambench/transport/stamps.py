@@ -16,6 +16,8 @@ import struct
 import sys
 import time
 
+from streambench.units import NS_PER_S
+
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module does not name it
 SCM_TIMESTAMPNS = SO_TIMESTAMPNS
 SO_TIMESTAMPING = 37
@@ -26,7 +28,10 @@ ANCILLARY_BYTES = socket.CMSG_SPACE(16) if hasattr(socket, "CMSG_SPACE") else 0
 ERROR_ANCILLARY_BYTES = 8 * ANCILLARY_BYTES
 RESAMPLE_NS = 100_000_000
 STEP_NS = 1_000_000
+_SOL_SOCKET = int(socket.SOL_SOCKET)
 _TIMESPEC = struct.Struct("@qq")
+_TIMESPEC_BYTES = _TIMESPEC.size
+_timespec = _TIMESPEC.unpack_from
 
 
 def enable_kernel_stamps(sock: socket.socket) -> bool:
@@ -78,6 +83,11 @@ class RealtimeOffset:
         self._sampled_ns = time.monotonic_ns()
         self._offset_ns = _sample_offset_ns()
 
+    def arrival_ns(self, ancillary: list[tuple[int, int, bytes]], now_ns: int) -> int | None:
+        """When what `recvmsg` brought arrived, by its ancillary data; None where that does not say."""
+        realtime_ns = kernel_stamp_ns(ancillary)
+        return None if realtime_ns is None else self.to_monotonic(realtime_ns, now_ns)
+
     def to_monotonic(self, realtime_ns: int, now_ns: int) -> int | None:
         """The moment of a kernel stamp on the monotonic clock; None where a clock step makes it unknowable.
 
@@ -113,7 +123,9 @@ def _sample_offset_ns() -> int:
 def kernel_stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     """The CLOCK_REALTIME stamp in `recvmsg`'s ancillary data, or None."""
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == SCM_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+        if kind == SCM_TIMESTAMPNS and level == _SOL_SOCKET and len(data) >= _TIMESPEC_BYTES:
+            seconds: int
+            nanoseconds: int
+            seconds, nanoseconds = _timespec(data)
+            return seconds * NS_PER_S + nanoseconds
     return None

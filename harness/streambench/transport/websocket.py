@@ -168,10 +168,11 @@ class WebSocketConnection:
             if self._texts is None:
                 self._ask_library(data, at_ns, arrivals)
             else:
+                frames, control, since_ns = self._budget.frames, self._budget.control, at_ns - early_ns
                 for is_text, piece in self._texts.pieces(data):
                     if is_text:
-                        (self._budget.frames if piece else self._budget.control).spend(1, at_ns - early_ns)
-                        self._message(Opcode.TEXT, piece, at_ns, arrivals)
+                        (frames if piece else control).spend(1, since_ns)
+                        self._text(piece, at_ns, arrivals)
                     else:
                         self._ask_library(piece, at_ns, arrivals)
                     if self.ended or protocol.parser_exc is not None:
@@ -257,11 +258,15 @@ class WebSocketConnection:
                 arrivals.append(Ended(at_ns, Ending.CLOSE_FRAME, int(close.code), why))
 
     def _message(self, opcode: Opcode, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
+        if opcode is Opcode.BINARY:
+            arrivals.append(Data(at_ns, data, self._offset))
+            self._offset += len(data)
+        else:
+            self._text(data, at_ns, arrivals)
+
+    def _text(self, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
         offset = self._offset
         self._offset += len(data)
-        if opcode is Opcode.BINARY:
-            arrivals.append(Data(at_ns, data, offset))
-            return
         try:
             text = data.decode()
         except UnicodeDecodeError as error:

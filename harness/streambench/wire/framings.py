@@ -22,10 +22,24 @@ HTTP_SCHEMES = ("http", "https")
 class BodyDecoder(CaptureDecoder, Protocol):
     """A decoder of a live body, whose findings can be looked at before they are taken.
 
-    `failure` is what ends the decoding, once it is known: it lies behind the messages that were returned.
+    `failure` is what ends the decoding, once it is known: it lies behind the messages that were returned. Whoever knows
+    what messages in their `envelope` mean may read them without the decoder, which then is to pass over them.
     """
 
     findings: list[Finding]
+
+    @property
+    def between(self) -> bool:
+        """Whether what comes next begins a message."""
+        ...
+
+    def envelope(self, event: str, /) -> tuple[bytes, bytes]:
+        """What stands before and after the data of a message with that name, in its usual form."""
+        ...
+
+    def pass_over(self, count: int, size: int) -> int:
+        """Take in so many messages in their `envelope`, `size` bytes together; returns where the next one begins."""
+        ...
 
     @property
     def failure(self) -> WireError | None:

@@ -73,6 +73,26 @@ class NdjsonDecoder:
         return taken
 
     @property
+    def between(self) -> bool:
+        """Whether what comes next begins a line."""
+        return not self._pending and self._failure is None
+
+    @staticmethod
+    def envelope(_: str) -> tuple[bytes, bytes]:
+        """What stands around the data of a line."""
+        return b"", b"\n"
+
+    def pass_over(self, count: int, size: int) -> int:
+        """Take in so many lines, `size` bytes together, which somebody else has read.
+
+        Returns where the next one begins.
+        """
+        self._at_start = False
+        self.dispatched += count
+        self._offset += size
+        return self._offset
+
+    @property
     def failure(self) -> WireError | None:
         """What ends the decoding: it lies behind the messages that were returned, and the next call raises it."""
         return self._failure

@@ -155,6 +155,26 @@ class SseDecoder:
         return taken
 
     @property
+    def between(self) -> bool:
+        """Whether what comes next begins an event."""
+        return not (self._pending or self._has_fields or self._after_cr) and self._failure is None
+
+    @staticmethod
+    def envelope(event: str) -> tuple[bytes, bytes]:
+        """What stands around the data of an event in its usual form: its name, where it has one, and a line of data."""
+        return (f"event: {event}\ndata: " if event else "data: ").encode(), b"\n\n"
+
+    def pass_over(self, count: int, size: int) -> int:
+        """Take in so many events that stand in their `envelope`, `size` bytes together, which somebody else has read.
+
+        Returns where the next one begins.
+        """
+        self._at_start = False
+        self.dispatched += count
+        self._offset += size
+        return self._offset
+
+    @property
     def failure(self) -> WireError | None:
         """What ends the decoding: it lies behind the messages that were returned, and the next call raises it."""
         return self._failure

@@ -41,6 +41,17 @@ class TextDecoder:
         taken, self.findings = self.findings, []
         return taken
 
+    between = False  # nothing tells one piece of text from the next
+
+    @staticmethod
+    def envelope(_: str) -> tuple[bytes, bytes]:
+        """Nothing."""
+        return b"", b""
+
+    def pass_over(self, count: int, size: int) -> int:
+        """Never called: nothing is `between` two pieces."""
+        raise NotImplementedError
+
     @property
     def failure(self) -> WireError | None:
         """What ends the decoding, and what the next call raises."""

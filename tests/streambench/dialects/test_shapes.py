@@ -62,6 +62,8 @@ def recognised(dialect: Dialect, messages: Sequence[WireMessage]) -> int:
     judged = [judging.feed(message) for message in messages]
     taken = [taking.take(copy(message)) for message in messages]
     assert said(taken) == said(judged)
+    for ours, theirs in zip(taken, judged, strict=True):
+        assert ours.data is None or ours.data == theirs.data  # where a check wants to see it
     repeating = DialectStream(dialect)
     for message, event in zip(messages, judged, strict=True):
         text = repeating.repeated(message)

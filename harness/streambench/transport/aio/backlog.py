@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from streambench.clock import MonotonicClock
+from streambench.clock import monotonic_ns
 from streambench.units import NS_PER_MS
 
 SLICE_NS = NS_PER_MS  # how long sockets may wait for the decoder
@@ -30,8 +30,6 @@ MAX_BYTES = 32 << 20  # of all connections; beyond that each of them may have `F
 FAIR_LINE_BYTES = 1 << 12
 
 Deliver = Callable[[bytes, int, bool, int], None]
-
-_clock = MonotonicClock()
 
 
 class Backlog:
@@ -48,7 +46,7 @@ class Backlog:
         return Line(self)
 
     def enter(self, line: Line) -> None:
-        """A line in which something waits again takes turns."""
+        """A line in which something waits takes turns."""
         self._turns.append(line)
         if not self._scheduled:
             self._scheduled = True
@@ -56,7 +54,7 @@ class Backlog:
 
     def _work(self) -> None:
         turns = self._turns
-        now_ns = _clock.now_ns()
+        now_ns = monotonic_ns()
         until_ns = now_ns + SLICE_NS
         try:
             while turns and now_ns < until_ns:
@@ -70,32 +68,38 @@ class Backlog:
 class Line:
     """What one connection has read and not yet handed to its layer, in the order in which it came.
 
-    `read_bytes`: how much is to be read at once, so that decoding it takes about as long as others may wait.
+    `waiting_bytes` are all of it. `read_bytes`: how much is to be read at once, so that decoding it takes about as long
+    as others may wait.
     """
 
-    __slots__ = ("_backlog", "_bytes", "_takes_turns", "_waiting", "read_bytes")
+    __slots__ = ("_backlog", "_takes_turns", "_waiting", "read_bytes", "waiting_bytes")
 
     def __init__(self, backlog: Backlog) -> None:
+        self.waiting_bytes = 0
         self.read_bytes = FIRST_READ_BYTES
         self._backlog = backlog
         self._waiting: deque[tuple[Deliver, bytes, int, bool, int]] = deque()
-        self._bytes = 0
         self._takes_turns = False
 
     @property
     def full(self) -> bool:
         """Whether so much waits that nothing more is to be read."""
-        return self._bytes > (MAX_LINE_BYTES if self._backlog.bytes <= MAX_BYTES else FAIR_LINE_BYTES)
+        return self.waiting_bytes > (MAX_LINE_BYTES if self._backlog.bytes <= MAX_BYTES else FAIR_LINE_BYTES)
 
     def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
         """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
+        size, backlog = len(data), self._backlog
         self._waiting.append((deliver, data, at_ns, flag, early_ns))
-        self._came(len(data))
+        self.waiting_bytes += size
+        backlog.bytes += size
+        if not self._takes_turns:
+            self._takes_turns = True
+            backlog.enter(self)
 
     def add_first(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
         """The same, before what was added before: for the rest of what is being delivered."""
-        self._waiting.appendleft((deliver, data, at_ns, flag, early_ns))
-        self._came(len(data))
+        self.add(deliver, data, at_ns, flag, early_ns)
+        self._waiting.rotate(1)
 
     def settle(self) -> None:
         """Deliver all: for a decision that must not depend on how far decoding has come."""
@@ -104,28 +108,24 @@ class Line:
 
     def turn(self, now_ns: int) -> int:
         """Deliver one read; returns when that was done."""
+        size = 0
         try:
-            size = self._deliver_next() if self._waiting else 0
+            if self._waiting:  # nothing does where it was settled
+                size = self._deliver_next()
         finally:
-            self._takes_turns = bool(self._waiting)
             if self._waiting:
                 self._backlog.enter(self)
-        done_ns = _clock.now_ns()
+            else:
+                self._takes_turns = False
+        done_ns = monotonic_ns()
         if size > self.read_bytes // 2:
             self._adapt(size, done_ns - now_ns)
         return done_ns
 
-    def _came(self, size: int) -> None:
-        self._bytes += size
-        self._backlog.bytes += size
-        if not self._takes_turns:
-            self._takes_turns = True
-            self._backlog.enter(self)
-
     def _deliver_next(self) -> int:
         deliver, data, at_ns, flag, early_ns = self._waiting.popleft()
         size = len(data)
-        self._bytes -= size
+        self.waiting_bytes -= size
         self._backlog.bytes -= size
         deliver(data, at_ns, flag, early_ns)
         return size

@@ -12,9 +12,10 @@ import os
 import socket
 from typing import Any, Protocol
 
-from streambench.clock import MonotonicClock
+from streambench.clock import monotonic_ns
 from streambench.transport.aio.backlog import MAX_READ_BYTES, Deliver, running_backlog
 from streambench.transport.aio.polls import PolledLoop, Polls
+from streambench.transport.aio.readers import Reading
 from streambench.transport.segments import SegmentCount
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
@@ -22,7 +23,6 @@ from streambench.transport.stamps import (
     RealtimeOffset,
     enable_kernel_stamps,
     keep_stamping,
-    kernel_stamp_ns,
     write_stamp_ns,
 )
 from streambench.transport.target import Stamps
@@ -35,7 +35,6 @@ SLEW_NS = 100_000  # a stamp on our clock may be off by a part of it
 _VIEW = memoryview(bytearray(MAX_READ_BYTES))
 _BUFFERS = {1 << power: (_VIEW[: 1 << power],) for power in range(MAX_READ_BYTES.bit_length())}
 
-_clock = MonotonicClock()
 _realtime = RealtimeOffset()
 
 
@@ -62,7 +61,7 @@ async def _connected(sock: socket.socket, address: Any) -> int:
     else:
         return 0
     loop = asyncio.get_running_loop()
-    begun_ns = _clock.now_ns()
+    begun_ns = monotonic_ns()
     writable: asyncio.Future[int] = loop.create_future()
 
     def notice() -> None:
@@ -78,7 +77,7 @@ async def _connected(sock: socket.socket, address: Any) -> int:
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
         raise OSError(error, os.strerror(error))
-    return _clock.now_ns() - waiting_ns
+    return monotonic_ns() - waiting_ns
 
 
 class Layer(Protocol):
@@ -167,8 +166,9 @@ class StampedConnection:
         self._stamp_due = False  # a write's stamp has not come: when it does, the socket looks ready
         self._line = running_backlog().line()
         self._polls: Polls | None = self._loop.polls if isinstance(self._loop, PolledLoop) else None
+        self._reading: Reading = self._loop.reading if isinstance(self._loop, PolledLoop) else self._loop
         self._segments = SegmentCount(sock)
-        self._empty_ns = _clock.now_ns()  # when the socket was empty for the last time, as far as a read has shown it
+        self._empty_ns = monotonic_ns()  # when the socket was empty for the last time, as far as a read has shown it
         self._drained = True  # the newest read has emptied it
         self._held = False  # nothing is to be read until `resume`
         self._stopped = False  # nothing is read until less waits
@@ -176,7 +176,7 @@ class StampedConnection:
         self._unsent = bytearray()
         self._flushed: asyncio.Future[None] | None = None
         self.open = True
-        self._loop.add_reader(sock.fileno(), self._read)
+        self._reading.add_reader(sock.fileno(), self._read)
 
     @classmethod
     async def connect(cls, host: str, port: int, layer: Layer, stamps: Stamps) -> StampedConnection:
@@ -225,7 +225,7 @@ class StampedConnection:
     def send(self, data: bytes) -> int:
         """As `write`; returns by when `data` had left: the kernel's stamp, or else the moment after the call."""
         if self._stamps_writes and self.open and data and not self._unsent:
-            began_ns = _clock.now_ns()
+            began_ns = monotonic_ns()
             try:
                 data = data[self._sock.sendmsg((data,), STAMP_WRITE) :]
             except (BlockingIOError, InterruptedError):
@@ -238,7 +238,7 @@ class StampedConnection:
                 if not data and left_ns is not None and left_ns > began_ns - SLEW_NS:  # else it is of an older one
                     return max(began_ns, left_ns)
         self.write(data)
-        return _clock.now_ns()
+        return monotonic_ns()
 
     def _left_ns(self) -> int | None:
         """When the newest write left; None where that is not known, or not yet."""
@@ -246,7 +246,7 @@ class StampedConnection:
         if realtime_ns is None:
             return None
         self._stamp_due = False
-        return _realtime.to_monotonic(realtime_ns, _clock.now_ns())
+        return _realtime.to_monotonic(realtime_ns, monotonic_ns())
 
     @property
     def unsent_bytes(self) -> int:
@@ -291,7 +291,7 @@ class StampedConnection:
     def _shut(self) -> None:
         if self.open:
             self.open = False
-            self._loop.remove_reader(self._sock.fileno())
+            self._reading.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
             self._wake_flushed()
@@ -299,24 +299,24 @@ class StampedConnection:
     def _stop_reading(self) -> None:
         if self.open:
             self._drained = False  # polls say nothing of it
-            self._loop.remove_reader(self._sock.fileno())
+            self._reading.remove_reader(self._sock.fileno())
 
     def _read_on(self) -> None:
         if self.open and not self._held and not self._stopped:
-            self._loop.add_reader(self._sock.fileno(), self._read)
+            self._reading.add_reader(self._sock.fileno(), self._read)
 
     def _read(self) -> None:
-        line, receive = self._line, self._sock.recvmsg_into
+        line = self._line
         wanted = line.read_bytes
         buffers = _BUFFERS[wanted]
         for _ in range(READS_A_TURN):
-            if line.full:
+            if line.waiting_bytes and line.full:
                 self._stopped = True
                 self._stop_reading()
                 return
             try:
-                size, ancillary, _, _ = receive(buffers, ANCILLARY_BYTES)
-                at_ns = read_ns = _clock.now_ns()
+                size, ancillary, _, _ = self._sock.recvmsg_into(buffers, ANCILLARY_BYTES)
+                at_ns = read_ns = monotonic_ns()
             except (BlockingIOError, InterruptedError):
                 if self._stamp_due:
                     self._left_ns()
@@ -328,19 +328,17 @@ class StampedConnection:
                 self._lost(reset=False)
                 return
             kernel = False
-            if self._kernel and ancillary:
-                realtime_ns = kernel_stamp_ns(ancillary)
-                arrived_ns = None if realtime_ns is None else _realtime.to_monotonic(realtime_ns, at_ns)
+            if ancillary and self._kernel:
+                arrived_ns = _realtime.arrival_ns(ancillary, at_ns)
                 if arrived_ns is not None:
                     at_ns, kernel = arrived_ns, True
-            early_ns = self._early_ns(size, at_ns, kernel=kernel)
-            line.add(self._deliver, bytes(_VIEW[:size]), at_ns, kernel, early_ns)
+            line.add(self._deliver, _VIEW[:size].tobytes(), at_ns, kernel, self._early_ns(size, at_ns, kernel))
             self._drained = size < wanted
             if self._drained:
                 self._empty_ns = read_ns
                 return
 
-    def _early_ns(self, size: int, at_ns: int, *, kernel: bool) -> int:
+    def _early_ns(self, size: int, at_ns: int, kernel: bool) -> int:
         """By how much the first bytes of a read may have come before its stamp; 0 where they have not."""
         empty_ns = self._empty_ns
         if self._drained and self._polls is not None and self._polls.empty_ns > empty_ns:
@@ -386,4 +384,4 @@ class StampedConnection:
     def _lost(self, *, reset: bool) -> None:
         """Nothing more will come. The layer hears of it behind what came before."""
         self._shut()
-        self._line.add(self._deliver_end, b"", _clock.now_ns(), reset)
+        self._line.add(self._deliver_end, b"", monotonic_ns(), reset)

@@ -13,14 +13,13 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from streambench.clock import MonotonicClock
+from streambench.clock import monotonic_ns
+from streambench.transport.aio.readers import Readers, Reading
 from streambench.transport.run_delay import RunDelay
 
 MAX_SELECTED = 1024  # descriptors below it can be waited for with `select`
 
 T = TypeVar("T")
-
-_clock = MonotonicClock()
 
 
 class Polls(selectors.DefaultSelector):
@@ -32,18 +31,18 @@ class Polls(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.empty_ns = self._polled_ns = _clock.now_ns()
+        self.empty_ns = self._polled_ns = monotonic_ns()
         self._delay = RunDelay()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As of any selector."""
-        begun_ns = _clock.now_ns()
+        begun_ns = monotonic_ns()
         ready = super().select(0)
         if ready or timeout == 0:
             self.empty_ns, self._polled_ns = self._polled_ns, begun_ns
             return ready
         ready = self._wait(timeout)
-        self.empty_ns = self._polled_ns = self._delay.empty_until(begun_ns, _clock.now_ns())
+        self.empty_ns = self._polled_ns = self._delay.empty_until(begun_ns, monotonic_ns())
         return ready
 
     def _wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -64,11 +63,20 @@ class Polls(selectors.DefaultSelector):
 
 
 class PolledLoop(asyncio.SelectorEventLoop):
-    """The event loop of whatever measures. `polls` is its selector."""
+    """The event loop of whatever measures. `polls` is its selector, `reading` who calls the readers of its sockets."""
 
     def __init__(self) -> None:
         self.polls = Polls()
         super().__init__(self.polls)
+        self._readers = Readers(self) if hasattr(select, "epoll") else None
+        self.reading: Reading = self._readers or self
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None
+        super().close()
 
 
 def run_polled(work: Coroutine[Any, Any, T]) -> T:

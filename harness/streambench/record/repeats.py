@@ -1,0 +1,133 @@
+"""Deltas that repeat the one before but for their text, found in the bytes of a read.
+
+Most reads bring nothing else. What stands around the text is known then, from the dialect (`DialectStream.shape`) and
+from the framing (`BodyDecoder.envelope`): where the bytes are the same, neither needs to look at them again. Where a
+read brings anything else, even at its end, both read all of it as ever.
+"""
+
+from __future__ import annotations
+
+import re
+
+from streambench.dialects import DialectStream
+from streambench.dialects.shapes import Shape, text_of
+from streambench.findings import Finding
+from streambench.wire.framings import BodyDecoder
+
+Lead = tuple[str, int]
+_TO_THE_QUOTE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+
+
+class Repeats:
+    """Reads deltas of `stream`, which `decoder` would have read; no message may be larger than `max_bytes`.
+
+    A message has so many `lines`.
+    """
+
+    __slots__ = ("_before", "_between", "_decoder", "_last", "_max_bytes", "_shape", "_stream", "lines")
+
+    def __init__(self, decoder: BodyDecoder, stream: DialectStream, max_bytes: int) -> None:
+        self._decoder = decoder
+        self._stream = stream
+        self._max_bytes = max_bytes
+        self._shape: Shape | None = None
+        # What stands before the first text, between two of them, and behind the last one.
+        self._before = self._between = self._last = b""
+        self.lines = 0
+
+    def texts(self, data: bytes) -> list[str] | None:
+        """The texts of the deltas that `data` consists of, at least one; they are taken then.
+
+        None where it is anything else, and nothing was taken.
+        """
+        shape = self._stream.shape
+        if shape is None or not self._decoder.between:
+            return None
+        if shape is not self._shape:
+            self._surround(shape)
+        before, size = self._before, len(data)
+        if not before or not data.startswith(before) or size > self._max_bytes:
+            return None
+        between, last = self._between, self._last
+        begin = len(before)
+        texts: list[str] = []
+        try:
+            while True:
+                quote = data.find(b'"', begin)
+                if quote <= begin:
+                    return None
+                inside = data[begin:quote].decode()
+                text: str | None = inside
+                if "\\" in inside:
+                    rest = _TO_THE_QUOTE.match(data, begin)
+                    assert rest is not None
+                    quote = rest.end()
+                    text = text_of(data[begin:quote].decode())
+                elif not inside.isprintable():
+                    return None
+                if text is None:
+                    return None
+                texts.append(text)
+                if data.startswith(between, quote):
+                    begin = quote + len(between)
+                elif data.startswith(last, quote) and quote + len(last) == size:
+                    break
+                else:
+                    return None
+        except UnicodeDecodeError:
+            return None
+        behind = self._decoder.pass_over(len(texts), size)
+        self._stream.pass_over(len(texts), behind - size + begin - len(before))
+        return texts
+
+    def _surround(self, shape: Shape) -> None:
+        self._shape = shape
+        self._before = b""
+        # Data that came in several lines looks different on the wire.
+        if shape.around is not None and not shape.again and "\n" not in "".join(shape.around):
+            start, end = self._decoder.envelope(shape.wire_event)
+            before, after = shape.around
+            self._before = start + before.encode()
+            self._last = after.encode() + end
+            self._between = self._last + self._before
+            self.lines = start.count(b"\n") + end.count(b"\n")
+
+
+class MessageRepeats:
+    """Reads deltas of `stream` in the messages of a socket; none may be longer than `max_chars`."""
+
+    __slots__ = ("_after", "_before", "_lead", "_max_chars", "_shape", "_stream")
+
+    def __init__(self, stream: DialectStream, max_chars: int) -> None:
+        self._stream = stream
+        self._max_chars = max_chars
+        self._shape: Shape | None = None
+        self._lead: Lead | None = None
+        self._before = self._after = ""
+
+    def delta(self, data: str | bytes, lead: Lead | None, offset: int) -> tuple[str, tuple[Finding, ...]] | None:
+        """The text of a message that is one more delta, and what is wrong with it; it is taken then.
+
+        None where it is anything else. `lead` is that of the message before it (see `SocketReader`), `offset` is where
+        it begins in the reply.
+        """
+        shape = self._stream.shape
+        if shape is None or lead is None or not isinstance(data, str) or len(data) > self._max_chars:
+            return None
+        values = shape.values(data) if lead[1] == 0 else self._between(shape, lead, data)
+        return None if values is None else (shape.text(values), self._stream.repeat(values, offset))
+
+    def _between(self, shape: Shape, lead: Lead, data: str) -> tuple[str] | None:
+        """The text, where it is all that differs."""
+        if shape.around is None:
+            return None
+        if shape is not self._shape or lead is not self._lead:
+            self._shape, self._lead = shape, lead
+            start, dropped = lead
+            before, self._after = shape.around
+            self._before = start + before[dropped:]
+        begin, end = len(self._before), len(data) - len(self._after)
+        if begin >= end or not (data.startswith(self._before) and data.endswith(self._after)):
+            return None
+        text = text_of(data[begin:end])
+        return None if text is None else (text,)
