@@ -31,7 +31,7 @@ from streambench.transport.arrivals import (
     Sent,
 )
 from streambench.transport.failures import MAX_EXCERPT_BYTES, answer_excerpt
-from streambench.wire.budget import Budget
+from streambench.wire.budget import Budget, event_meter, line_meter
 from streambench.wire.decompress import Decompressor
 from streambench.wire.framings import FRAMINGS
 from streambench.wire.limits import FloodError, WireError, WireLimits
@@ -201,7 +201,8 @@ class ResponseDecoding(StreamDecoding):
         self._decoder = self._framing.body(limits)
         self._repeats = recorder.repeats(self._decoder, min(limits.max_event_bytes, limits.max_line_bytes))
         self._decompressor: Decompressor | None = None
-        self._budget = Budget(limits)
+        self._lines, self._events = line_meter(limits), event_meter(limits)
+        self._early_ns = 0  # that of the newest read
         self._excerpt: bytearray | None = None  # the body is an answer to show, not a stream
         self._status = 0
         self._unwelcome_type: str | None = None
@@ -209,7 +210,7 @@ class ResponseDecoding(StreamDecoding):
 
     def _read(self, read: Read) -> None:
         self.alive_ns = read.at_ns
-        self._budget.early_ns = read.early_ns
+        self._early_ns = read.early_ns
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
         if read.pieces > 1:
             self._recorder.coalesced()
@@ -308,20 +309,20 @@ class ResponseDecoding(StreamDecoding):
         if self._excerpt is not None:
             self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
             return
-        budget, recorder = self._budget, self._recorder
-        since_ns = at_ns - budget.early_ns
+        recorder = self._recorder
+        since_ns = at_ns - self._early_ns
         texts = self._repeats.texts(piece)
         if texts is not None:
-            budget.lines.spend(len(texts) * self._repeats.lines, since_ns)
+            self._lines.spend(len(texts) * self._repeats.lines, since_ns)
             recorder.deltas(texts, at_ns)
             self._recorded(at_ns)
-            budget.events.spend(len(texts), since_ns)
+            self._events.spend(len(texts), since_ns)
             return
         # Before they are read: lines without an event in them would cost as much as events.
         lines = piece.count(b"\n")
         if b"\r" in piece:
             lines += piece.count(b"\r")
-        budget.lines.spend(lines, since_ns)
+        self._lines.spend(lines, since_ns)
         decoder = self._decoder
         messages = decoder.feed(piece)
         if messages:
@@ -329,7 +330,7 @@ class ResponseDecoding(StreamDecoding):
         if decoder.findings:
             recorder.findings(decoder.take_findings())
         if messages:
-            budget.events.spend(len(messages), since_ns)
+            self._events.spend(len(messages), since_ns)
             if decoder.failure is not None:
                 raise decoder.failure
 

@@ -2,6 +2,8 @@
 
 llhttp calls back in the middle of the bytes that it is given. The callbacks only note what it said, in order; what it
 means is found out by whoever takes the arrivals, so that none of our exceptions ever passes through the parser.
+
+A read that is one whole chunk, as nearly all are while a reply is streamed, does not pass through it at all.
 """
 
 from __future__ import annotations
@@ -15,11 +17,21 @@ from streambench.findings import Finding
 from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
 from streambench.transport.requests import Request, request_bytes
 from streambench.transport.target import Endpoint, Location
-from streambench.wire.budget import Budget
+from streambench.wire.budget import Meter, control_meter, frame_meter
 from streambench.wire.limits import FloodError
 
 MAX_HEADER_BYTES = 64 << 10
+MAX_HEAD_BYTES = 10  # of a chunk, its line end included
 _FRAMES = frozenset(("content-length", "transfer-encoding"))  # a body without either ends with the connection
+
+
+def whole_chunk(data: bytes) -> bytes | None:
+    """What one chunk brings, where `data` is all of it, in the usual form (RFC 9112, section 7.1): else None."""
+    head = data.find(b"\r\n", 0, MAX_HEAD_BYTES)
+    size = len(data) - head - 4
+    if head > 0 and size > 0 and data[:head] == b"%x" % size and data.endswith(b"\r\n"):
+        return data[head + 2 : -2]
+    return None
 
 
 class Http1Connection:
@@ -45,7 +57,9 @@ class Http1Connection:
         self._body_bytes = 0
         self._at_ns = 0
         self._chunks = 0  # that began in the read at hand
-        self._budget = Budget(endpoint.limits)
+        self._between_chunks = False  # llhttp waits for a chunk, and has nothing of it
+        self._frames = frame_meter(endpoint.limits)
+        self._control: Meter | None = None  # until something comes that says nothing
         self._silent = 0  # informational responses in the read at hand
         self._complete = True  # no response is awaited
         self._failed = False
@@ -60,8 +74,9 @@ class Http1Connection:
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._header_bytes = self._unheard_bytes = self._body_bytes = 0
-        self._budget = Budget(self._endpoint.limits)
-        self._complete = self._failed = self._keep_alive = self._framed = False
+        self._frames = frame_meter(self._endpoint.limits)
+        self._control = None
+        self._complete = self._failed = self._keep_alive = self._framed = self._between_chunks = False
         return request_bytes(self._endpoint, where, request, cookies)
 
     def receive(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> list[Arrival]:
@@ -73,7 +88,11 @@ class Http1Connection:
         if self._complete:
             self.usable = False
             return []
-        read = Read(at_ns, len(data), kernel, early_ns=early_ns)
+        if self._between_chunks:
+            body = whole_chunk(data)
+            if body is not None:
+                return self._chunk(body, Read(at_ns, len(data), kernel, 1, early_ns))
+        read = Read(at_ns, len(data), kernel, 0, early_ns)
         arrivals = self._arrivals = [read]
         self._at_ns = at_ns
         self._chunks = self._silent = 0
@@ -92,14 +111,15 @@ class Http1Connection:
         if self._body:
             self._flush_body()
         read.pieces = self._chunks
+        # Behind anything else than a line end it has the beginning of the next chunk.
+        self._between_chunks = self._between_chunks and not self._failed and data.endswith(b"\r\n")
         try:
-            self._budget.frames.spend(self._chunks, at_ns - early_ns)
+            self._frames.spend(self._chunks, at_ns - early_ns)
             if self._silent:
-                self._budget.control.spend(self._silent, at_ns - early_ns)
+                self._control = self._control or control_meter(self._endpoint.limits)
+                self._control.spend(self._silent, at_ns - early_ns)
         except FloodError as error:
-            arrivals = self._arrivals = [read]  # what came with it is not read
-            self._failed = self._complete = False
-            self._fail(error.error_class, str(error), error.finding)
+            arrivals = self._flooded(error, read)
         if self._complete:
             self.usable = self._keep_alive
             arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
@@ -123,6 +143,24 @@ class Http1Connection:
             self._complete = True
             self.usable = False
 
+    def _chunk(self, body: bytes, read: Read) -> list[Arrival]:
+        """A read that is one chunk of the body; llhttp need not see it."""
+        offset = self._body_bytes
+        self._body_bytes += len(body)
+        try:
+            self._frames.spend(1, read.at_ns - read.early_ns)
+        except FloodError as error:
+            return self._flooded(error, read)
+        return [read, Data(read.at_ns, body, offset)]
+
+    def _flooded(self, error: FloodError, read: Read) -> list[Arrival]:
+        """Too much came; what came with it is not read."""
+        self._arrivals = [read]
+        self._at_ns = read.at_ns
+        self._failed = self._complete = False
+        self._fail(error.error_class, str(error), error.finding)
+        return self._arrivals
+
     def _flush_body(self) -> None:
         """What the read brought of the body, as one arrival: its pieces have one stamp."""
         body = self._body
@@ -132,6 +170,7 @@ class Http1Connection:
         self._body_bytes += len(data)
 
     def _fail(self, error: ErrorClass, message: str, finding: Finding | None = None) -> None:
+        self._between_chunks = False
         if not self._failed:
             self._failed = True
             if self._body:
@@ -175,6 +214,11 @@ class Http1Connection:
         """A chunk begins."""
         self._unheard_bytes = 0
         self._chunks += 1
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk has ended."""
+        self._between_chunks = True
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""

@@ -41,6 +41,26 @@ class Meter:
         self._left = left
 
 
+def event_meter(limits: WireLimits) -> Meter:
+    """The meter of what the dialect reads."""
+    return Meter("events", limits.max_events_per_s)
+
+
+def line_meter(limits: WireLimits) -> Meter:
+    """The meter of the lines of a text framing, empty ones and comments too."""
+    return Meter("lines", limits.max_lines_per_s)
+
+
+def frame_meter(limits: WireLimits) -> Meter:
+    """The meter of the pieces in which a body or a message comes."""
+    return Meter("frames", limits.max_frames_per_s)
+
+
+def control_meter(limits: WireLimits) -> Meter:
+    """The meter of what brings nothing, such as pings and empty messages."""
+    return Meter("control frames", limits.max_control_per_s)
+
+
 class Growth:
     """How far compressed data grows. Raises OversizeError when a window of the output came from too little."""
 
@@ -64,20 +84,17 @@ class Growth:
 
 
 class Budget:
-    """The meters of one stream, or of one connection.
+    """The meters of a socket, or of requests that stand for one.
 
-    `events`: what the dialect reads. `lines`: those of a text framing, empty ones and comments too. `frames`: the
-    pieces in which a body or a message comes. `control`: what brings nothing, such as pings and empty messages.
     `polls`: answers to requests that wait for the next message. `early_ns` is that of the newest read.
     """
 
-    __slots__ = ("control", "early_ns", "events", "frames", "growth", "lines", "polls")
+    __slots__ = ("control", "early_ns", "events", "frames", "growth", "polls")
 
     def __init__(self, limits: WireLimits) -> None:
         self.early_ns = 0
-        self.events = Meter("events", limits.max_events_per_s)
-        self.lines = Meter("lines", limits.max_lines_per_s)
-        self.frames = Meter("frames", limits.max_frames_per_s)
-        self.control = Meter("control frames", limits.max_control_per_s)
+        self.events = event_meter(limits)
+        self.frames = frame_meter(limits)
+        self.control = control_meter(limits)
         self.polls = Meter("answers to polls", limits.max_polls_per_s)
         self.growth = Growth(limits.max_ratio)

@@ -30,6 +30,8 @@ MAX_BYTES = 32 << 20  # of all connections; beyond that each of them may have `F
 FAIR_LINE_BYTES = 1 << 12
 
 Deliver = Callable[[bytes, int, bool, int], None]
+Delivery = tuple[Deliver, bytes, int, bool, int]
+NOTHING: tuple[()] = ()
 
 
 class Backlog:
@@ -78,7 +80,7 @@ class Line:
         self.waiting_bytes = 0
         self.read_bytes = FIRST_READ_BYTES
         self._backlog = backlog
-        self._waiting: deque[tuple[Deliver, bytes, int, bool, int]] = deque()
+        self._waiting: deque[Delivery] | tuple[()] = NOTHING  # a queue of its own would take more room than all else
         self._takes_turns = False
 
     @property
@@ -89,6 +91,8 @@ class Line:
     def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
         """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
         size, backlog = len(data), self._backlog
+        if isinstance(self._waiting, tuple):
+            self._waiting = deque()
         self._waiting.append((deliver, data, at_ns, flag, early_ns))
         self.waiting_bytes += size
         backlog.bytes += size
@@ -99,6 +103,7 @@ class Line:
     def add_first(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
         """The same, before what was added before: for the rest of what is being delivered."""
         self.add(deliver, data, at_ns, flag, early_ns)
+        assert not isinstance(self._waiting, tuple)
         self._waiting.rotate(1)
 
     def settle(self) -> None:
@@ -123,7 +128,11 @@ class Line:
         return done_ns
 
     def _deliver_next(self) -> int:
-        deliver, data, at_ns, flag, early_ns = self._waiting.popleft()
+        waiting = self._waiting
+        assert not isinstance(waiting, tuple)
+        deliver, data, at_ns, flag, early_ns = waiting.popleft()
+        if not waiting:
+            self._waiting = NOTHING
         size = len(data)
         self.waiting_bytes -= size
         self._backlog.bytes -= size
