@@ -6,6 +6,7 @@ server has one core, the client another. Each line is the median of the rounds; 
 
     python benchmarks/accuracy.py                        # every client, 100, 500 and 1,000 streams
     python benchmarks/accuracy.py --clients ours,c --users 1000,2000 --rounds 5
+    python benchmarks/accuracy.py --clients ours --users 500 --transports http1,tls,h2,ws,socketio
     python benchmarks/accuracy.py --verdicts --users 2000 --rounds 20          # overload: is each run invalid?
     python benchmarks/accuracy.py --verdicts --hog --users 300 --rounds 20     # the same beside a busy loop
     python benchmarks/accuracy.py --verdicts --users 700,900 --rounds 20       # the edge: does the own share cover it?
@@ -37,9 +38,16 @@ HERE = Path(__file__).parent
 CLIENTS = ("ours", "aiohttp", "httpx-sse", "openai", "locust", "c")
 FIRST_MS, GAP_MS, CHUNKS = 200, 20, 50
 SLACK_MS = 0.1  # between the server's stamp before it writes and the kernel's when it has arrived
+TRANSPORTS = {
+    "http1": 'dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"',
+    "tls": 'dialect: openai-chat, url: "https://127.0.0.1:{port}/v1/chat/completions", tls: {{verify: false}}',
+    "h2": 'dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions", http: 2',
+    "ws": 'dialect: assistant-ws, url: "ws://127.0.0.1:{port}"',
+    "socketio": 'dialect: chainlit, url: "ws://127.0.0.1:{port}"',
+}
 SCENARIO = """\
 name: accuracy
-target: {{dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"}}
+target: {{{target}}}
 load: {{users: {users}, streams: {users}}}
 timeouts: {{connect: 30s, first_chunk: 60s, idle: 60s}}
 """
@@ -58,11 +66,28 @@ class Measured:
     own: tuple[float, ...] = ()  # the share that the run gives itself in each of `quantiles`
 
 
+def scenario(port: int, users: int, transport: str = "http1") -> str:
+    """So many users who each have one stream of the server's, by a transport."""
+    return SCENARIO.format(target=TRANSPORTS[transport].format(port=port), users=users)
+
+
 def compile_truth(folder: Path) -> Path:
-    """The compiled server and reader."""
+    """The compiled server and reader; what needs OpenSSL is left out where that is not installed."""
     program = folder / "ground_truth"
-    subprocess.run(["cc", "-O2", "-o", str(program), str(HERE / "ground_truth.c")], check=True)
+    command = ["cc", "-O2", "-o", str(program), str(HERE / "ground_truth.c")]
+    if subprocess.run([*command, "-DWITH_OPENSSL", "-lssl", "-lcrypto"], check=False, capture_output=True).returncode:
+        subprocess.run(command, check=True)
     return program
+
+
+def certificate(folder: Path) -> list[str]:
+    """The files of a certificate and its key, made by openssl; kept in the folder."""
+    made = [str(folder / "cert.pem"), str(folder / "key.pem")]
+    if not Path(made[0]).exists():
+        ask = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        named = ["-keyout", made[1], "-out", made[0], "-days", "2", "-subj", "/CN=localhost"]
+        subprocess.run([*ask, *named], check=True, capture_output=True)
+    return made
 
 
 def pinned(core: int, *, first: bool = True) -> Any:
@@ -83,9 +108,13 @@ def pinned(core: int, *, first: bool = True) -> Any:
 
 
 @contextlib.contextmanager
-def truth_server(program: Path, first_ms: float, gap_ms: float, chunks: int, core: int) -> Iterator[int]:
+def truth_server(
+    program: Path, first_ms: float, gap_ms: float, chunks: int, core: int, transport: str = "http1"
+) -> Iterator[int]:
     """The server on a core; yields its port."""
-    command = [str(program), "serve", str(first_ms), str(gap_ms), str(chunks)]
+    command = [str(program), "serve", str(first_ms), str(gap_ms), str(chunks), transport]
+    if transport == "tls":
+        command += certificate(program.parent)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=pinned(core))
     assert process.stdout is not None
     try:
@@ -113,13 +142,13 @@ def hog(core: int) -> Iterator[None]:
         process.wait()
 
 
-def ours(port: int, users: int, core: int, *, first: bool = True) -> Measured:
+def ours(port: int, users: int, core: int, *, first: bool = True, transport: str = "http1") -> Measured:
     """`streambench run`, by its records."""
     with tempfile.TemporaryDirectory() as name:
-        scenario = Path(name) / "accuracy.yaml"
-        scenario.write_text(SCENARIO.format(port=port, users=users))
+        path = Path(name) / "accuracy.yaml"
+        path.write_text(scenario(port, users, transport))
         done = subprocess.run(
-            [sys.executable, "-m", "streambench", "run", str(scenario), "-o", name, "--quiet", "--no-plots"],
+            [sys.executable, "-m", "streambench", "run", str(path), "-o", name, "--quiet", "--no-plots"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -129,10 +158,10 @@ def ours(port: int, users: int, core: int, *, first: bool = True) -> Measured:
         rows: Rows = []
         cpus: list[float] = []
         reads = coalesced = 0
-        path = next((Path(name) / "accuracy").glob("*/records.jsonl"), None)
-        if path is None:
+        records = next((Path(name) / "accuracy").glob("*/records.jsonl"), None)
+        if records is None:
             raise SystemExit(done.stderr)
-        for line in path.read_text().splitlines():
+        for line in records.read_text().splitlines():
             record = json.loads(line)
             if record["kind"] == "generator":
                 cpus.append(record["cpu"])
@@ -146,7 +175,7 @@ def ours(port: int, users: int, core: int, *, first: bool = True) -> Measured:
             texts = [at for at, chars in zip(events["at"], events["chars"], strict=True) if chars]
             rows.append([record["start_ns"] + at for at in (record["sent"], *texts)])
         verdict = {0: "valid", 4: "invalid"}.get(done.returncode, str(done.returncode))
-        (target,) = json.loads((path.parent / "summary.json").read_text())["targets"].values()
+        (target,) = json.loads((records.parent / "summary.json").read_text())["targets"].values()
         metrics = target["metrics"]
         picked = [("ttfc_service", "p50"), ("ttfc_service", "p99"), ("gap", "p50"), ("gap", "p95"), ("gap", "p99")]
         own = tuple(metrics[name]["own_share"][q] for name, q in picked)
@@ -187,15 +216,15 @@ def quantiles(rows: Rows) -> list[float]:
     return [values[min(len(values) - 1, int(q * len(values)))] / 1e6 for values, q in picked]
 
 
-def measure(program: Path, client: str, users: int, rounds: int, cores: list[int]) -> None:
+def measure(program: Path, client: str, users: int, rounds: int, cores: list[int], transport: str = "http1") -> None:
     said: list[list[float]] = []
     true: list[list[float]] = []
     cpus: list[float] = []
     note = ""
     for _ in range(rounds):
-        with truth_server(program, FIRST_MS, GAP_MS, CHUNKS, cores[0]) as port:
+        with truth_server(program, FIRST_MS, GAP_MS, CHUNKS, cores[0], transport) as port:
             if client == "ours":
-                measured = ours(port, users, cores[-1])
+                measured = ours(port, users, cores[-1], transport=transport)
             elif client == "c":
                 measured = reader(program, port, users, cores[-1])
             else:
@@ -208,8 +237,9 @@ def measure(program: Path, client: str, users: int, rounds: int, cores: list[int
     wrote = [statistics.median(column) for column in zip(*true, strict=True)]
     errors = [abs(a - b) for a, b in zip(middle, wrote, strict=True)]
     spread = max(row[1] for row in said) - min(row[1] for row in said)
+    name = client if transport == "http1" else f"{client}, {transport}"
     print(
-        f"| {client} | {users:,} | {middle[0]:.2f} / {middle[1]:.2f} | {wrote[0]:.2f} / {wrote[1]:.2f} "
+        f"| {name} | {users:,} | {middle[0]:.2f} / {middle[1]:.2f} | {wrote[0]:.2f} / {wrote[1]:.2f} "
         f"| {middle[2]:.2f} / {middle[3]:.2f} / {middle[4]:.2f} | {wrote[2]:.2f} / {wrote[3]:.2f} / {wrote[4]:.2f} "
         f"| {errors[1]:.2f} | {errors[4]:.2f} | {spread:.1f} | {statistics.median(cpus):.2f} | {note} |",
         flush=True,
@@ -252,6 +282,7 @@ def verdicts(program: Path, users: int, rounds: int, cores: list[int], *, hogged
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", default=",".join(CLIENTS))
+    parser.add_argument("--transports", default="http1", help=f"ours alone has others: {', '.join(TRANSPORTS)}")
     parser.add_argument("--users", default="100,500,1000")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--verdicts", action="store_true", help="ours alone: does a run know how right it is?")
@@ -275,7 +306,8 @@ def main() -> None:
         program = compile_truth(Path(folder))
         for users in map(int, options.users.split(",")):
             for client in options.clients.split(","):
-                measure(program, client, users, options.rounds, cores)
+                for transport in options.transports.split(",") if client == "ours" else ["http1"]:
+                    measure(program, client, users, options.rounds, cores, transport)
     print(f"load average after: {os.getloadavg()[0]:.2f}")
 
 

@@ -1,11 +1,16 @@
 /* The ground truth of the benchmarks: a server that knows when it wrote, and a reader that shows the limit.
  *
- *   ground_truth serve FIRST_MS GAP_MS CHUNKS   prints its port; GET /log gives, and forgets, what it wrote and when
- *   ground_truth read PORT STREAMS              reads STREAMS streams that begin together; prints one line each
+ *   ground_truth serve FIRST_MS GAP_MS CHUNKS [TRANSPORT [CERTIFICATE KEY]]
+ *                                    prints its port; GET /log gives, and forgets, what it wrote and when
+ *   ground_truth read PORT STREAMS   reads STREAMS streams that begin together; prints one line each
  *
  * A stream is one of `openai-chat`: the head, the role and the first text in one write, then a text a write, then the end
  * in one write. All stamps are nanoseconds of CLOCK_MONOTONIC, taken before write() and after read(). A GAP_MS of 0 writes as
  * fast as the client reads. One thread, epoll, one timer; loopback only.
+ *
+ * TRANSPORT is `http1` (or nothing), `tls` (HTTP/1.1 in it), `h2` (without TLS), `ws` (a stream of `assistant-ws`) or
+ * `socketio` (one of `chainlit`). Of each it speaks no more than the client needs: one stream a connection, nothing checked.
+ * TLS and the handshake of WebSocket need OpenSSL: compile with -DWITH_OPENSSL -lssl -lcrypto.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,12 +27,19 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_OPENSSL
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <openssl/ssl.h>
+#else
+typedef void SSL;
+#endif
 
 #define MAX_FD 70000
 #define DELTA "data: {\"id\":\"chatcmpl-CbXq4vVJ3nqOZ0hFkqkXbq1oW2u8L\",\"object\":\"chat.completion.chunk\"," \
   "\"created\":1763000000,\"model\":\"gpt-4o-mini-2024-07-18\",\"service_tier\":\"default\"," \
   "\"system_fingerprint\":\"fp_560af6e559\",\"choices\":[{\"index\":0,\"delta\":%s,\"logprobs\":null," \
-  "\"finish_reason\":%s}],\"usage\":null,\"obfuscation\":\"mVbQ4rTz\"}\n\n"
+  "\"finish_reason\":%s}],\"obfuscation\":\"mVbQ4rTz\"}\n\n"
 
 #define WORDS 8
 static const char *words[WORDS] = {" word", " the", " and", ".\\n\\n", " \\\"quoted\\\"", " na\\u00efve", " \u4e2d\u6587", " a-longer-word"};
@@ -38,10 +50,36 @@ static int64_t now_ns(void) {
   return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+enum transport { HTTP1, TLS, H2, WS, SOCKETIO };
+static enum transport transport;
+
+/* The head of what one write carries, as its transport frames it: a chunk, a DATA frame of stream 1, a text message. */
+static int head_of(char *out, int n) {
+  if (transport == HTTP1 || transport == TLS) return sprintf(out, "%x\r\n", n);
+  if (transport == H2) {
+    unsigned char frame[9] = {n >> 16, n >> 8, n, 0, 0, 0, 0, 0, 1};
+    memcpy(out, frame, 9);
+    return 9;
+  }
+  unsigned char frame[10] = {0x81, n < 126 ? n : n < 65536 ? 126 : 127};
+  int more = n < 126 ? 0 : n < 65536 ? 2 : 8;
+  for (int i = 0; i < more; i++) frame[2 + i] = (uint64_t)n >> 8 * (more - 1 - i);
+  memcpy(out, frame, 2 + more);
+  return 2 + more;
+}
+
+static int framed(char *out, const char *body) {
+  int n = strlen(body), size = head_of(out, n);
+  memcpy(out + size, body, n);
+  size += n;
+  if (transport == HTTP1 || transport == TLS) size += sprintf(out + size, "\r\n");
+  return size;
+}
+
 static int chunk(char *out, const char *delta, const char *finish) {
   char body[1024];
-  int n = snprintf(body, sizeof body, DELTA, delta, finish);
-  return sprintf(out, "%x\r\n%s\r\n", n, body);
+  snprintf(body, sizeof body, DELTA, delta, finish);
+  return framed(out, body);
 }
 
 /* The server */
@@ -51,6 +89,8 @@ struct stream {
   int active;
   int64_t due_ns, asked_ns;
   int64_t *at_ns;
+  SSL *tls;
+  int open;         /* of TLS, or upgraded to a WebSocket */
   int got;          /* bytes of the request so far */
   char request[65536];
 };
@@ -58,16 +98,39 @@ struct stream {
 static struct stream *streams[MAX_FD];
 static int queue[1 << 20], head, tail;          /* descriptors in the order of their due times */
 static int first_queue[1 << 20], first_head, first_tail;
-static char first_write[4096], text_write[WORDS][2048], end_write[2048];
+static char first_write[8192], text_write[WORDS][2048], *end_write;
+static int stamp_at[WORDS];                     /* where a text's own time stands in it; 0 where it has none */
 static int first_size, text_size[WORDS], end_size, chunks;
 static int64_t first_ns, gap_ns;
 static FILE *journal;
 static char *journal_text;
 static size_t journal_size;
 
+static ssize_t give(int fd, const char *data, int size) {
+#ifdef WITH_OPENSSL
+  if (streams[fd] && streams[fd]->tls) {
+    int n = SSL_write(streams[fd]->tls, data, size), why = n > 0 ? 0 : SSL_get_error(streams[fd]->tls, n);
+    errno = why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
+    return n > 0 ? n : -1;
+  }
+#endif
+  return send(fd, data, size, MSG_NOSIGNAL);
+}
+
+static ssize_t take(int fd, char *data, int size) {
+#ifdef WITH_OPENSSL
+  if (streams[fd]->tls) {
+    int n = SSL_read(streams[fd]->tls, data, size), why = n > 0 ? 0 : SSL_get_error(streams[fd]->tls, n);
+    errno = why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
+    return n > 0 ? n : why == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+  }
+#endif
+  return read(fd, data, size);
+}
+
 static int put(int fd, const char *data, int size) {
   while (size > 0) {
-    ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+    ssize_t n = give(fd, data, size);
     if (n < 0) {
       if (errno == EAGAIN) { usleep(20); continue; }
       return -1;
@@ -80,6 +143,9 @@ static int put(int fd, const char *data, int size) {
 
 static void drop(int fd) {
   struct stream *s = streams[fd];
+#ifdef WITH_OPENSSL
+  if (s && s->tls) SSL_free(s->tls);
+#endif
   if (s) { free(s->at_ns); free(s); streams[fd] = NULL; }
   close(fd);
 }
@@ -101,20 +167,99 @@ static void answer_log(int fd) {
   journal = open_memstream(&journal_text, &journal_size);
 }
 
+static void begin(int fd, struct stream *s) {
+  s->asked_ns = now_ns();
+  s->sent = 0;
+  s->active = 1;
+  s->due_ns = s->asked_ns + first_ns;
+  first_queue[first_tail++ & 0xfffff] = fd;
+}
+
+static void consume(struct stream *s, int size) {
+  s->got -= size;
+  memmove(s->request, s->request + size, s->got);
+}
+
+static void say(int fd, const char *text) {
+  char out[1024];
+  put(fd, out, framed(out, text));
+}
+
+/* HTTP/2: the connection's preface, then frames, of which only the end of the request matters. */
+static void asked_h2(int fd, struct stream *s) {
+  if (!s->open) {
+    if (s->got < 24) return;
+    s->open = 1;
+    consume(s, 24);
+    put(fd, "\0\0\0\4\0\0\0\0\0", 9);
+  }
+  while (s->got >= 9) {
+    unsigned char *f = (unsigned char *)s->request;
+    int size = 9 + (f[0] << 16 | f[1] << 8 | f[2]);
+    if (s->got < size) return;
+    if (f[3] == 4 && !(f[4] & 1)) put(fd, "\0\0\0\4\1\0\0\0\0", 9);
+    if (f[3] <= 1 && f[4] & 1) begin(fd, s);
+    consume(s, size);
+  }
+}
+
+#ifdef WITH_OPENSSL
+static void upgrade(int fd, struct stream *s) {
+  char key[128] = "", answer[512];
+  unsigned char digest[20];
+  char *given = strcasestr(s->request, "sec-websocket-key:");
+  if (given) sscanf(given + 18, " %60s", key);
+  strcat(key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+  SHA1((unsigned char *)key, strlen(key), digest);
+  int n = sprintf(answer, "HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+  n += EVP_EncodeBlock((unsigned char *)answer + n, digest, 20);
+  n += sprintf(answer + n, "\r\n\r\n");
+  put(fd, answer, n);
+  s->open = 1;
+  if (transport == WS) say(fd, "{\"type\":\"project_joined\",\"data\":{\"project_id\":\"p\",\"success\":true},\"timestamp\":1}");
+  else say(fd, "0{\"sid\":\"s\",\"upgrades\":[],\"pingInterval\":600000,\"pingTimeout\":600000,\"maxPayload\":1000000}");
+}
+#endif
+
+static void said(int fd, struct stream *s, char *text) {
+  if (strstr(text, "create_conversation"))
+    say(fd, "{\"type\":\"conversation_created\",\"data\":{\"conversation\":{\"id\":\"c\"}},\"timestamp\":1}");
+  else if (!strncmp(text, "40", 2)) say(fd, "40{\"sid\":\"a\"}");
+  else if (strstr(text, "connection_successful")) say(fd, "42[\"clear_call_fn\",{}]");
+  else if (strstr(text, "client_message") || strstr(text, "user_message")) begin(fd, s);
+}
+
+/* WebSocket: the upgrade, then messages, each in one masked frame. */
+static void asked_socket(int fd, struct stream *s) {
+  while (s->got >= 6) {
+    unsigned char *f = (unsigned char *)s->request;
+    int begins = (f[1] & 127) == 126 ? 8 : 6, n = begins == 8 ? f[2] << 8 | f[3] : f[1] & 127;
+    if (s->got < begins + n) return;
+    for (int i = 0; i < n; i++) f[begins + i] ^= f[begins - 4 + i % 4];
+    char kept = s->request[begins + n];
+    s->request[begins + n] = 0;
+    if ((f[0] & 15) == 1) said(fd, s, s->request + begins);
+    s->request[begins + n] = kept;
+    consume(s, begins + n);
+  }
+}
+
 static void asked(int fd, struct stream *s) {
   s->request[s->got] = 0;
+  int is_log = !strncmp(s->request, "GET /log", 8);
+  if (transport == H2 && !is_log && s->request[0] != 'G') { asked_h2(fd, s); return; }
+  if (transport >= WS && s->open) { asked_socket(fd, s); return; }
   char *body = strstr(s->request, "\r\n\r\n");
   if (!body) return;
   char *length = strcasestr(s->request, "content-length:");
   int wanted = (int)(body + 4 - s->request) + (length ? atoi(length + 15) : 0);
   if (s->got < wanted) return;
   s->got = 0;
-  if (!strncmp(s->request, "GET /log", 8)) { answer_log(fd); return; }
-  s->asked_ns = now_ns();
-  s->sent = 0;
-  s->active = 1;
-  s->due_ns = s->asked_ns + first_ns;
-  first_queue[first_tail++ & 0xfffff] = fd;
+  if (is_log) { answer_log(fd); return; }
+#ifdef WITH_OPENSSL
+  if (transport >= WS) { upgrade(fd, s); return; }
+#endif
+  begin(fd, s);
 }
 
 /* Write what is due; returns -1 where the stream has ended. */
@@ -126,6 +271,11 @@ static int step(int fd, struct stream *s) {
     return -1;
   }
   s->at_ns[s->sent] = now_ns();
+  if (s->sent && stamp_at[s->sent % WORDS]) {
+    char stamp[32];
+    snprintf(stamp, sizeof stamp, "%014.3f", 1763000000 + s->at_ns[s->sent] / 1e9);
+    memcpy(text_write[s->sent % WORDS] + stamp_at[s->sent % WORDS], stamp, 14);
+  }
   int failed = s->sent ? put(fd, text_write[s->sent % WORDS], text_size[s->sent % WORDS]) : put(fd, first_write, first_size);
   s->sent++;
   if (failed) { s->active = 0; return -1; }
@@ -133,20 +283,99 @@ static int step(int fd, struct stream *s) {
   return 0;
 }
 
+static int answer(char *out, const char *word, const char *done) {
+  char body[1024];
+  snprintf(body, sizeof body, "{\"type\":\"assistant_response\",\"data\":{\"conversation_id\":\"0b6f2f9e-7d61-4c8e-9a43-2a8a4e5d3a11\","
+    "\"message_id\":\"f3f0c7c2-5a5e-4a39-8d1e-6f1d2b7c9e55\",\"content\":\"%s\",\"done\":%s,\"tool_calls\":[]},"
+    "\"timestamp\":9999999999.999}", word, done);
+  return framed(out, body);
+}
+
+static int token(char *out, const char *word) {
+  char body[1024];
+  snprintf(body, sizeof body, "42[\"stream_token\",{\"id\":\"5c7f1f0e-3c8d-4f5e-8f8e-2b8d1a9c7e21\",\"token\":\"%s\","
+    "\"isSequence\":false,\"isInput\":false}]", word);
+  return framed(out, body);
+}
+
+static int step_message(char *out, const char *event, const char *output) {
+  char *body = malloc(strlen(output) + 512);
+  sprintf(body, "42[\"%s\",{\"id\":\"5c7f1f0e-3c8d-4f5e-8f8e-2b8d1a9c7e21\",\"name\":\"A\",\"type\":\"assistant_message\","
+    "\"isError\":false,\"output\":\"%s\"}]", event, output);
+  int size = framed(out, body);
+  free(body);
+  return size;
+}
+
+/* The writes of a stream, which are the same for all. */
+static void compose(void) {
+  char *whole = calloc(chunks + 1, 16);
+  for (int i = 0; i < chunks; i++) strcat(whole + (i > 64 ? strlen(whole) - 1 : 0), words[i % WORDS]);
+  end_write = malloc(strlen(whole) + 4096);
+  if (transport == HTTP1 || transport == TLS)
+    first_size = sprintf(first_write, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+  if (transport == H2) {  /* HEADERS: `:status: 200` and the content type, both by their number in the static table */
+    const char *type = "text/event-stream";
+    unsigned char frame[] = {0, 0, 4 + strlen(type), 1, 4, 0, 0, 0, 1, 0x88, 0x0f, 0x10, strlen(type)};
+    memcpy(first_write, frame, sizeof frame);
+    memcpy(first_write + sizeof frame, type, strlen(type));
+    first_size = sizeof frame + strlen(type);
+  }
+  for (int i = 0; i < WORDS; i++) {
+    char delta[128];
+    sprintf(delta, "{\"content\":\"%s\"}", words[i]);
+    text_size[i] = transport == WS ? answer(text_write[i], words[i], "false")
+      : transport == SOCKETIO ? token(text_write[i], words[i]) : chunk(text_write[i], delta, "null");
+    if (transport == WS) stamp_at[i] = text_size[i] - 15;
+  }
+  if (transport == WS) {
+    first_size = answer(first_write, words[0], "false");
+    memcpy(first_write + first_size - 15, "1763000000.000", 14);
+    end_size = answer(end_write, "", "true");
+  } else if (transport == SOCKETIO) {
+    first_size = framed(first_write, "42[\"task_start\",{}]");
+    first_size += step_message(first_write + first_size, "stream_start", "");
+    first_size += token(first_write + first_size, words[0]);
+    end_size = step_message(end_write, "new_message", whole);
+    end_size += framed(end_write + end_size, "42[\"task_end\",{}]");
+  } else {
+    first_size += chunk(first_write + first_size, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null");
+    first_size += chunk(first_write + first_size, "{\"content\":\" word\"}", "null");
+    end_size = chunk(end_write, "{}", "\"stop\"");
+    end_size += framed(end_write + end_size, "data: [DONE]\n\n");
+    if (transport == H2) {
+      memcpy(end_write + end_size, "\0\0\0\0\1\0\0\0\1", 9);  /* END_STREAM */
+      end_size += 9;
+    } else end_size += sprintf(end_write + end_size, "0\r\n\r\n");
+  }
+  free(whole);
+}
+
+#ifdef WITH_OPENSSL
+static SSL_CTX *context;
+
+/* TLS, but for whoever asks for the log: he says GET, and no TLS begins like that. False until it is open. */
+static int opened(int fd, struct stream *s) {
+  char first;
+  if (!s->tls) {
+    if (recv(fd, &first, 1, MSG_PEEK) == 1 && first == 'G') return s->open = 1;
+    s->tls = SSL_new(context);
+    SSL_set_fd(s->tls, fd);
+  }
+  if (SSL_accept(s->tls) == 1) s->open = 1;
+  return 0;
+}
+#endif
+
 static int serve(int argc, char **argv) {
   first_ns = (argc > 2 ? atof(argv[2]) : 200) * 1e6;
   gap_ns = (argc > 3 ? atof(argv[3]) : 20) * 1e6;
   chunks = argc > 4 ? atoi(argv[4]) : 50;
-  first_size = sprintf(first_write, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
-  first_size += chunk(first_write + first_size, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null");
-  first_size += chunk(first_write + first_size, "{\"content\":\" word\"}", "null");
-  for (int i = 0; i < WORDS; i++) {
-    char delta[128];
-    sprintf(delta, "{\"content\":\"%s\"}", words[i]);
-    text_size[i] = chunk(text_write[i], delta, "null");
+  if (argc > 5) {
+    const char *names[] = {"http1", "tls", "h2", "ws", "socketio"};
+    for (int i = 0; i < 5; i++) if (!strcmp(argv[5], names[i])) transport = i;
   }
-  end_size = chunk(end_write, "{}", "\"stop\"");
-  end_size += sprintf(end_write + end_size, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+  compose();
   journal = open_memstream(&journal_text, &journal_size);
   int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -156,6 +385,16 @@ static int serve(int argc, char **argv) {
   getsockname(listening, (struct sockaddr *)&where, &size);
   printf("%d\n", ntohs(where.sin_port));
   fflush(stdout);
+#ifdef WITH_OPENSSL
+  if (transport == TLS) {
+    context = SSL_CTX_new(TLS_server_method());
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (argc < 8 || SSL_CTX_use_certificate_file(context, argv[6], SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context, argv[7], SSL_FILETYPE_PEM) != 1) return 2;
+  }
+#else
+  if (transport == TLS || transport >= WS) return 2;
+#endif
   int poll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
   struct epoll_event e = {.events = EPOLLIN, .data.fd = listening};
   epoll_ctl(poll, EPOLL_CTL_ADD, listening, &e);
@@ -198,7 +437,11 @@ static int serve(int argc, char **argv) {
         }
       } else {
         struct stream *s = streams[fd];
-        ssize_t got = read(fd, s->request + s->got, sizeof s->request - 1 - s->got);
+#ifdef WITH_OPENSSL
+        if (transport == TLS && !s->open && !opened(fd, s) && !s->open) continue;
+#endif
+        ssize_t got = take(fd, s->request + s->got, sizeof s->request - 1 - s->got);
+        if (got < 0 && errno == EAGAIN) continue;
         if (got <= 0) { drop(fd); continue; }
         s->got += got;
         asked(fd, s);
@@ -257,6 +500,6 @@ int main(int argc, char **argv) {
   setrlimit(RLIMIT_NOFILE, &files);
   if (argc > 1 && !strcmp(argv[1], "serve")) return serve(argc, argv);
   if (argc > 2 && !strcmp(argv[1], "read")) return read_streams(argc, argv);
-  fprintf(stderr, "usage: ground_truth serve FIRST_MS GAP_MS CHUNKS | read PORT STREAMS\n");
+  fprintf(stderr, "usage: ground_truth serve FIRST_MS GAP_MS CHUNKS [TRANSPORT] | read PORT STREAMS\n");
   return 2;
 }

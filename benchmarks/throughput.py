@@ -5,6 +5,7 @@ another. A second is one of the wall clock, from the first request until the las
 record was checked and written). Medians of the rounds, and ratios to a bare aiohttp loop of the same run.
 
     python benchmarks/throughput.py [--clients ours,aiohttp,limit,c] [--streams 64] [--events 5000] [--rounds 3]
+    python benchmarks/throughput.py --clients ours,ours-tls,ours-h2,ours-ws,ours-socketio,c
 
 `limit` is no client: it reads, has llhttp take the chunks off, and decodes the JSON by the standard library, which is
 the least that a client in Python does that looks at every event.
@@ -21,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from accuracy import CLIENTS, SCENARIO, Rows, compile_truth, other, pinned, reader, truth_server
+from accuracy import CLIENTS, Rows, compile_truth, other, pinned, reader, scenario, truth_server
 
 
 def seconds_of(rows: Rows) -> float:
@@ -29,13 +30,13 @@ def seconds_of(rows: Rows) -> float:
     return (max(row[-1] for row in rows) - min(row[0] for row in rows)) / 1e9
 
 
-def ours(port: int, streams: int, core: int) -> float:
+def ours(port: int, streams: int, core: int, transport: str = "http1") -> float:
     """Seconds of `streambench run`, from the first stream's start to the end of the last record."""
     with tempfile.TemporaryDirectory() as name:
-        scenario = Path(name) / "accuracy.yaml"
-        scenario.write_text(SCENARIO.format(port=port, users=streams))
+        path = Path(name) / "accuracy.yaml"
+        path.write_text(scenario(port, streams, transport))
         subprocess.run(
-            [sys.executable, "-m", "streambench", "run", str(scenario), "-o", name, "--quiet", "--no-plots"],
+            [sys.executable, "-m", "streambench", "run", str(path), "-o", name, "--quiet", "--no-plots"],
             stdout=subprocess.DEVNULL,
             check=False,  # a core that is full makes the run invalid, which is what is measured
             preexec_fn=pinned(core),
@@ -63,9 +64,10 @@ def main() -> None:
         program = compile_truth(Path(folder))
         for _ in range(options.rounds):
             for client in clients:
-                with truth_server(program, 50, 0, options.events, cores[0]) as port:
-                    if client == "ours":
-                        seconds = ours(port, options.streams, cores[-1])
+                transport = client.removeprefix("ours-") if client.startswith("ours-") else "http1"
+                with truth_server(program, 50, 0, options.events, cores[0], transport) as port:
+                    if client.startswith("ours"):
+                        seconds = ours(port, options.streams, cores[-1], transport)
                     elif client == "c":
                         seconds = seconds_of(reader(program, port, options.streams, cores[-1]).rows)
                     else:
