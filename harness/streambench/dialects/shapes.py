@@ -203,7 +203,7 @@ class Shape:
             (head, len(head), kind) for head, kind in zip(heads, document.types, strict=True)
         )
         self._text = document.text
-        self._document = document.changed
+        self._document = document.changed if again else None  # it is larger than all else here
         self._tree = _tree(document.paths)
         self.around = (f'{heads[0]}"', f'"{self._tail}') if len(heads) == 1 else None
         self._fixed_chars = len(heads[0]) + 2 + len(self._tail)
@@ -253,7 +253,10 @@ class Shape:
         return text
 
     def data(self, values: Sequence[Any]) -> Any:
-        """The decoded data of the message with these values. What has no hole in it is the same object each time."""
+        """The decoded data of the message with these values, for checks that want to see it `again`.
+
+        What has no hole in it is the same object each time.
+        """
         return _filled(self._document, self._tree, values)
 
 

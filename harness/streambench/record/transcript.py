@@ -66,12 +66,23 @@ class Transcript:
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Keep what came."""
+        left = self._left
         for arrival in arrivals:
-            self._left -= ARRIVAL_BYTES + (len(arrival.data) if isinstance(arrival, Data) else 0)
+            left -= _size(arrival)
+        if left >= 0:
+            self._left = left
+            self.arrivals += arrivals
+            return
+        for arrival in arrivals:
+            self._left -= _size(arrival)
             if self._left < 0:
                 self.truncated = True
             if self._left >= 0 or isinstance(arrival, Failed | Ended | Cancelled):
                 self.arrivals.append(arrival)
+
+
+def _size(arrival: Arrival) -> int:
+    return ARRIVAL_BYTES + len(arrival.data) if isinstance(arrival, Data) else ARRIVAL_BYTES
 
 
 def write_transcript(
