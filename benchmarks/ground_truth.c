@@ -2,7 +2,8 @@
  *
  *   ground_truth serve FIRST_MS GAP_MS CHUNKS [TRANSPORT [CERTIFICATE KEY]]
  *                                    prints its port; GET /log gives, and forgets, what it wrote and when
- *   ground_truth read PORT STREAMS   reads STREAMS streams that begin together; prints one line each
+ *   ground_truth read PORT STREAMS [BODY]
+ *                                    reads STREAMS streams that begin together; prints one line each
  *
  * A stream is one of `openai-chat`: the head, the role and the first text in one write, then a text a write, then the end
  * in one write. All stamps are nanoseconds of CLOCK_MONOTONIC, taken before write() and after read(). A GAP_MS of 0 writes as
@@ -468,7 +469,10 @@ static int read_streams(int argc, char **argv) {
     struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
     epoll_ctl(poll, EPOLL_CTL_ADD, fd, &e);
   }
-  const char *ask = "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
+  const char *body = argc > 4 ? argv[4] : "{}";
+  char ask[1024];
+  snprintf(ask, sizeof ask, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
+           strlen(body), body);
   for (int i = 0; i < count; i++) {
     sent_ns[fds[i]] = now_ns();
     if (write(fds[i], ask, strlen(ask)) < 0) return perror("write"), 1;
@@ -500,6 +504,6 @@ int main(int argc, char **argv) {
   setrlimit(RLIMIT_NOFILE, &files);
   if (argc > 1 && !strcmp(argv[1], "serve")) return serve(argc, argv);
   if (argc > 2 && !strcmp(argv[1], "read")) return read_streams(argc, argv);
-  fprintf(stderr, "usage: ground_truth serve FIRST_MS GAP_MS CHUNKS [TRANSPORT] | read PORT STREAMS\n");
+  fprintf(stderr, "usage: ground_truth serve FIRST_MS GAP_MS CHUNKS [TRANSPORT] | read PORT STREAMS [BODY]\n");
   return 2;
 }

@@ -7,6 +7,10 @@ and throws away.
 
     python benchmarks/upstream.py            the whole table, about a minute
     python benchmarks/upstream.py --quick    a smaller one, for a look
+    python benchmarks/upstream.py --workers 2 --streams 2000
+
+The last one measures several processes: `--streams` of them begin at once, read by the reader of `ground_truth.c`
+(compiled here). Nothing is pinned: workers, their parent and the reader share the cores of the machine.
 
 Speed: streams that are due at once, one write per chunk; chunks per second of wall time. Lateness: streams of
 50 chunks a second, 300 new ones a second and then all at once; actual minus scheduled moment of every write from the
@@ -28,6 +32,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,11 +152,13 @@ class Server:
     name: str
     process: subprocess.Popen[str]
     port: int
+    workers: tuple[int, ...] = ()
 
     @classmethod
-    def start(cls, name: str, core: int) -> Server:
+    def start(cls, name: str, core: int | None, workers: int = 1) -> Server:
         if name == SERVERS[0]:
             options = ["-m", "mock_openai", "--json", "--no-chat", "--port", "0"]
+            options += [] if workers == 1 else ["--workers", str(workers)]
         else:
             options = [str(SELF), "--serve", name]
         process = subprocess.Popen(
@@ -159,12 +166,12 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: pin(core),
+            preexec_fn=None if core is None else lambda: pin(core),
         )
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         port = ready.get("port") or int(ready["openai"].rpartition(":")[2])
-        return cls(name, process, port)
+        return cls(name, process, port, tuple(ready.get("workers", ())))
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -182,20 +189,20 @@ class Server:
             return {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "[[sb:bench]]"}]}
         return {"tokens": tokens, "gap_ms": gap_ms}
 
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The journal of the fake upstream."""
+        since = 0
+        while True:
+            page = self.admin("GET", f"journal?since={since}&limit=200")
+            if not page["entries"]:
+                return
+            since = page["next"]
+            yield from page["entries"]
+
     def late_ns(self) -> list[int]:
         """The lateness of every write since the last call."""
         if self.name == SERVERS[0]:
-            out: list[int] = []
-            since = 0
-            while True:
-                page = self.admin("GET", f"journal?since={since}&limit=200")
-                if not page["entries"]:
-                    return out
-                since = page["next"]
-                for entry in page["entries"]:
-                    chunks = entry["chunks"]
-                    pairs = zip(chunks["scheduled_ns"], chunks["written_ns"], strict=True)
-                    out += [written - scheduled for scheduled, written in pairs]
+            return [late for entry in self.entries() for late in lateness_ns(entry)]
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
@@ -204,8 +211,7 @@ class Server:
         return late
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return sum(map(cpu_s, (self.process.pid, *self.workers)))
 
     def stop(self) -> None:
         self.process.terminate()
@@ -215,12 +221,27 @@ class Server:
                 pipe.close()
 
 
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def lateness_ns(entry: dict[str, Any]) -> list[int]:
+    """How late each write of a journal's entry was."""
+    chunks = entry["chunks"]
+    pairs = zip(chunks["scheduled_ns"], chunks["written_ns"], strict=True)
+    return [written - scheduled for scheduled, written in pairs]
+
+
 def pin(core: int) -> None:
-    """Keep this process on one core; where it is allowed, whatever else the machine does comes after it."""
+    """Keep this process on one core; where it is allowed, whatever else the machine does comes after it.
+
+    By its priority, and not as a real-time process: those are stopped for 50 ms when they have used all of a second.
+    """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
 
 
 def read_streams(server: Server, body: Any, streams: int, spread_s: float) -> tuple[float, float, int]:
@@ -327,15 +348,54 @@ def measure(*, quick: bool) -> None:
             server.stop()
 
 
+def measure_workers(workers: int, streams: int, seconds: float) -> None:
+    """Streams of 50 chunks a second that all begin at once, over several processes."""
+    print(f"{machine()}; load average before: {os.getloadavg()[0]:.2f}\n")
+    print("| workers | streams | p50 ms | p99 ms | max ms | taken up within | CPUs: workers | parent | reader |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        reader = str(Path(folder) / "ground_truth")
+        subprocess.run(["cc", "-O2", "-o", reader, str(SELF.with_name("ground_truth.c"))], check=True)
+        server = Server.start(SERVERS[0], None, workers)
+        try:
+            for _ in range(3):
+                body = json.dumps(server.order(round(seconds * 1000 / GAP_MS), GAP_MS))
+                before, start = server.cpu_s(), time.monotonic()
+                of_parent, of_reader = cpu_s(server.process.pid), os.times().children_user + os.times().children_system
+                command = [reader, "read", str(server.port), str(streams), body]
+                subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+                elapsed = time.monotonic() - start
+                of_parent = cpu_s(server.process.pid) - of_parent
+                of_workers = server.cpu_s() - before - of_parent
+                of_reader = os.times().children_user + os.times().children_system - of_reader
+                entries = list(server.entries())
+                late = [value for entry in entries for value in lateness_ns(entry)]
+                arrived = [entry["arrived_ns"] for entry in entries]
+                taken_up_s = (max(arrived) - min(arrived)) / 1e9
+                shares = " | ".join(f"{used / elapsed:.2f}" for used in (of_workers, of_parent, of_reader))
+                print(
+                    f"| {workers} | {len(entries)} | {quantile_ms(late, 0.5):.2f} | {quantile_ms(late, 0.99):.2f} "
+                    f"| {max(late) / 1e6:.2f} | {taken_up_s:.2f} s | {shares} |",
+                    flush=True,
+                )
+        finally:
+            server.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
+    parser.add_argument("--workers", type=int, help="measure so many processes instead")
+    parser.add_argument("--streams", type=int, default=2000, help="that begin at once, with --workers")
+    parser.add_argument("--seconds", type=float, default=6.0, help="that each lasts, with --workers")
     parser.add_argument("--serve", choices=SERVERS[1:], help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # nothing of the source tree is imported by accident
         if options.serve:
             asyncio.run(serve_child(options.serve))
+        elif options.workers:
+            measure_workers(options.workers, options.streams, options.seconds)
         else:
             measure(quick=options.quick)
 

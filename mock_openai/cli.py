@@ -5,34 +5,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import gc
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-from aiohttp import web
+from typing import Protocol
 
 from mock_openai.arguments import ArgumentParser, cannot_listen, port_number
 from mock_openai.chat.options import add_options, as_arguments
 from mock_openai.hosts import KnownHosts
 from mock_openai.lifetime import stopped_or_orphaned
-from mock_openai.upstream.app import DEFAULT_TOKENS, SERVICE, UpstreamSettings, create_app
-from mock_openai.upstream.listening import Listener
+from mock_openai.upstream.app import DEFAULT_TOKENS, UpstreamSettings
 from mock_openai.upstream.loop import new_event_loop
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, PROFILE_NAMES
 from mock_openai.upstream.quotas import Limits
 from mock_openai.upstream.service import MAX_BYTES_IN_FLIGHT
+from mock_openai.upstream.serving import Alone
 from mock_openai.upstream.text import STYLES
 from mock_openai.upstream.traces import load_traces
+from mock_openai.upstream.workers.crew import Crew
+from mock_openai.upstream.workers.worker import hire
 
-SHUTDOWN_S = 0.5
-IDLE_S = 60.0  # a connection without a whole request is closed then
+MOST_WORKERS = 64
 MAX_WINDOW_S = 3600.0
 NS_PER_S = 1_000_000_000
 PR_SET_PDEATHSIG = 1
-GC_THRESHOLDS = (1_000, 5, 1_000)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument(
         "--port", type=port_number, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
+    )
+    out.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="processes that share the upstream's port, its plans and its journal (default: %(default)s)",
     )
     out.add_argument(
         "--json", action="store_true", help="print the URLs as one line of JSON, and exit when the parent process does"
@@ -108,16 +114,52 @@ def _count(text: str) -> int:
     return value
 
 
+def _workers(text: str) -> int:
+    value = _count(text)
+    if value > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"a number of at most {MOST_WORKERS}")
+    if value > 1 and not hasattr(os, "fork"):
+        raise argparse.ArgumentTypeError("several workers need an operating system that can fork")
+    return value
+
+
 def main() -> None:
-    """Entry point; exits 0 after SIGTERM or SIGINT, 2 for wrong options."""
+    """Entry point; exits 0 after SIGTERM or SIGINT, 1 when it cannot go on, 2 for wrong options."""
     options = parser().parse_args()
+    _allow_many_connections()
     try:
         settings = _settings(options)
-        app = create_app(settings)
+        front = _front(options, settings)
     except ValueError as error:
         parser().error(str(error))
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        sys.exit(runner.run(serve(options, app)))
+    # Only those who answer requests have due writes that others may not hold up.
+    with asyncio.Runner(loop_factory=new_event_loop if options.workers == 1 else None) as runner:
+        sys.exit(runner.run(serve(options, front)))
+
+
+class Front(Protocol):
+    """The upstream, in one process or in several."""
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers that answer requests; none where this process does."""
+
+    @property
+    def broken(self) -> bool:
+        """Nobody answers requests any more."""
+
+    async def open(self, broken: Callable[[], None]) -> str:
+        """Answer requests; returns the URL. `broken` is called when nobody does any more. Raises OSError."""
+
+    async def close(self) -> None:
+        """End all open requests, and say so in the journal."""
+
+
+def _front(options: argparse.Namespace, settings: UpstreamSettings) -> Front:
+    """The upstream as the options say; workers are forked here. Raises ValueError."""
+    if options.workers == 1:
+        return Alone(settings, options.host, options.port)
+    return Crew(settings, options.host, options.port, hire(settings, options.workers))
 
 
 def _settings(options: argparse.Namespace) -> UpstreamSettings:
@@ -129,6 +171,8 @@ def _settings(options: argparse.Namespace) -> UpstreamSettings:
             raise ValueError("--record needs --traces DIR, where the replies are kept")
         if not options.record.startswith(("http://", "https://")):
             raise ValueError("--record is the http or https URL of a service, such as https://api.openai.com")
+        if options.workers > 1:
+            raise ValueError("--record works in one process: leave out --workers")
         options.traces.mkdir(parents=True, exist_ok=True)
     return UpstreamSettings(
         options.profile,
@@ -147,54 +191,45 @@ def _settings(options: argparse.Namespace) -> UpstreamSettings:
     )
 
 
-async def serve(options: argparse.Namespace, app: web.Application) -> int:
+async def serve(options: argparse.Namespace, front: Front) -> int:
     """Run until a signal; returns the exit code."""
     parent = os.getppid()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=IDLE_S
-    )
-    await runner.setup()
-    listener = Listener(runner, options.host, options.port)
     try:
-        await listener.open()
+        url = await front.open(stop.set)
     except OSError as error:
         print(cannot_listen("streambench mock", options.host, options.port, "--port", error), file=sys.stderr)
-        await runner.cleanup()
+        await front.close()
         return 1
-    app[SERVICE].listener = listener
-    url = listener.url
     chat_url, child = None, None
     if not options.no_chat:
         child = await _start_chat(options, url)
         assert child.stdout is not None
         line = await child.stdout.readline()
         if not line:
-            await runner.cleanup()
+            await front.close()
             return await child.wait() or 1  # it has said why
         chat_url = json.loads(line)["chat"]
     if options.json:
-        print(json.dumps({"openai": url, "chat": chat_url, "pid": os.getpid()}), flush=True)
+        ready = {"openai": url, "chat": chat_url, "pid": os.getpid(), "workers": front.pids}
+        print(json.dumps(ready), flush=True)
     else:
         live = "" if chat_url is None else f"live page        {chat_url}/\n"
         print(f"fake upstream    {url}/v1\nchat server      {chat_url or 'off'}\n{live}Ctrl-C ends it.", flush=True)
-    _calm_garbage_collection()
-    _allow_many_connections()
     if options.json:
         await stopped_or_orphaned(stop, parent)
     else:
         await stop.wait()
-    app[SERVICE].shut_down()
+    broken = front.broken
     if child is not None and child.returncode is None:
         child.terminate()
-    listener.stop()
-    await runner.cleanup()
+    await front.close()
     if child is not None:
         await child.wait()
-    return 0
+    return 1 if broken else 0
 
 
 async def _start_chat(options: argparse.Namespace, upstream: str) -> asyncio.subprocess.Process:
@@ -226,9 +261,3 @@ def _allow_many_connections() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _calm_garbage_collection() -> None:
-    """Collect a little and often: a collection over the objects of a thousand streams makes all of them late."""
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)

@@ -6,37 +6,26 @@ Loopback only, unless a token is set.
 from __future__ import annotations
 
 import ipaddress
-import json
-import os
 import secrets
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 
 from aiohttp import web
 
-import mock_openai
+from mock_openai.upstream.desk import Desk
 from mock_openai.upstream.errors import admin_error
-from mock_openai.upstream.journal import Journal
-from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.params import loads
-from mock_openai.upstream.plans import PlanError, Plans
-
-PING_S = 5.0
+from mock_openai.upstream.plans import PlanError
+from mock_openai.upstream.profiles import Trace
 
 
 class Admin:
     """The admin routes of a server."""
 
-    def __init__(self, plans: Plans, journal: Journal, metrics: Metrics, token: str | None) -> None:
-        self._plans = plans
-        self._journal = journal
-        self._metrics = metrics
+    def __init__(self, desk: Desk, traces: Mapping[str, Trace], token: str | None) -> None:
+        self._desk = desk
+        self._traces = traces
         self._token = token
-        # Two processes with the same boot id share CLOCK_MONOTONIC.
-        boot_id = Path("/proc/sys/kernel/random/boot_id")
-        self._boot_id = boot_id.read_text().strip() if boot_id.exists() else None
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, for aiohttp."""
@@ -85,98 +74,63 @@ class Admin:
         except ValueError as error:
             return admin_error(400, f"the body is not JSON: {error}")
         try:
-            stored = self._plans.put(data)
+            stored = await self._desk.put_plans(data)
         except PlanError as error:
             return admin_error(422, str(error))
         return web.json_response({"plans": stored}, status=201)
 
     async def list_plans(self, request: web.Request) -> web.Response:
         """The ids of the stored plans."""
-        return web.json_response({"plans": self._plans.ids()})
+        return web.json_response({"plans": await self._desk.plan_ids()})
 
     async def delete_plans(self, request: web.Request) -> web.Response:
         """Forget the plan `?id=`, or all."""
-        return web.json_response({"deleted": self._plans.delete(request.query.get("id"))})
+        return web.json_response({"deleted": await self._desk.delete_plans(request.query.get("id"))})
 
     async def read_journal(self, request: web.Request) -> web.Response:
         """The entries after `?since=` of `?id=` or `?plan=`, oldest first, at most `?limit=` (1000)."""
+        query = request.query
         try:
-            since, limit = int(request.query.get("since", 0)), int(request.query.get("limit", 1000))
+            since, limit = int(query.get("since", 0)), int(query.get("limit", 1000))
         except ValueError:
             return admin_error(400, "`since` and `limit` are integers")
-        found = self._journal.find(
-            mark=request.query.get("id"), plan=request.query.get("plan"), since=since, limit=max(0, limit)
-        )
-        return web.json_response(
-            {
-                "entries": [entry.to_json() for entry in found],
-                "now_ns": time.monotonic_ns(),
-                "next": found[-1].seq if found else since,
-            }
-        )
+        page = await self._desk.page(query.get("id"), query.get("plan"), since, limit)
+        return web.Response(body=page, content_type="application/json", charset="utf-8")
 
     async def clear_journal(self, request: web.Request) -> web.Response:
         """Forget the entries and attempts of `?plan=`, or all."""
-        self._journal.clear(request.query.get("plan"))
+        await self._desk.clear(request.query.get("plan"))
         return web.json_response({"deleted": True})
 
     async def follow_journal(self, request: web.Request) -> web.StreamResponse:
         """The journal live as lines of JSON: what is there, then what changes, and a ping every 5 s."""
         response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
         await response.prepare(request)
-        follower = self._journal.follow(request.query.get("plan"))
         try:
-            while True:
-                wrote = False
-                for change in follower.read():
-                    await response.write(_line(change))
-                    wrote = True
-                if not wrote:
-                    await response.write(_line({"event": "ping", "now_ns": time.monotonic_ns(), "lost": follower.lost}))
-                if self._journal.ended:
-                    return response
-                await follower.wait(PING_S)
+            async with aclosing(self._desk.follow(request.query.get("plan"))) as lines:
+                async for line in lines:
+                    await response.write(line)
         except ConnectionResetError:
             return response
-        finally:
-            follower.stop()
+        return response
 
     async def health(self, request: web.Request) -> web.Response:
         """That the server runs, and its clock."""
-        return web.json_response(
-            {
-                "status": "ok",
-                "now_ns": time.monotonic_ns(),
-                "boot_id": self._boot_id,
-                "pid": os.getpid(),
-                "version": mock_openai.__version__,
-            }
-        )
+        return web.json_response(await self._desk.health())
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The metrics in the text format of Prometheus."""
-        gauges = {
-            "plans": ("Plans that are stored.", len(self._plans)),
-            "journal_entries": ("Entries of the journal.", len(self._journal)),
-            "journal_bytes": ("Memory of the journal, roughly.", self._journal.bytes),
-        }
         return web.Response(
-            body=self._metrics.text(gauges).encode(),
-            headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
+            body=await self._desk.metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     async def list_traces(self, request: web.Request) -> web.Response:
         """The traces that a profile can name."""
-        traces = self._plans.traces
         return web.json_response(
-            {"traces": [{"name": name, "chunks": len(trace.chunks)} for name, trace in sorted(traces.items())]}
+            {"traces": [{"name": name, "chunks": len(trace.chunks)} for name, trace in sorted(self._traces.items())]}
         )
 
 
 def _from_a_page(request: web.Request) -> bool:
     """Whether a browser sent it on behalf of a page; what somebody types into the address bar is theirs."""
     return "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none"
-
-
-def _line(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"

@@ -18,11 +18,12 @@ from mock_openai.upstream import gemini, models
 from mock_openai.upstream.admin import Admin
 from mock_openai.upstream.chat_completions import ChatCompletions
 from mock_openai.upstream.completions import Completions
+from mock_openai.upstream.desk import Desk, OwnDesk
 from mock_openai.upstream.embeddings import Embeddings
 from mock_openai.upstream.errors import openai_refusal, refusal_of
 from mock_openai.upstream.exchange import Api
 from mock_openai.upstream.handler import route_handler
-from mock_openai.upstream.journal import Journal
+from mock_openai.upstream.ledger import Ledger, OwnLedger
 from mock_openai.upstream.params import Refusal
 from mock_openai.upstream.plans import Plan, Plans
 from mock_openai.upstream.profiles import DEFAULT_PROFILE, Trace, profile_from
@@ -77,12 +78,23 @@ APIS: tuple[type[Api], ...] = (
 )
 
 
-def create_app(settings: UpstreamSettings) -> web.Application:
-    """The application. Raises ValueError for a profile that is not valid."""
+def plans_of(settings: UpstreamSettings) -> Plans:
+    """The plans of a server that starts: only the default. Raises ValueError for a profile that is not valid."""
     profile = profile_from(_name_or_object(settings.profile), settings.traces)
-    plans = Plans(Plan(None, profile, settings.seed, settings.tokens, style=settings.style), settings.traces)
-    service = Service(plans, Journal(), limits=settings.limits, max_bytes_in_flight=settings.max_bytes_in_flight)
-    admin = Admin(plans, service.journal, service.metrics, settings.admin_token)
+    default = Plan(None, profile, settings.seed, settings.tokens, style=settings.style)
+    return Plans(default, settings.traces)
+
+
+def app_of_one(settings: UpstreamSettings) -> tuple[web.Application, OwnLedger]:
+    """The application of a server that is one process, and its ledger. Raises ValueError as `plans_of`."""
+    plans, ledger = plans_of(settings), OwnLedger()
+    return create_app(settings, plans, ledger, OwnDesk(plans, ledger)), ledger
+
+
+def create_app(settings: UpstreamSettings, plans: Plans, ledger: Ledger, desk: Desk) -> web.Application:
+    """The application of one process; what it shares with others is behind `ledger` and `desk`."""
+    service = Service(plans, ledger, limits=settings.limits, max_bytes_in_flight=settings.max_bytes_in_flight)
+    admin = Admin(desk, settings.traces, settings.admin_token)
 
     @web.middleware
     async def real_service_errors(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +14,7 @@ from mock_openai.upstream.models import known_model, reasons
 from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, stops, text_of
 from mock_openai.upstream.reply import Choice
-from mock_openai.upstream.stream import Frame, Part, in_turns
+from mock_openai.upstream.stream import Frame, Part, in_turns, numbered
 
 SYSTEM_FINGERPRINT = "fp_mock"
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
@@ -181,37 +183,35 @@ class Completion:
         # `usage` stands in every chunk once it was asked for, as null up to the last one.
         self._usage_null: dict[str, Any] = {"usage": None} if exchange.ask.include_usage else {}
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> Iterator[Frame]:
         """Role, content in bursts, finish, usage where asked for, and the sentinel."""
         exchange = self._exchange
         choices = exchange.reply.choices
         first_ns, last_ns, left_out = exchange.first_ns, exchange.last_ns, exchange.left_out
-        frames = [Frame(first_ns, self._chunk(index, _opening(choice))) for index, choice in enumerate(choices)]
-        frames += in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
+        for index, choice in enumerate(choices):
+            yield Frame(first_ns, self._chunk(index, _opening(choice)))
+        yield from in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
         if Part.FINISH not in left_out:
-            frames += [Frame(last_ns, self._chunk(index, {}, choice.finish)) for index, choice in enumerate(choices)]
+            for index, choice in enumerate(choices):
+                yield Frame(last_ns, self._chunk(index, {}, choice.finish))
         if exchange.ask.include_usage and Part.USAGE not in left_out:
-            frames.append(Frame(last_ns, self._event({"choices": [], "usage": self._usage()})))
+            yield Frame(last_ns, self._event({"choices": [], "usage": self._usage()}))
         if Part.DONE not in left_out:
-            frames.append(Frame(last_ns, b"data: [DONE]\n\n"))
-        return frames
+            yield Frame(last_ns, b"data: [DONE]\n\n")
 
-    def _content_frames(self, index: int, choice: Choice) -> list[Frame]:
-        due_ns = self._exchange.due_ns
-        if choice.calls:
-            return self._call_frames(index, choice)
+    def _content_frames(self, index: int, choice: Choice) -> Iterable[Frame]:
+        return numbered(self._call_frames(index, choice)) if choice.calls else self._text_frames(index, choice)
+
+    def _text_frames(self, index: int, choice: Choice) -> Iterator[Frame]:
         # Only the text changes from chunk to chunk: what stands around it is encoded once.
         obfuscated = self._exchange.ask.obfuscate
         head, _, tail = self._chunk(index, {"content": ""}).partition(CONTENT_MARK.encode())
         head += b'"content":'
-        encode = json.JSONEncoder(ensure_ascii=False).encode
-        frames = []
         offset = 0
-        for due, token in zip(due_ns, choice.pieces, strict=False):
+        for position, (due, token) in enumerate(zip(self._exchange.due_ns, choice.pieces, strict=False), start=1):
             offset += len(token)
-            data = head + encode(token).encode() + (self._padded(tail, token) if obfuscated else tail)
-            frames.append(Frame(due, data, 1, offset if index == 0 else None))
-        return frames
+            data = head + encode_basestring(token).encode() + (self._padded(tail, token) if obfuscated else tail)
+            yield Frame(due, data, position, offset if index == 0 else None)
 
     def _call_frames(self, index: int, choice: Choice) -> list[Frame]:
         due = iter(self._exchange.due_ns)

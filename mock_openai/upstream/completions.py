@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -63,27 +64,25 @@ class TextCompletion:
         self._exchange = exchange
         self._usage_null: dict[str, Any] = {"usage": None} if exchange.ask.include_usage else {}
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> Iterator[Frame]:
         """Content, finish, usage where asked for, and the sentinel; there is no role."""
         exchange = self._exchange
         last_ns, left_out = exchange.last_ns, exchange.left_out
         choices = exchange.reply.choices
-        frames = in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
+        yield from in_turns([self._content_frames(index, choice) for index, choice in enumerate(choices)])
         if Part.FINISH not in left_out:
-            frames += [Frame(last_ns, self._chunk(index, "", choice.finish)) for index, choice in enumerate(choices)]
+            for index, choice in enumerate(choices):
+                yield Frame(last_ns, self._chunk(index, "", choice.finish))
         if exchange.ask.include_usage and Part.USAGE not in left_out:
-            frames.append(Frame(last_ns, self._event({"choices": [], "usage": self._usage()})))
+            yield Frame(last_ns, self._event({"choices": [], "usage": self._usage()}))
         if Part.DONE not in left_out:
-            frames.append(Frame(last_ns, b"data: [DONE]\n\n"))
-        return frames
+            yield Frame(last_ns, b"data: [DONE]\n\n")
 
-    def _content_frames(self, index: int, choice: Choice) -> list[Frame]:
+    def _content_frames(self, index: int, choice: Choice) -> Iterator[Frame]:
         offset = 0
-        frames = []
-        for due, token in zip(self._exchange.due_ns, choice.pieces, strict=False):
+        for position, (due, token) in enumerate(zip(self._exchange.due_ns, choice.pieces, strict=False), start=1):
             offset += len(token)
-            frames.append(Frame(due, self._chunk(index, token), 1, offset if index == 0 else None))
-        return frames
+            yield Frame(due, self._chunk(index, token), position, offset if index == 0 else None)
 
     def _chunk(self, index: int, text: str, finish: str | None = None) -> bytes:
         choice = {"text": text, "index": index, "logprobs": None, "finish_reason": finish}

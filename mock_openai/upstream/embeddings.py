@@ -7,6 +7,7 @@ import json
 import math
 import random
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -79,7 +80,7 @@ class EmbeddingList:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json.dumps({"object": "list", "data": data, "model": ask.model, "usage": usage}).encode()
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> Iterable[Frame]:
         """Nothing: vectors are never streamed."""
         return []  # never streamed
 

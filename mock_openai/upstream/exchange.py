@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ class Exchange:
     body: dict[str, Any]
     query: Mapping[str, str]
     reply: Reply
-    due_ns: list[int]
+    due_ns: array[int]
     start_ns: int
     left_out: frozenset[Part]
     obfuscation: Callable[[int], str]
@@ -50,8 +51,8 @@ class Speaker(Shapes, Protocol):
 
     content_type: str
 
-    def frames(self) -> list[Frame]:
-        """The streamed reply."""
+    def frames(self) -> Iterable[Frame]:
+        """The streamed reply; each frame is made when it is asked for, so that beginning a long reply costs little."""
 
     def whole(self) -> bytes:
         """The reply in one body."""

@@ -7,7 +7,9 @@ body: the last object carries a `finishReason`, there is no sentinel.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from heapq import merge
+from itertools import starmap
 from typing import Any
 
 from aiohttp import web
@@ -174,45 +176,38 @@ class Generated:
         self._begun = False
         self.content_type = "text/event-stream" if sse else "application/json; charset=UTF-8"
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> Iterator[Frame]:
         """Content, then an object with the finish reason; usage stands in all of them."""
         exchange = self._exchange
-        frames = []
-        parts = [
-            (due, turn, index, part, offset)
-            for index, choice in enumerate(exchange.reply.choices)
-            for turn, (due, part, offset) in enumerate(self._parts(choice))
-        ]
-        parts.sort(key=lambda item: item[:3])
+        choices = exchange.reply.choices
+        parts = merge(*starmap(self._turns, enumerate(choices)), key=lambda item: item[:3])
         for sent, (due, _, index, part, offset) in enumerate(parts, start=1):
             data = self._event(self._object([_candidate(index, [part])], sent))
-            frames.append(Frame(due, data, sent, offset if index == 0 else None))
+            yield Frame(due, data, sent, offset if index == 0 else None)
         if not {Part.FINISH, Part.DONE} & exchange.left_out:
             ended = [
-                _candidate(index, [{"text": ""}], FINISH_REASONS[choice.finish])
-                for index, choice in enumerate(exchange.reply.choices)
+                _candidate(index, [{"text": ""}], FINISH_REASONS[choice.finish]) for index, choice in enumerate(choices)
             ]
-            frames.append(Frame(exchange.last_ns, self._event(self._object(ended, exchange.reply.tokens))))
+            yield Frame(exchange.last_ns, self._event(self._object(ended, exchange.reply.tokens)))
         if not self._sse:
-            closing = b"]" if self._begun else b"[]"
-            frames.append(Frame(exchange.last_ns, closing))
-        return frames
+            yield Frame(exchange.last_ns, b"]" if self._begun else b"[]")
 
-    def _parts(self, choice: Choice) -> list[tuple[int, dict[str, Any], int | None]]:
+    def _turns(self, index: int, choice: Choice) -> Iterator[tuple[int, int, int, dict[str, Any], int | None]]:
+        """The parts of a choice, with what decides their order among those of all: moment, turn and choice."""
+        for turn, (due, part, offset) in enumerate(self._parts(choice)):
+            yield due, turn, index, part, offset
+
+    def _parts(self, choice: Choice) -> Iterator[tuple[int, dict[str, Any], int | None]]:
         """The parts of a choice with their moments; a call comes whole, when its last token is there."""
         due = self._exchange.due_ns
-        out: list[tuple[int, dict[str, Any], int | None]] = []
-        if choice.calls:
-            tokens = 0
-            for call in choice.calls:
-                tokens += len(call.pieces)
-                out.append((due[max(0, tokens - 1)], _call_part(call), None))
-            return out
+        tokens = 0
+        for call in choice.calls:
+            tokens += len(call.pieces)
+            yield due[max(0, tokens - 1)], _call_part(call), None
         offset = 0
         for at_ns, token in zip(due, choice.pieces, strict=False):
             offset += len(token)
-            out.append((at_ns, {"text": token}, offset))
-        return out
+            yield at_ns, {"text": token}, offset
 
     def _object(self, candidates: list[dict[str, Any]], tokens: int) -> dict[str, Any]:
         exchange = self._exchange

@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import string
 import time
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from mock_openai.upstream.capacity import Pool
 from mock_openai.upstream.closing import finish, reset
 from mock_openai.upstream.errors import over_quota, refusal_of
-from mock_openai.upstream.exchange import Api, Exchange, Speaker
+from mock_openai.upstream.exchange import Api, Exchange
 from mock_openai.upstream.faults.before import Before
 from mock_openai.upstream.faults.damage import damaged, drawn, left_out
 from mock_openai.upstream.faults.kind import Fault
 from mock_openai.upstream.journal import Entry
+from mock_openai.upstream.ledger import Charge, Variant
 from mock_openai.upstream.params import Ask, Refusal, parse_json
 from mock_openai.upstream.plans import Order, Plan
 from mock_openai.upstream.quotas import Limits, Verdict
 from mock_openai.upstream.reply import compose
 from mock_openai.upstream.service import Service
-from mock_openai.upstream.stream import Ending, Frame, Script
+from mock_openai.upstream.stream import Ending, Frame, Script, joined
 from mock_openai.upstream.writer import Player
 
 MAX_REQUEST_KEPT_BYTES = 64 * 1024
@@ -39,6 +41,9 @@ BODY_S = 30.0
 LARGE_TOKENS = 4_000
 """Longer replies are composed in another thread: all streams would wait for them."""
 FIN_PATIENCE_S = 1.0
+OPEN_BYTES = 64 * 1024
+"""Roughly what a reply in progress takes beside its text: its connection, and what is written next."""
+NOT_DRAWN = random.Random(0)
 PADDING = string.ascii_letters + string.digits
 
 
@@ -59,7 +64,7 @@ async def _answer(service: Service, api: Api, request: web.Request) -> web.Strea
         body = parse_json(raw)
         ask = api.read(request, body)
     except Refusal as refusal:
-        service.metrics.refused(api.route, refusal.status)
+        service.ledger.refused(api.route, refusal.status)
         return api.refuse(refusal)
     order = service.plans.order_for(ask.texts, request.headers, ask.model)
     return await Answer(service, api, request, body, ask, order, arrived_ns, len(raw)).run()
@@ -85,16 +90,16 @@ class Answer:
         self.body = body
         self.ask = ask
         self.key = order.key or _prompt_key(ask)
-        attempt = service.journal.attempt_of(order.mark or self.key)
-        self.plan: Plan = order.plan.for_attempt(attempt)
-        self.faults: tuple[Fault, ...] = drawn(self.plan.faults, self.plan.draw(self.key, attempt, "faults"))
-        self.attempt = attempt
+        self.order = order
+        self.plan: Plan = order.plan
+        self.faults: tuple[Fault, ...] = ()
         self.entry = Entry(
             seq=0,
             mark=order.mark,
             plan=self.plan.id,
             rule=order.rule,
-            attempt=attempt,
+            attempt=0,
+            api=api.route,
             route=request.path,
             model=ask.model,
             stream=ask.stream,
@@ -117,12 +122,10 @@ class Answer:
 
     async def run(self) -> web.StreamResponse:
         """Answer, and close the journal's entry however it ends."""
-        service = self.service
-        service.journal.open(self.entry)
-        service.metrics.opened(self.api.route)
-        service.open_requests.add(self)
+        self.service.open_requests.add(self)
         try:
-            return await self._answered()
+            verdict = await self._begin()
+            return await self._answered(verdict)
         except asyncio.CancelledError:
             if not self.unheard:
                 self.close("cancelled")
@@ -140,15 +143,24 @@ class Answer:
     def close(self, ended: str) -> None:
         """The reply is over; what comes later changes nothing."""
         service = self.service
-        if service.journal.close(self.entry, ended=ended, now_ns=time.monotonic_ns()):
-            service.metrics.closed(self.api.route, self.entry)
+        if service.ledger.close(self.entry, ended):
             service.bytes_in_flight -= self._bytes
             self._bytes = 0
             service.open_requests.discard(self)
 
-    async def _answered(self) -> web.StreamResponse:
-        key = self.request.headers.get("authorization", "")
-        verdict = self.service.admit(f"key {key}", self.service.limits, self.ask)
+    async def _begin(self) -> Verdict:
+        """Have the request journalled and counted; its attempt decides what is replied."""
+        order, entry, ask = self.order, self.entry, self.ask
+        variants = [Variant(plan.profile.name, plan.seed) for plan in order.plan.attempts]
+        key = f"key {self.request.headers.get('authorization', '')}"
+        charge = Charge(key, self.service.limits, ask.tokens)
+        verdict = await self.service.ledger.begin(entry, order.mark or self.key, variants, charge)
+        self.plan = plan = order.plan.for_attempt(entry.attempt)
+        if plan.faults:
+            self.faults = drawn(plan.faults, plan.draw(self.key, entry.attempt, "faults"))
+        return verdict
+
+    async def _answered(self, verdict: Verdict) -> web.StreamResponse:
         self.limits_headers = verdict.headers
         if verdict.retry_ns:
             return self.refuse(over_quota(verdict), "quota")
@@ -164,16 +176,15 @@ class Answer:
                     return response
         capacity = self.plan.profile.capacity
         if capacity is None:
-            return await self._replied(self._shift_ns, None)
-        pool = self.service.pools.of(capacity)
-        await pool.take(capacity.slots)
+            return await self._replied(self._shift_ns, 1)
+        active = await self.service.ledger.take_slot(capacity)
         try:
-            return await self._replied(time.monotonic_ns() - self.entry.arrived_ns, pool)
+            return await self._replied(time.monotonic_ns() - self.entry.arrived_ns, active)
         finally:
-            pool.free()
+            self.service.ledger.free_slot(capacity)
 
-    async def _replied(self, shift_ns: int, pool: Pool | None) -> web.StreamResponse:
-        service, active = self.service, pool.active if pool else 1
+    async def _replied(self, shift_ns: int, active: int) -> web.StreamResponse:
+        service = self.service
         large = self.plan.size > LARGE_TOKENS
         # Those who wait to be composed are looked at when it is their turn: of hundreds, each would find room before.
         async with service.composing if large else nullcontext():
@@ -181,54 +192,57 @@ class Answer:
                 return self.refuse(refusal_of(503), "overloaded")
             if large:
                 loop = asyncio.get_running_loop()
-                script, speaker = await loop.run_in_executor(service.aside, self.prepare, shift_ns, active)
+                script, content_type = await loop.run_in_executor(service.aside, self.prepare, shift_ns, active)
             else:
-                script, speaker = self.prepare(shift_ns, active)
-            self._bytes = sum(len(write.data) for write in script.writes)
+                script, content_type = self.prepare(shift_ns, active)
             service.bytes_in_flight += self._bytes
         if self.ask.stream:
-            return await self.play(script, speaker.content_type)
+            return await self.play(script, content_type)
         # A reply in one piece has its headers when it is ready.
-        await self.service.wait_until(self.entry.arrived_ns + (script.writes[0].due_ns if script.writes else 0))
-        return await self.play(script, "application/json", self._length(script))
+        writes = script.writes = list(script.writes)
+        await self.service.wait_until(self.entry.arrived_ns + (writes[0].due_ns if writes else 0))
+        # The length is that of what is written, unless the connection is to be cut before that.
+        length = sum(len(write.data) for write in writes)
+        if script.cut and script.ending is not Ending.END:
+            length = max(length + 1, self.length)
+        return await self.play(script, "application/json", length)
 
-    def _length(self, script: Script) -> int:
-        """What `content-length` promises: what is written, unless the connection is to be cut before that."""
-        written = sum(len(write.data) for write in script.writes)
-        return max(written + 1, self.length) if script.cut and script.ending is not Ending.END else written
-
-    def prepare(self, shift_ns: int, active: int) -> tuple[Script, Speaker]:
-        """Compose the reply, give it its form, and damage it as ordered."""
+    def prepare(self, shift_ns: int, active: int) -> tuple[Script, str]:
+        """Compose the reply, give it its form, and damage it as ordered; returns its content type beside it."""
         plan, ask, entry = self.plan, self.ask, self.entry
         wide = any(fault.kind.wide_text for fault in self.faults)
-        reply = compose(plan, ask, plan.draw(self.key, self.attempt, "text"), wide=wide)
-        pace = plan.draw(self.key, self.attempt, "pace")
+        reply = compose(plan, ask, plan.draw(self.key, self.entry.attempt, "text"), wide=wide)
+        pace = plan.draw(self.key, self.entry.attempt, "pace")
         due_ns = plan.profile.schedule_ns(max(1, reply.longest), pace, prompt_tokens=ask.prompt_tokens, active=active)
-        if shift_ns:
-            due_ns = [due + shift_ns for due in due_ns]
         entry.text = reply.text
         entry.finish = reply.choices[0].finish
-        padding = plan.draw(self.key, self.attempt, "obfuscation")
+        padding = plan.draw(self.key, self.entry.attempt, "obfuscation") if ask.obfuscate else NOT_DRAWN
         exchange = Exchange(
             entry.seq,
             ask,
             self.body,
             self.request.query,
             reply,
-            due_ns,
+            array("q", [due + shift_ns for due in due_ns] if shift_ns else due_ns),
             shift_ns,
             left_out(self.faults),
             lambda length: "".join(padding.choices(PADDING, k=length)),
         )
         speaker = self.api.speak(exchange)
+        frames: Iterable[Frame]
         if ask.stream:
             frames = speaker.frames()
         else:
             body = speaker.whole()
             self.length = len(body)
             frames = [Frame(exchange.last_ns, body, 1, len(reply.text))]
-        where = plan.draw(self.key, self.attempt, "places")
-        return damaged(frames, self.faults, speaker, where, reply.text), speaker
+        self._bytes = reply.weight + 8 * len(due_ns) + self.length + OPEN_BYTES
+        if not self.faults:
+            return Script(joined(frames)), speaker.content_type
+        where = plan.draw(self.key, self.entry.attempt, "places")
+        script = damaged(frames, self.faults, speaker, where, reply.text)
+        self._bytes += sum(len(write.data) for write in script.writes)
+        return script, speaker.content_type
 
     async def play(self, script: Script, content_type: str, length: int | None = None) -> web.StreamResponse:
         """Send headers, then the script. `length`: of the body where it is known, else the body is chunked."""
@@ -305,16 +319,15 @@ class Answer:
         if self.transport is not None:
             self.transport.close()
 
-    def count_in_plan(self, limits: Limits) -> Verdict:
+    async def count_in_plan(self, limits: Limits) -> Verdict:
         """Count the request against limits of its plan; the response's headers tell of them."""
-        verdict = self.service.admit(f"plan {self.plan.id}", limits, self.ask)
+        verdict = await self.service.ledger.admit(Charge(f"plan {self.plan.id}", limits, self.ask.tokens))
         self.limits_headers = verdict.headers
         return verdict
 
     def refuse_connections(self, ns: int) -> None:
         """Let nobody connect for a while."""
-        if self.service.listener is not None:
-            self.service.listener.close_for(ns)
+        self.service.ledger.refuse_connections(ns)
 
     async def delay(self, ns: int) -> None:
         """Wait until `ns` after the request came; the whole reply counts from then."""

@@ -6,9 +6,10 @@ All times are CLOCK_MONOTONIC nanoseconds, which every process of a Linux host s
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 MAX_ENTRIES = 20_000
 MAX_BYTES = 256 << 20
 MAX_FOLLOWER_BYTES = 64 << 20
+BATCH_BYTES = 32 << 10
+"""Changes are encoded so many bytes at a time: what is due meanwhile is written in between."""
 ENTRY_BYTES = 2_000
 OPENED_BYTES = 1_000
 
@@ -24,15 +27,15 @@ def _times() -> array[int]:
     return array("q")
 
 
-HIDDEN = frozenset({"scheduled_ns", "written_ns", "offset", "texts", "request_bytes"})
+HIDDEN = frozenset({"api", "scheduled_ns", "written_ns", "offset", "texts", "request_bytes"})
 
 
 @dataclass(slots=True)
 class Entry:
     """One request. `offset[i]` characters of `text` had been written after the write at `written_ns[i]`.
 
-    `scheduled_ns` and `offset` go on beyond `written_ns`, to what was not yet or never written. `texts`: the readable
-    text of each of these writes, where a fault has made it another than the part of `text` up to `offset`.
+    `texts`: the readable text of each write of content, also of those that are yet to come, where a fault has made it
+    another than the part of `text` up to `offset`. `api`: the pattern of `route` that metrics count under.
     """
 
     seq: int
@@ -40,6 +43,7 @@ class Entry:
     plan: str | None
     rule: str
     attempt: int
+    api: str
     route: str
     model: str
     stream: bool
@@ -67,14 +71,13 @@ class Entry:
     def weight(self) -> int:
         """Roughly how many bytes of memory it takes."""
         texts = 0 if self.texts is None else sum(80 + 2 * len(text) for text in self.texts)
-        times = 8 * len(self.written_ns) + 16 * len(self.offset)
+        times = 24 * len(self.written_ns)
         return ENTRY_BYTES + 4 * self.request_bytes + 2 * len(self.text) + times + texts
 
     @property
     def whole_ns(self) -> int | None:
         """When the last of the planned text was out; None before that, and where it never is."""
-        written = len(self.written_ns)
-        return self.written_ns[-1] if written and self.offset[written - 1] == len(self.text) else None
+        return self.written_ns[-1] if self.written_ns and self.offset[-1] == len(self.text) else None
 
     @property
     def wrote(self) -> dict[str, Any] | None:
@@ -87,6 +90,15 @@ class Entry:
         texts = self.texts[: len(self.written_ns)]
         return {"text": "".join(texts), "offset": list(accumulate(map(len, texts)))}
 
+    def end(self, ended: str, now_ns: int) -> bool:
+        """It is over, and returns True; ending it again changes nothing."""
+        if self.ended != "open":
+            return False
+        self.ended, self.ended_ns = ended, now_ns
+        if ended == "cancelled" and self.cancelled_ns is None:
+            self.cancelled_ns = now_ns
+        return True
+
     def to_json(self, *, chunks: bool = True) -> dict[str, Any]:
         """The entry as the admin API shows it; an entry that has just opened is shown without its chunks."""
         shown: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name not in HIDDEN}
@@ -94,9 +106,9 @@ class Entry:
             shown["whole_ns"] = self.whole_ns
             shown["wrote"] = self.wrote
             shown["chunks"] = {
-                "scheduled_ns": self.scheduled_ns[: len(self.written_ns)].tolist(),
+                "scheduled_ns": self.scheduled_ns.tolist(),
                 "written_ns": self.written_ns.tolist(),
-                "offset": self.offset[: len(self.written_ns)].tolist(),
+                "offset": self.offset.tolist(),
             }
         return shown
 
@@ -136,12 +148,8 @@ class Journal:
 
     def close(self, entry: Entry, *, ended: str, now_ns: int) -> bool:
         """The entry is over, and returns True; closing it again changes nothing."""
-        if entry.ended != "open":
+        if not entry.end(ended, now_ns):
             return False
-        entry.ended = ended
-        entry.ended_ns = now_ns
-        if ended == "cancelled" and entry.cancelled_ns is None:
-            entry.cancelled_ns = now_ns
         if entry.seq in self._weights:
             self._weigh(entry)
         self._tell("closed", entry)
@@ -208,6 +216,7 @@ class Follower:
         self._changes: deque[tuple[int, dict[str, Any] | Entry]] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
+        self._begun = False
         self.lost = 0
 
     def take(self, event: str, entry: Entry) -> None:
@@ -228,25 +237,36 @@ class Follower:
         """There is something new, or nothing more will come."""
         self._wake.set()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when there is something to read, or after `timeout_s`."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+    async def next(self, timeout_s: float) -> bytes | None:
+        """Some of the changes as lines of JSON, oldest first; a ping where none came within `timeout_s`.
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """The changes since the last call, oldest first."""
+        The first call does not wait. None: the journal has ended, and everything was read.
+        """
+        if self._begun and not self._changes:
+            if self._journal.ended:
+                return None
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        self._begun = True
         self._wake.clear()
-        while self._changes:
+        lines = bytearray()
+        while self._changes and len(lines) < BATCH_BYTES:
             weight, change = self._changes.popleft()
             self._bytes -= weight
+            event: dict[str, Any] = {"event": "opened", "entry": change}
             if isinstance(change, Entry):
-                yield {"event": "closed", "entry": change.to_json()}
-            else:
-                yield {"event": "opened", "entry": change}
+                event = {"event": "closed", "entry": change.to_json()}
+            lines += encoded(event) + b"\n"
+        return bytes(lines) or encoded({"event": "ping", "now_ns": time.monotonic_ns(), "lost": self.lost}) + b"\n"
 
     def stop(self) -> None:
         """Read no more."""
         self._journal.forget(self)
+
+
+def encoded(value: Any) -> bytes:
+    """A value as JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-
-from aiohttp import web
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 BACKLOG = 4096
-ACCEPTED_AT_ONCE = 2
-"""Connections that are accepted in a round of the loop: a thousand in a row would hold up everything that is due."""
+
+Stop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Stops accepting, and closes the listening socket."""
 
 
 class Listener:
-    """One address that a server listens on. After `open`, `port` is the real one."""
+    """One address that a server listens on. After `open`, `port` is the real one.
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
-        self._runner = runner
+    `accept` begins to accept connections on a listening socket.
+    """
+
+    def __init__(self, host: str, port: int, accept: Callable[[socket.socket], Awaitable[Stop]]) -> None:
+        self._accept = accept
         self._host = host
         self.port = port
-        self._site: web.SockSite | None = None
+        self._stop: Stop | None = None
         self._reopen: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -27,10 +31,9 @@ class Listener:
         """Listen. Raises OSError."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listening = socket.create_server((self._host, self.port), family=family, backlog=BACKLOG)
+        listening.setblocking(False)
         self.port = listening.getsockname()[1]
-        # asyncio takes its `backlog` both for the queue in the kernel and for how many connections it accepts in a row.
-        self._site = web.SockSite(self._runner, listening, backlog=ACCEPTED_AT_ONCE)
-        await self._site.start()
+        self._stop = await self._accept(listening)
         listening.listen(BACKLOG)
 
     def close_for(self, ns: int) -> None:
@@ -41,18 +44,21 @@ class Listener:
                 return
             self._reopen.cancel()
         self._reopen = loop.call_later(ns / 1e9, self._open_again)
-        if self._site is not None:
-            site, self._site = self._site, None
-            self._task = loop.create_task(site.stop())
+        if self._stop is not None:
+            stop, self._stop = self._stop, None
+            self._task = loop.create_task(stop())
 
     def _open_again(self) -> None:
         self._reopen = None
         self._task = asyncio.get_running_loop().create_task(self.open())
 
-    def stop(self) -> None:
-        """Do not open again."""
+    async def close(self) -> None:
+        """Listen no more, and do not open again."""
         if self._reopen is not None:
             self._reopen.cancel()
+        if self._stop is not None:
+            stop, self._stop = self._stop, None
+            await stop()
 
     @property
     def url(self) -> str:

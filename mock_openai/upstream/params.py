@@ -66,6 +66,11 @@ class Ask:
         """Roughly: a token a word, and a few for the frame of each message."""
         return sum(len(text.split()) + 4 for text in self.texts)
 
+    @property
+    def tokens(self) -> int:
+        """What it counts for against a limit of tokens: its prompt, and all that it may be answered with."""
+        return self.prompt_tokens + (self.limit or 0)
+
 
 def loads(raw: bytes) -> Any:
     """The value of a JSON text by the letter: no NaN, infinities or halves of characters. Raises ValueError."""

@@ -70,10 +70,10 @@ class Profile:
             due_ms += 1000 * prompt_tokens / self.capacity.prefill_tokens_per_s
             stretch += self.capacity.slowdown * (active - 1)
         out: list[int] = []
-        for index in range(tokens):
-            if index and index % self.burst == 0:
+        for start in range(0, tokens, self.burst):
+            if start:
                 due_ms += self.gap(draw) * stretch
-            out.append(round(due_ms * NS_PER_MS))
+            out += [round(due_ms * NS_PER_MS)] * min(self.burst, tokens - start)
         return out
 
 

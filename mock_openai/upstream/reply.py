@@ -12,7 +12,7 @@ from typing import Any
 from mock_openai.upstream.params import Ask
 from mock_openai.upstream.plans import Plan
 from mock_openai.upstream.schemas import example
-from mock_openai.upstream.text import STYLES, accented, generate_tokens, split_tokens
+from mock_openai.upstream.text import STYLES, Tokens, accented, generate_tokens, split_tokens
 
 MAX_REPLY_TOKENS = 200_000
 """Of all choices together; what a real model has room for is about as much."""
@@ -38,14 +38,14 @@ class Call:
 class Choice:
     """One of the replies of a request: text tokens, or tool calls. `finish`: stop, length or tool_calls."""
 
-    pieces: list[str]
+    pieces: Tokens
     finish: str
     calls: tuple[Call, ...] = ()
 
     @property
     def text(self) -> str:
         """The text of the choice; empty for tool calls."""
-        return "".join(self.pieces)
+        return self.pieces.text
 
     @property
     def tokens(self) -> int:
@@ -74,6 +74,11 @@ class Reply:
         """How many tokens the longest choice has: that long the reply takes."""
         return max(choice.tokens for choice in self.choices)
 
+    @property
+    def weight(self) -> int:
+        """Roughly how many bytes of memory the texts take."""
+        return sum(choice.pieces.weight for choice in self.choices)
+
 
 def compose(plan: Plan, ask: Ask, draw: random.Random, *, wide: bool) -> Reply:
     """The reply that `plan` gives to `ask`. `wide`: generated text has characters of several bytes."""
@@ -83,14 +88,14 @@ def compose(plan: Plan, ask: Ask, draw: random.Random, *, wide: bool) -> Reply:
 def _choice(plan: Plan, ask: Ask, draw: random.Random, *, wide: bool) -> Choice:
     calls = _calls(plan, ask, draw)
     if calls:
-        return Choice([], "tool_calls", calls)
+        return Choice(Tokens([]), "tool_calls", calls)
     tokens = _tokens(plan, ask, draw, wide=wide)
     tokens, finish = _stopped(tokens, ask.stop), "stop"
     limit = MAX_REPLY_TOKENS // ask.n
     limit = limit if ask.limit is None else min(limit, ask.limit)
     if len(tokens) > limit:
         tokens, finish = tokens[:limit], "length"
-    return Choice(tokens, finish)
+    return Choice(Tokens(tokens), finish)
 
 
 def _tokens(plan: Plan, ask: Ask, draw: random.Random, *, wide: bool) -> list[str]:
@@ -114,6 +119,8 @@ def _json_pieces(value: Any) -> list[str]:
 
 def _stopped(tokens: list[str], stop: Sequence[str]) -> list[str]:
     """The tokens up to the first stop sequence, which itself is not part of the reply."""
+    if not stop:
+        return tokens
     text = "".join(tokens)
     end = min((position for position in (text.find(item) for item in stop) if position >= 0), default=None)
     if end is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -13,7 +14,7 @@ from mock_openai.upstream.models import known_model
 from mock_openai.upstream.openai_api import OpenAIApi
 from mock_openai.upstream.params import Ask, Refusal, Tool, number, optional, required, text_of
 from mock_openai.upstream.reply import Call
-from mock_openai.upstream.stream import Frame, Part
+from mock_openai.upstream.stream import Frame, Part, numbered
 
 LOWEST_LIMIT = 16
 
@@ -123,55 +124,45 @@ class Response:
         self._item_id = f"msg_mock{exchange.number:08d}"
         self._sequence = 0
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> Iterator[Frame]:
         """Created, in progress, the output items with their deltas, completed."""
         exchange = self._exchange
         first_ns, last_ns = exchange.first_ns, exchange.last_ns
-        frames = [
-            Frame(first_ns, self._event("response.created", {"response": self._response("in_progress")})),
-            Frame(first_ns, self._event("response.in_progress", {"response": self._response("in_progress")})),
-        ]
-        frames += self._call_frames() if self._choice.calls else self._text_frames()
-        for position, frame in enumerate((frame for frame in frames if frame.number), start=1):
-            frame.number = position
+        yield Frame(first_ns, self._event("response.created", {"response": self._response("in_progress")}))
+        yield Frame(first_ns, self._event("response.in_progress", {"response": self._response("in_progress")}))
+        yield from numbered(self._call_frames() if self._choice.calls else self._text_frames())
         if Part.DONE not in exchange.left_out:
             status = self._final_status
-            frames.append(Frame(last_ns, self._event(f"response.{status}", {"response": self._response(status)})))
-        return frames
+            yield Frame(last_ns, self._event(f"response.{status}", {"response": self._response(status)}))
 
     @property
     def _final_status(self) -> str:
         return "incomplete" if self._choice.finish == "length" else "completed"
 
-    def _text_frames(self) -> list[Frame]:
+    def _text_frames(self) -> Iterator[Frame]:
         exchange = self._exchange
         first_ns, last_ns = exchange.first_ns, exchange.last_ns
         place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
         item = self._message("in_progress", None)
-        frames = [
-            Frame(first_ns, self._event("response.output_item.added", {"output_index": 0, "item": item})),
-            Frame(first_ns, self._event("response.content_part.added", {**place, "part": _part("")})),
-        ]
+        yield Frame(first_ns, self._event("response.output_item.added", {"output_index": 0, "item": item}))
+        yield Frame(first_ns, self._event("response.content_part.added", {**place, "part": _part("")}))
         offset = 0
         for due, token in zip(exchange.due_ns, self._choice.pieces, strict=False):
             offset += len(token)
             delta = {**place, "delta": token, "logprobs": []}
             if exchange.ask.obfuscate:
                 delta["obfuscation"] = exchange.obfuscation(-len(token) % OBFUSCATED_LENGTH)
-            frames.append(Frame(due, self._event("response.output_text.delta", delta), 1, offset))
+            yield Frame(due, self._event("response.output_text.delta", delta), 1, offset)
         if Part.FINISH not in exchange.left_out:
             text = self._choice.text
             item = self._message(self._final_status, text)
-            frames += [
-                Frame(last_ns, self._event("response.output_text.done", {**place, "text": text, "logprobs": []})),
-                Frame(last_ns, self._event("response.content_part.done", {**place, "part": _part(text)})),
-                Frame(last_ns, self._event("response.output_item.done", {"output_index": 0, "item": item})),
-            ]
-        return frames
+            ended = {**place, "text": text, "logprobs": []}
+            yield Frame(last_ns, self._event("response.output_text.done", ended))
+            yield Frame(last_ns, self._event("response.content_part.done", {**place, "part": _part(text)}))
+            yield Frame(last_ns, self._event("response.output_item.done", {"output_index": 0, "item": item}))
 
-    def _call_frames(self) -> list[Frame]:
+    def _call_frames(self) -> Iterator[Frame]:
         due = iter(self._exchange.due_ns)
-        frames = []
         for index, call in enumerate(self._choice.calls):
             at_ns = self._exchange.first_ns
             place = {"item_id": f"fc_{call.id}", "output_index": index}
@@ -179,17 +170,14 @@ class Response:
                 at_ns = next(due)
                 if position == 0:
                     opened = {"output_index": index, "item": _call_item(call, "in_progress")}
-                    frames.append(Frame(at_ns, self._event("response.output_item.added", opened)))
+                    yield Frame(at_ns, self._event("response.output_item.added", opened))
                 delta = self._event("response.function_call_arguments.delta", {**place, "delta": piece})
-                frames.append(Frame(at_ns, delta, 1))
+                yield Frame(at_ns, delta, 1)
             if Part.FINISH not in self._exchange.left_out:
                 ended = {**place, "arguments": call.arguments, "name": call.name}
                 item = {"output_index": index, "item": _call_item(call, "completed")}
-                frames += [
-                    Frame(at_ns, self._event("response.function_call_arguments.done", ended)),
-                    Frame(at_ns, self._event("response.output_item.done", item)),
-                ]
-        return frames
+                yield Frame(at_ns, self._event("response.function_call_arguments.done", ended))
+                yield Frame(at_ns, self._event("response.output_item.done", item))
 
     def _event(self, name: str, rest: dict[str, Any]) -> bytes:
         data = {"type": name, "sequence_number": self._sequence, **rest}

@@ -8,14 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mock_openai.upstream.capacity import Pools
-from mock_openai.upstream.journal import Journal
-from mock_openai.upstream.listening import Listener
-from mock_openai.upstream.metrics import Metrics
+from mock_openai.upstream.ledger import Ledger
 from mock_openai.upstream.pacing import Pacer
-from mock_openai.upstream.params import Ask
 from mock_openai.upstream.plans import Plans
-from mock_openai.upstream.quotas import Limits, Quotas, Verdict
+from mock_openai.upstream.quotas import Limits
 
 MAX_BYTES_IN_FLIGHT = 512 << 20
 STALLED_NS = 1_000_000_000
@@ -38,30 +34,21 @@ class OpenRequest(Protocol):
 
 @dataclass(slots=True)
 class Service:
-    """What a running server keeps.
+    """What a process that answers requests keeps.
 
     `bytes_in_flight`: of replies that are composed and not yet over, at most `max_bytes_in_flight`. `aside`: a thread
     for replies that take long to compose, one after the other: `composing`.
     """
 
     plans: Plans
-    journal: Journal
+    ledger: Ledger
     pacer: Pacer = field(default_factory=Pacer)
-    pools: Pools = field(default_factory=Pools)
-    quotas: Quotas = field(default_factory=Quotas)
     limits: Limits = field(default_factory=Limits)
-    metrics: Metrics = field(default_factory=Metrics)
-    listener: Listener | None = None
     open_requests: set[OpenRequest] = field(default_factory=set)
     bytes_in_flight: int = 0
     max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT
     aside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "compose"))
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def admit(self, key: str, limits: Limits, ask: Ask) -> Verdict:
-        """Count a request of `key` against its limits."""
-        tokens = ask.prompt_tokens + (ask.limit or 0)
-        return self.quotas.ask(key, limits, tokens, time.monotonic_ns())
 
     def has_room(self) -> bool:
         """Whether another reply can be composed; clients that do not read make room for those that do."""
@@ -79,7 +66,6 @@ class Service:
         """End the open streams at once, and say so in the journal."""
         for request in list(self.open_requests):
             request.shut_down()
-        self.journal.end()
         self.aside.shutdown(wait=False, cancel_futures=True)
 
     async def wait_until(self, due_ns: int) -> None:

@@ -6,9 +6,13 @@ Routes make `Frame`s, faults change them, and what leaves together becomes one `
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from heapq import merge
+
+PIECE_BYTES = 16 * 1024
+"""Frames that leave together are one write up to so many bytes: the next write of a reply is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class Note:
 
 @dataclass(slots=True)
 class Frame:
-    """One frame of a reply, such as one server-sent event.
+    """One frame of a reply, such as one server-sent event; or a write, of one frame or of several that leave together.
 
     `due_ns` counts from the start of the reply. `number` counts the content frames from 1 (0: no content). `offset` is
     how many characters of the text are out after it (None: none of its own). `apart`: never joined to the write before.
@@ -33,17 +37,6 @@ class Frame:
     number: int = 0
     offset: int | None = None
     apart: bool = False
-    notes: tuple[Note, ...] = ()
-    text: str = ""
-
-
-@dataclass(slots=True)
-class Write:
-    """What leaves in one system call; `offset` None for a write without content. `text` as in `Frame`."""
-
-    due_ns: int
-    data: bytes
-    offset: int | None
     notes: tuple[Note, ...] = ()
     text: str = ""
 
@@ -69,14 +62,15 @@ class Ending(Enum):
 class Script:
     """Everything that one reply writes; times count from the start of the reply.
 
-    `hold_ns`: how long HOLD lasts, None for ever. `cut`: a fault ends the reply early. `notes`: faults that act on no
-    single write. `ignore_cancel_ns`: how long the reply goes on when its client has left, None to its end. `texts`: the
-    text of each write of content, where a fault has made it another than the planned one.
+    `writes`: made while they are written, or all there already if faults have changed them. `ending_ns` None: with
+    the last write. `hold_ns`: how long HOLD lasts, None for ever. `cut`: a fault ends the reply early. `notes`: faults
+    that act on no single write. `ignore_cancel_ns`: how long the reply goes on when its client has left, None to its
+    end. `texts`: the text of each write of content, where a fault has made it another than the planned one.
     """
 
-    writes: list[Write]
+    writes: Iterable[Frame]
     ending: Ending = Ending.END
-    ending_ns: int = 0
+    ending_ns: int | None = None
     hold_ns: int | None = None
     cut: bool = False
     gzip: bool = False
@@ -85,65 +79,84 @@ class Script:
     texts: list[str] | None = None
 
 
-def in_turns(parts: Sequence[list[Frame]]) -> list[Frame]:
-    """The content frames of several choices, a token of each at a time, numbered in this order."""
-    turns = [(frame.due_ns, turn, index) for index, part in enumerate(parts) for turn, frame in enumerate(part)]
-    frames = [parts[index][turn] for _, turn, index in sorted(turns)] if len(parts) > 1 else parts[0]
-    for position, frame in enumerate((frame for frame in frames if frame.number), start=1):
-        frame.number = position
-    return frames
+def in_turns(parts: Sequence[Iterable[Frame]]) -> Iterator[Frame]:
+    """The content frames of several choices, a token of each at a time, numbered in this order.
+
+    Those of a single choice have their numbers already.
+    """
+    if len(parts) == 1:
+        return iter(parts[0])
+    turns = merge(*(enumerate(part) for part in parts), key=lambda turn: (turn[1].due_ns, turn[0]))
+    return numbered(frame for _, frame in turns)
 
 
-def joined(frames: Iterable[Frame]) -> list[Write]:
+def numbered(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The same frames; those of content are numbered from 1."""
+    number = 0
+    for frame in frames:
+        if frame.number:
+            frame.number = number = number + 1
+        yield frame
+
+
+def joined(frames: Iterable[Frame]) -> Iterator[Frame]:
     """The writes of frames: what is due at the same moment leaves together, one burst in one system call.
 
-    Content never shares a write with other frames, so that a content write's time is that of text alone.
+    Content never shares a write with other frames, so that a content write's time is that of text alone. Frames that
+    together have more than `PIECE_BYTES` are several writes, and so is a frame of several times that size.
     """
-    writes: list[Write] = []
-    together: list[Frame] = []
+    frames = iter(frames)
+    last = next(frames, None)
+    if last is None:
+        return
+    together, size = [last], len(last.data)
     for frame in frames:
-        if together and (frame.apart or not _leave_together(together[-1], frame)):
-            writes.append(_write_of(together))
-            together = []
-        together.append(frame)
-    if together:
-        writes.append(_write_of(together))
-    return writes
+        if (
+            frame.due_ns == last.due_ns
+            and (frame.number > 0) == (last.number > 0)
+            and size <= PIECE_BYTES
+            and not frame.apart
+        ):
+            together.append(frame)
+            size += len(frame.data)
+        else:
+            yield from _writes_of(together, size)
+            together, size = [frame], len(frame.data)
+        last = frame
+    yield from _writes_of(together, size)
 
 
-def _leave_together(one: Frame, other: Frame) -> bool:
-    return one.due_ns == other.due_ns and (one.number > 0) == (other.number > 0)
+def _writes_of(frames: list[Frame], size: int) -> Sequence[Frame]:
+    """The writes of frames that leave together: one, unless that were a large one."""
+    if len(frames) > 1:
+        frames = [
+            Frame(
+                frames[0].due_ns,
+                b"".join([frame.data for frame in frames]),
+                frames[-1].number,
+                next((frame.offset for frame in reversed(frames) if frame.offset is not None), None),
+                notes=tuple(note for frame in frames for note in frame.notes),
+                text="".join([frame.text for frame in frames]),
+            )
+        ]
+    return frames if size <= 3 * PIECE_BYTES else list(_pieces(frames[0]))
 
 
-def _write_of(frames: list[Frame]) -> Write:
-    """The write of frames that leave together."""
-    if len(frames) == 1:
-        frame = frames[0]
-        return Write(frame.due_ns, frame.data, frame.offset, frame.notes, frame.text)
-    return Write(
-        frames[0].due_ns,
-        b"".join([frame.data for frame in frames]),
-        next((frame.offset for frame in reversed(frames) if frame.offset is not None), None),
-        tuple(note for frame in frames for note in frame.notes),
-        "".join([frame.text for frame in frames]),
-    )
+def _pieces(frame: Frame) -> Iterator[Frame]:
+    """A large frame in several writes; its text counts as out with the last."""
+    starts = range(0, len(frame.data), PIECE_BYTES)
+    for start in starts:
+        last = start == starts[-1]
+        yield replace(
+            frame,
+            data=frame.data[start : start + PIECE_BYTES],
+            offset=frame.offset if last else None,
+            notes=frame.notes if start == 0 else (),
+            text=frame.text if last else "",
+        )
 
 
-def in_pieces(writes: list[Write], size: int) -> list[Write]:
-    """The same writes, none with more than `size` bytes; the text of a write counts as out with its last piece."""
-    if all(len(write.data) <= size for write in writes):
-        return writes
-    out = []
-    for write in writes:
-        starts = range(0, len(write.data) or 1, size)
-        for start in starts:
-            offset = write.offset if start == starts[-1] else None
-            notes = write.notes if start == 0 else ()
-            out.append(Write(write.due_ns, write.data[start : start + size], offset, notes))
-    return out
-
-
-def compressed(writes: list[Write]) -> None:
+def compressed(writes: Sequence[Frame]) -> None:
     """Change the writes to one gzip stream; each is flushed, so that a client can decode what it has."""
     packer = zlib.compressobj(wbits=31)
     for index, write in enumerate(writes):

@@ -3,52 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from array import array
+from collections import deque
 from collections.abc import Callable
-from itertools import compress
 from typing import Any
 
 from mock_openai.upstream.journal import Entry
-from mock_openai.upstream.stream import Ending, Note, Script, in_pieces
+from mock_openai.upstream.stream import PIECE_BYTES, Ending, Frame, Note, Script
 
-BACKPRESSURE_BYTES = 256 * 1024
-BACKPRESSURE_RETRY_NS = 5_000_000
+READY_WRITES = 16
+"""Writes of a reply that are made in one go."""
+RETRY_NS = 1_000_000
 LONGEST_RETRY_NS = 250_000_000
 UNREAD_NS = 30_000_000_000
 """A client that has read nothing for so long is taken for gone."""
-PIECE_BYTES = 64 * 1024
-"""More is never written at once: what a client does not read is kept here, or in its connection's buffer twice."""
 
 
 class Player:
-    """Writes one script to a connection whose response headers are out; the script's writes are taken from it.
+    """Writes one script to a connection whose response headers are out.
 
     `closed` is called once, with how it ended, in the very step that wrote the last thing: a client that leaves after
     the terminal event has not cancelled anything.
     """
 
-    # The writes are kept by column: a thousand streams of a thousand writes would be a million objects, and each
-    # garbage collection would look at all of them while every stream waits; numbers and bytes are not looked at.
     __slots__ = (
+        "_chunked",
         "_closed",
-        "_content",
-        "_count",
-        "_data",
-        "_due_ns",
-        "_ending_ns",
         "_entry",
+        "_fd",
         "_finished",
+        "_last_ns",
         "_left_ns",
-        "_notes",
-        "_position",
+        "_ready",
         "_retry_ns",
         "_script",
         "_stalled_ns",
+        "_start_ns",
         "_transport",
         "_unsent",
-        "_written_ns",
+        "_writes",
         "done",
+        "first_ns",
     )
 
     def __init__(
@@ -62,32 +58,42 @@ class Player:
         chunked: bool,
     ) -> None:
         self._transport = transport
-        writes, script.writes = in_pieces(script.writes, PIECE_BYTES), []
+        self._fd: int = transport.get_extra_info("socket").fileno()
+        self._writes = iter(script.writes)
+        script.writes = ()
+        self._ready: deque[Frame] = deque()
         self._script = script
-        self._count = len(writes)
-        self._due_ns = [start_ns + write.due_ns for write in writes]
-        self._data = [_chunk(write.data) if chunked else write.data for write in writes]
-        self._content = bytes(write.offset is not None for write in writes)
-        self._notes = {position: write.notes for position, write in enumerate(writes) if write.notes}
-        entry.offset = array("q", (write.offset for write in writes if write.offset is not None))
-        entry.scheduled_ns = array("q", compress(self._due_ns, self._content))
+        self._start_ns = start_ns
+        self._last_ns = start_ns
+        self._chunked = chunked
         entry.texts = script.texts
-        self._written_ns = entry.written_ns
-        self._ending_ns = start_ns + script.ending_ns
         self._entry = entry
         self._closed = closed
-        self._position = 0
         self._left_ns: int | None = None
         self._stalled_ns: int | None = None
-        self._retry_ns = BACKPRESSURE_RETRY_NS
+        self._retry_ns = RETRY_NS
         self._unsent = 0
         self._finished = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def first_ns(self) -> int:
+        self.first_ns = self._advance()
         """When to call `step` first."""
-        return self._due_ns[0] if self._count else self._ending_ns
+
+    def _advance(self) -> int:
+        """Have the next write ready; returns when it, or the end of the reply, is due."""
+        ready = self._ready
+        if not ready:
+            # A few are made in one go, which takes a fraction of the time; few, because they take up memory.
+            size = 0
+            for write in self._writes:
+                ready.append(write)
+                size += len(write.data)
+                if len(ready) == READY_WRITES or size >= PIECE_BYTES:
+                    break
+        if ready:
+            self._last_ns = self._start_ns + ready[0].due_ns
+        elif self._script.ending_ns is not None:
+            return self._start_ns + self._script.ending_ns
+        return self._last_ns
 
     @property
     def left(self) -> bool:
@@ -99,26 +105,44 @@ class Player:
         transport = self._transport
         if transport.is_closing() or self._finished:
             return self._step_closed()
-        position = self._position
-        if position == self._count:
+        if not self._ready:
             self._finish()
             return None
-        data = self._data[position]
-        # Looked at so seldom that it costs nothing, and so often that little is buffered in between.
-        look = not position & 7 or len(data) >= PIECE_BYTES
-        if look and transport.get_write_buffer_size() > BACKPRESSURE_BYTES:
-            return self._wait_for_reader(transport.get_write_buffer_size())
-        # Straight to the transport: one system call, stamped where it happens.
+        unsent = transport.get_write_buffer_size()
+        if unsent:
+            return self._wait_for_reader(unsent)
+        write = self._ready[0]
+        data = _chunk(write.data) if self._chunked else write.data
+        # Straight to the socket, past the buffer of the transport, which is empty: one system call, stamped where it
+        # happens. What does not fit into the socket's own buffer stays here, and not in a second one.
         now_ns = time.monotonic_ns()
-        transport.write(data)
-        if look:
-            self._stalled_ns = None
-        if self._content[position]:
-            self._written_ns.append(now_ns)
-        if self._notes:
-            self._journal_faults(self._notes.get(position, ()), now_ns)
-        self._position = position = position + 1
-        return self._due_ns[position] if position < self._count else self._after_last()
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            return self._wait_for_reader(0)
+        except OSError:
+            transport.abort()
+            return self._step_closed()
+        if sent < len(data):
+            transport.write(data[sent:])
+        self._stalled_ns = None
+        return self._stamped(write, now_ns)
+
+    def _stamped(self, write: Frame, now_ns: int) -> int | None:
+        """Journal a write that happened; returns when the next is due. If the end is due, the reply ends."""
+        if write.offset is not None:
+            entry = self._entry
+            entry.scheduled_ns.append(self._last_ns)
+            entry.written_ns.append(now_ns)
+            entry.offset.append(write.offset)
+        if write.notes:
+            self._journal_faults(write.notes, now_ns)
+        self._ready.popleft()
+        due_ns = self._advance()
+        if self._ready or due_ns > time.monotonic_ns():
+            return due_ns
+        self._finish()
+        return None
 
     @property
     def stalled_ns(self) -> int | None:
@@ -128,13 +152,13 @@ class Player:
     def _wait_for_reader(self, unsent: int) -> int | None:
         """The client does not read: waiting bounds the memory, and the journal shows the lateness."""
         now_ns = time.monotonic_ns()
-        if self._stalled_ns is None or unsent < self._unsent:
-            self._stalled_ns, self._retry_ns = now_ns, BACKPRESSURE_RETRY_NS
+        if self._stalled_ns is None or unsent != self._unsent:
+            self._stalled_ns, self._retry_ns = now_ns, RETRY_NS
         elif now_ns - self._stalled_ns > UNREAD_NS:
             self.give_up()
             return None
         else:
-            # Looking at hundreds of such clients every few milliseconds would take the time of all others.
+            # Looking at hundreds of such clients every millisecond would take the time of all others.
             self._retry_ns = min(2 * self._retry_ns, LONGEST_RETRY_NS)
         self._unsent = unsent
         return now_ns + self._retry_ns
@@ -148,12 +172,6 @@ class Player:
         if not self.done.done():
             self.done.set_result(None)
 
-    def _after_last(self) -> int | None:
-        if self._ending_ns > time.monotonic_ns():
-            return self._ending_ns
-        self._finish()
-        return None
-
     def _step_closed(self) -> int | None:
         """A step of a reply whose connection is over: only one that ignores that goes on, heard by nobody."""
         if self._finished:
@@ -163,16 +181,13 @@ class Player:
         self.leave(now_ns)
         if self._left_ns is None:
             return None
-        patience_ns, position = self._script.ignore_cancel_ns, self._position
-        if position >= self._count or (patience_ns is not None and now_ns > self._left_ns + patience_ns):
+        patience_ns = self._script.ignore_cancel_ns
+        if not self._ready or (patience_ns is not None and now_ns > self._left_ns + patience_ns):
             self._finish()
             return None
-        if self._content[position]:
-            self._written_ns.append(now_ns)
-            self._entry.written_after_cancel += 1
-        self._journal_faults(self._notes.get(position, ()), now_ns)
-        self._position = position = position + 1
-        return self._due_ns[position] if position < self._count else self._after_last()
+        write = self._ready[0]
+        self._entry.written_after_cancel += write.offset is not None
+        return self._stamped(write, now_ns)
 
     def _journal_faults(self, notes: tuple[Note, ...], now_ns: int) -> None:
         self._entry.faults += (journalled(note, now_ns) for note in notes)
@@ -196,7 +211,9 @@ class Player:
         if self._script.ignore_cancel_ns == 0 or self._finished:
             self._closed("cancelled")
             self._finished = True
-            self._data = []  # a step that is still to come, maybe in an hour, shall not keep it in memory
+            # A step that is still to come, maybe in an hour, shall not keep them in memory.
+            self._writes = iter(())
+            self._ready.clear()
             return
         # The player goes on to be called by the pacer, and counts what it generates for nobody.
         self._left_ns = now_ns

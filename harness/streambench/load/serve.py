@@ -30,7 +30,9 @@ SEED = Field("seed", Integer(0, MAX_SEED), "its own seed, for requests without a
 TOKENS = Field("tokens", Integer(0, MAX_TOKENS), "length of a reply", 80)
 STYLES = ("plain", "markdown")
 STYLE = Field("style", Scalar(STYLES), "of generated texts: " + " or ".join(f"`{style}`" for style in STYLES), "plain")
-OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS, STYLE)
+MAX_WORKERS = 64
+WORKERS = Field("workers", Integer(1, MAX_WORKERS), "processes that share its port, its plans and its journal", 1)
+OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS, STYLE, WORKERS)
 
 MODES = (
     *("real", "paced", "rapid", "sentence", "hold-2", "hold-3", "hold-5", "hold-10"),

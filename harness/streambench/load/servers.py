@@ -30,10 +30,10 @@ class BundledServers:
     async def __aenter__(self) -> Self:
         try:
             if self._serve.openai is not None:
-                seed = str(self._serve.openai.get("seed", 0))
-                style = str(self._serve.openai.get("style", "plain"))
-                ready = await self._start("mock_openai", ["--no-chat", "--seed", seed, "--style", style])
+                ready = await self._start("mock_openai", upstream_arguments(self._serve.openai))
                 self.urls["openai"], self.pids["openai"] = ready["openai"], ready["pid"]
+                for number, pid in enumerate(ready["workers"], start=1):
+                    self.pids[f"openai worker {number}"] = pid
             if self._serve.chat is not None:
                 arguments = ["--upstream", self.urls["openai"], *chat_arguments(self._serve.chat)]
                 ready = await self._start("mock_openai.chat", arguments)
@@ -93,6 +93,15 @@ class BundledServers:
 async def _discard(stream: asyncio.StreamReader) -> None:
     while await stream.read(1 << 16):
         pass
+
+
+def upstream_arguments(options: Mapping[str, Any]) -> list[str]:
+    """The command line of the fake upstream for the scenario's `serve.openai`; the plans have the rest."""
+    arguments = ["--no-chat"]
+    for key in ("seed", "style", "workers"):
+        if key in options:
+            arguments += [f"--{key}", str(options[key])]
+    return arguments
 
 
 def chat_arguments(options: Mapping[str, Any]) -> list[str]:

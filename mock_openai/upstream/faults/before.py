@@ -47,7 +47,7 @@ class Opening(Protocol):
     def close(self, ended: str) -> None:
         """Close the journal's entry."""
 
-    def count_in_plan(self, limits: Limits) -> Verdict:
+    async def count_in_plan(self, limits: Limits) -> Verdict:
         """Count the request against limits of its plan."""
 
     async def send_headers(self, content_type: str) -> None:
@@ -178,7 +178,7 @@ async def _quota(opening: Opening, fault: Fault) -> web.StreamResponse | None:
         None if options["tokens"] is None else int(options["tokens"]),
         fault.ms_ns("window_ms") or NS_PER_S,
     )
-    verdict = opening.count_in_plan(limits)
+    verdict = await opening.count_in_plan(limits)
     return opening.refuse(over_quota(verdict), fault.name) if verdict.retry_ns else None
 
 

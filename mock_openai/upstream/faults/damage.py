@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mock_openai.upstream.faults.catalogue import KINDS
@@ -26,14 +26,12 @@ def left_out(faults: Sequence[Fault]) -> frozenset[Part]:
 
 
 def damaged(
-    frames: list[Frame], faults: Sequence[Fault], shapes: Shapes, draw: random.Random, text: str = ""
+    frames: Iterable[Frame], faults: Sequence[Fault], shapes: Shapes, draw: random.Random, text: str = ""
 ) -> Script:
     """The script of a reply with this text: its frames, changed by its faults in the order of the catalogue.
 
     Chunks keep the number that they had in the undamaged reply, so that faults do not move each other's places.
     """
-    if not faults:
-        return Script(joined(frames), ending_ns=frames[-1].due_ns if frames else 0)
     draft = Draft(_with_text(frames, text), shapes, draw)
     script = draft.script
     ordered = sorted(faults, key=lambda fault: _ORDER[fault.name])
@@ -42,17 +40,15 @@ def damaged(
             script.notes += (Note(fault.name),)
         elif isinstance(fault.kind, FrameChange):
             fault.kind.change(draft, fault)
-    script.writes = joined(draft.frames)
-    script.texts = _altered_texts(script, text)
-    if not script.cut:
-        script.ending_ns = draft.frames[-1].due_ns if draft.frames else 0
+    script.writes = writes = list(joined(draft.frames))
+    script.texts = _altered_texts(writes, text)
     for fault in ordered:
         if isinstance(fault.kind, ScriptChange):
             fault.kind.change(script, fault)
     return script
 
 
-def _with_text(frames: Sequence[Frame], text: str) -> list[Frame]:
+def _with_text(frames: Iterable[Frame], text: str) -> list[Frame]:
     """Copies of the frames that know which part of the text is theirs."""
     out, before = [], 0
     for frame in frames:
@@ -62,9 +58,9 @@ def _with_text(frames: Sequence[Frame], text: str) -> list[Frame]:
     return out
 
 
-def _altered_texts(script: Script, text: str) -> list[str] | None:
+def _altered_texts(writes: Iterable[Frame], text: str) -> list[str] | None:
     """The text of each write of content; None where it is the planned one as far as the reply goes."""
-    content = [write for write in script.writes if write.offset is not None]
+    content = [write for write in writes if write.offset is not None]
     out = 0
     for write in content:
         if text[out : out + len(write.text)] != write.text or out + len(write.text) != write.offset:

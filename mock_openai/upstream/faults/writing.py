@@ -114,7 +114,7 @@ def _crlf(script: Script, fault: Fault) -> None:
 
 
 def _gzip(script: Script, fault: Fault) -> None:
-    compressed(script.writes)
+    compressed(list(script.writes))
     script.gzip = True
     script.notes += (Note(fault.name),)
 

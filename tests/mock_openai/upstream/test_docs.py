@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from mock_openai.cli import parser
-from mock_openai.upstream.app import UpstreamSettings, create_app
+from mock_openai.upstream.app import UpstreamSettings, app_of_one
 from mock_openai.upstream.faults.reference import table
 from mock_openai.upstream.metrics import Metrics
 from mock_openai.upstream.profiles import PROFILE_NAMES
@@ -33,7 +33,7 @@ def test_every_profile(name: str) -> None:
 
 
 def test_every_route() -> None:
-    app = create_app(UpstreamSettings())
+    app, _ = app_of_one(UpstreamSettings())
     paths = {route.resource.canonical for route in app.router.routes() if isinstance(route.resource, web.Resource)}
     admin = {path for path in paths if path.startswith("/_mock/")}
     assert admin

@@ -73,8 +73,11 @@ def test_long_replies_that_nobody_reads_are_bounded_together(start_upstream: Cal
         while any(entry["headers_ns"] is None and entry["status"] == 200 for entry in upstream.entries(long)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert resident_mib(upstream.pid) - before_mib < 90, "thirty replies of 4 MiB are not all kept"
-    assert {entry["status"] for entry in upstream.entries(long)} == {200, 503}
+        assert resident_mib(upstream.pid) - before_mib < 60, "thirty replies of 4 MiB are not all kept"
+    entries = upstream.entries(long)
+    # Whether it is too much for all of them, or for those that have not read for a second, is a matter of speed.
+    without = [entry for entry in entries if {"overloaded", "unread"} & {fault["fault"] for fault in entry["faults"]}]
+    assert 0 < len(without) < len(entries) == 30
 
 
 def test_a_long_reply_is_composed_in_time_that_grows_with_its_length() -> None:
