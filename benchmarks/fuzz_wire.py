@@ -21,6 +21,7 @@ import re
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +33,7 @@ from streambench.record.model import StreamRecord
 from streambench.record.recorder import Recorder
 from streambench.transport.arrivals import Arrival, Data, Ended, Failed
 from streambench.transport.http1 import Http1Connection
+from streambench.transport.http2 import Http2Connection
 from streambench.transport.polling import PacketReader
 from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, locate
@@ -244,17 +246,22 @@ def receive_polling(pieces: Iterable[bytes]) -> Reading:
     return tuple(map(repr, messages)), (), (*map(repr, ends), str(answer.failure))
 
 
-def receive_stream(pieces: Iterable[bytes]) -> Reading:
+def receive_stream(
+    open_http: Callable[[Endpoint], Http1Connection | Http2Connection], pieces: Iterable[bytes]
+) -> Reading:
     dialect = load_dialect("openai-chat")
     record = StreamRecord("s", "t", dialect.name, 0, 0)
-    http = Http1Connection(ENDPOINT)
+    http = open_http(ENDPOINT)
     http.request(WHERE, Request(), {})
     decoding = ResponseDecoding(Recorder(record, dialect, keep_text=True), dialect.transport, LIMITS)
     for piece in pieces:
         if piece and decoding.progress < Progress.ABANDONED:
             came = http.receive(piece, 1, kernel=False)
-            for _ in decoding.turns(came) if decoding.is_long(came) else (decoding.take(came),):
-                pass
+            http.outgoing()
+            if came and decoding.is_long(came):
+                deque(decoding.turns(came), maxlen=0)
+            elif came:
+                decoding.take(came)
     if decoding.progress is Progress.ABANDONED:
         decoding.take([Ended(1, Ending.CLIENT)])
     decoding.take(http.closed(1, reset=False))
@@ -275,7 +282,8 @@ PARSERS: dict[str, ByteParser | FrameParser] = {
     "websocket-frames": LayerParser(functools.partial(receive_websocket, ())),
     "websocket-deflate": LayerParser(functools.partial(receive_websocket, DEFLATE), deflate=True),
     "http-polling": LayerParser(receive_polling),
-    "http-stream": LayerParser(receive_stream),
+    "http-stream": LayerParser(functools.partial(receive_stream, Http1Connection)),
+    "http2-stream": LayerParser(functools.partial(receive_stream, Http2Connection)),
 }
 
 _SOCKETIO_WORDS: list[bytes] = [
@@ -370,6 +378,28 @@ WORDS["http-stream"] = [
     *_HTTP_WORDS,
     *(b"Content-Type: text/event-stream\r\n", b"Content-Type: text/html\r\n", _DELTA, b"data: [DONE]\n\n"),
     *(_CHUNKED % (b"text/event-stream", len(body), body) for body in (_DELTA, _DELTA * 2 + b"data: [DONE]\n\n", b"")),
+]
+
+
+def _frame(kind: int, flags: int, payload: bytes = b"", stream: int = 1) -> bytes:
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+_H2_HEAD = _frame(1, 4, b"\x88\0\x0ccontent-type\x11text/event-stream")
+_H2_GZIP = _frame(1, 4, b"\x88\0\x10content-encoding\x04gzip")
+WORDS["http2-stream"] = [
+    *(_frame(4, 0, b"", 0), _H2_HEAD, _H2_GZIP, _frame(4, 0, b"\0\3\0\0\0\0", 0), _frame(4, 1, b"", 0)),
+    *(_frame(1, 5, b"\x88"), _frame(1, 4, b"\0\x07:status\x03103"), _frame(1, 0, b"\x88"), _frame(9, 4, b"\0\1a\1b")),
+    *(_frame(0, 0, _DELTA), _frame(0, 1, b"data: [DONE]\n\n"), _frame(0, 0), _frame(0, 8, b"\2" + b"data" + b"\0\0")),
+    *(_frame(0, 8, b"\xff\0"), _frame(0, 0, b"d", 3), _frame(3, 0, b"\0\0\0\2"), _frame(3, 0, b"\0\0\0\7")),
+    *(_frame(7, 0, b"\0" * 8, 0), _frame(7, 0, b"\0\0\0\1\0\0\0\0", 0), _frame(6, 0, b"12345678", 0)),
+    *(
+        _frame(8, 0, b"\0\0\0\1", 0),
+        _frame(8, 0, b"\x7f\xff\xff\xff"),
+        _frame(2, 0, b"\0\0\0\0\1"),
+        _frame(77, 0, b"x"),
+    ),
+    _frame(4, 0, b"", 0) + _H2_HEAD + _frame(0, 0, _DELTA) * 3 + _frame(0, 1, b"data: [DONE]\n\n"),
 ]
 ANY_WORDS = [
     b"\xff",

@@ -32,6 +32,7 @@ HEAD_BYTES = 9
 MAX_STREAM_ID = (1 << 31) - 1  # the bit above means nothing
 DATA_FRAME = 0
 PADDED = 0x8
+_ADDRESS = re.compile(r" from <memory at [^>]*>")  # hpack's words for what it could not read
 _STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
 
@@ -50,8 +51,8 @@ class FrameReader:
         self._ahead = 0  # bytes until the next head
         self._head = b""  # the part of one that has come; h2 has it
 
-    def read(self, data: bytes, at_ns: int, max_frame_bytes: int) -> bytes:
-        """Charge the frames that begin in `data`, and return what h2 is to read instead. Raises FloodError."""
+    def read(self, data: bytes, at_ns: int, max_frame_bytes: int) -> list[bytes]:
+        """Charge the frames that begin in `data`; returns the blocks that h2 is to read instead. Raises FloodError."""
         known = len(self._head)
         data, at = (self._head + data, 0) if known else (data, self._ahead)
         frames = control = size_of_run = 0
@@ -84,7 +85,7 @@ class FrameReader:
         self._ahead = max(0, at - len(data))
         self._budget.frames.spend(frames, at_ns)
         self._budget.control.spend(control, at_ns)
-        return b"".join(out)
+        return [block for block in out if block]
 
     @staticmethod
     def _payload(data: bytes, begin: int, end: int) -> bytes | None:
@@ -97,7 +98,7 @@ class FrameReader:
     def _put(self, run: list[bytes], size: int, stream: bytes, out: list[bytes]) -> None:
         """DATA frames of one stream, as one frame."""
         if run:
-            out += (size.to_bytes(3), b"\0\0", stream, *run)
+            out.append(b"".join((size.to_bytes(3), b"\0\0", stream, *run)))
             stream_id = int.from_bytes(stream) & MAX_STREAM_ID
             self.joined[stream_id] = self.joined.get(stream_id, 0) + len(run) - 1
 
@@ -164,14 +165,16 @@ class Http2Connection:
         read = Read(at_ns, len(data), kernel, early_ns=early_ns)
         arrivals: list[Arrival] = [] if self._stream_id is None else [read]
         try:
-            events = self._h2.receive_data(self._frames.read(data, at_ns - early_ns, self._h2.max_inbound_frame_size))
+            # Block by block: of those before one that breaks the protocol h2 would tell nothing.
+            for block in self._frames.read(data, at_ns - early_ns, self._h2.max_inbound_frame_size):
+                events = self._h2.receive_data(block)
+                self._answered |= bool(events)  # a line of HTTP/1.1 looks like a frame's beginning, and makes no event
+                if not self._take(events, at_ns, read, arrivals):
+                    return arrivals + self._broken("the server broke HTTP/2: its status is not three digits", at_ns)
         except FloodError as error:
             return arrivals + self._broken(str(error), at_ns, error.error_class, error.finding)
         except h2.exceptions.ProtocolError as error:
-            return arrivals + self._broken(f"the server broke HTTP/2: {error}", at_ns)
-        self._answered |= bool(events)  # a line of HTTP/1.1 looks like the beginning of a frame, and makes no event
-        if not self._take(events, at_ns, read, arrivals):
-            return arrivals + self._broken("the server broke HTTP/2: its status is no number of three digits", at_ns)
+            return arrivals + self._broken(f"the server broke HTTP/2: {_ADDRESS.sub('', str(error))}", at_ns)
         if self._unsent is not None:
             self._send_body()
         return arrivals
