@@ -95,6 +95,18 @@ def test_frames_of_a_read_are_one_arrival(pad_length: int | None) -> None:
     assert read.pieces == 100
 
 
+@pytest.mark.parametrize("split", [True, False])
+def test_what_came_before_a_broken_frame_is_told_however_it_was_read(split: bool) -> None:
+    client = Http2Connection(ENDPOINT)
+    server = Server(client)
+    server.h2.send_data(server.stream, b"good")
+    good, bad = server.written + server.h2.data_to_send(), b"\0\0\1\x04\0\0\0\0\0x"  # settings of one byte
+    reads = [good, bad] if split else [good + bad]
+    arrivals = [arrival for data in reads for arrival in client.receive(data, 1, kernel=True)]
+    assert [arrival.data for arrival in arrivals if isinstance(arrival, Data)] == [b"good"]
+    assert [arrival.error for arrival in arrivals if isinstance(arrival, Failed)] == ["protocol"]
+
+
 def test_frames_of_a_response_that_nobody_waits_for_are_not_counted_as_the_next_ones() -> None:
     client = Http2Connection(ENDPOINT)
     server = Server(client)
