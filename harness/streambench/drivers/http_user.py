@@ -171,11 +171,10 @@ class HttpLink:
         if self._reused and self._connection.unanswered and _only_ended(arrivals) and not stream.finished.done():
             self._channel.close()
             self._settled(False)
+        elif stream.is_long(arrivals):
+            in_turns(self._channel, stream.turns(arrivals))
         else:
-            if stream.is_long(arrivals):
-                in_turns(self._channel, stream.turns(arrivals))
-            else:
-                stream.take(arrivals)
+            stream.take(arrivals)
 
     def _settled(self, answered: bool) -> None:
         if self._answered is not None and not self._answered.done():

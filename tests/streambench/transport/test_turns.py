@@ -7,15 +7,19 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pytest
+
 from streambench.endings import Ending
 from streambench.transport.aio.backlog import Deliver, Line, running_backlog
 from streambench.transport.aio.http_client import RequestConnection
 from streambench.transport.aio.polling import PollingTransport
-from streambench.transport.aio.turns import in_turns, short
+from streambench.transport.aio.turns import FRAMED_BYTES, in_turns, short
 from streambench.transport.aio.websocket import WebSocketTransport
 from streambench.transport.arrivals import Arrival, Data, Ended, Read
 from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, locate
+from streambench.transport.websocket import WebSocketConnection
+from streambench.wire.limits import WireLimits
 from streambench.wire.portions import MOST
 
 UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -110,6 +114,33 @@ async def test_a_read_full_of_messages_is_told_in_turns() -> None:
     lists = await met(b"\x81\x01x" * 5000, talk)
     assert sum(isinstance(arrival, Data) for some in lists for arrival in some) == 5000
     assert max(map(len, lists)) <= MOST // 2
+
+
+async def test_a_long_read_of_tiny_frames_is_framed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the library reads: a read may be a hundred times as long as a turn should."""
+    sizes: list[int] = []
+    receive = WebSocketConnection.receive
+
+    def noted(self: WebSocketConnection, data: bytes, at_ns: int, **how: Any) -> list[Arrival]:
+        sizes.append(len(data))
+        return receive(self, data, at_ns, **how)
+
+    monkeypatch.setattr(WebSocketConnection, "receive", noted)
+    lists: list[Sequence[Arrival]] = []
+    transport = WebSocketTransport(Endpoint("ws://h/"), lists.append)
+    kept: Any = Kept()
+    kept.write, kept.close, kept.unsent_bytes = (lambda _: None), (lambda: None), 0
+    where = locate("ws://h/")
+    socket = WebSocketConnection(where, (), WireLimits())
+    transport._channel, transport._socket = kept, socket
+    transport.received(answer_to(socket.upgrade({})), 1, kernel=True)
+    transport.received(b"\x82\x01x" * 20_000, 2, kernel=True)
+    assert sum(sizes) < 2 * FRAMED_BYTES
+    kept.line.settle()
+    assert max(sizes) == FRAMED_BYTES
+    assert sum(isinstance(arrival, Data) for some in lists for arrival in some) == 20_000
+    offsets = [arrival.offset for some in lists for arrival in some if isinstance(arrival, Data)]
+    assert offsets == sorted(offsets)
 
 
 async def test_a_poll_full_of_packets_is_told_in_turns() -> None:

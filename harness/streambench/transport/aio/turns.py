@@ -10,6 +10,8 @@ from streambench.wire.portions import MOST, cost
 
 MESSAGE_COST = 2  # of any arrival, beside its size
 
+FRAMED_BYTES = 1 << 12  # of frames that a library reads one by one, each of which may be two bytes long
+
 _DONE = object()
 
 
@@ -21,6 +23,12 @@ def in_turns(channel: Channel, steps: Iterator[object]) -> None:
             channel.first(step, b"", 0, False, 0)
 
     step()
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """`data` in order, so much at once that its frames are soon read."""
+    for start in range(0, len(data), FRAMED_BYTES):
+        yield data[start : start + FRAMED_BYTES]
 
 
 def short(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:

@@ -9,7 +9,7 @@ from streambench.clock import MonotonicClock
 from streambench.endings import Ending, ErrorClass
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
-from streambench.transport.aio.turns import in_turns, short
+from streambench.transport.aio.turns import FRAMED_BYTES, in_turns, pieces, short
 from streambench.transport.arrivals import Arrival, Ended, Failed, Head
 from streambench.transport.failures import ConnectFailure
 from streambench.transport.requests import remember_cookies
@@ -101,34 +101,53 @@ class WebSocketTransport:
 
     def received(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> None:
         """Take in what a read brought, and answer what the protocol asks to be answered."""
+        if self._ended.is_set():
+            return
+        assert self._channel is not None
+        if len(data) <= FRAMED_BYTES:
+            arrivals = self._arrivals(data, at_ns, kernel=kernel, early_ns=early_ns)
+            if len(arrivals) <= FEW:
+                self.sink(arrivals)
+                return
+            in_turns(self._channel, self._told(arrivals))
+        else:
+            in_turns(self._channel, self._framed(data, at_ns, kernel=kernel, early_ns=early_ns))
+
+    def _framed(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> Iterator[None]:
+        for number, piece in enumerate(pieces(data)):
+            if number:
+                yield
+            yield from self._told(self._arrivals(piece, at_ns, kernel=kernel, early_ns=early_ns))
+
+    def _arrivals(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int) -> list[Arrival]:
         socket, channel = self._socket, self._channel
         assert socket is not None
         assert channel is not None
         if self._ended.is_set():
-            return
+            return []
         arrivals = socket.receive(data, at_ns, kernel=kernel, early_ns=early_ns)
         self._flush()
         if not socket.ended and channel.unsent_bytes > MAX_UNSENT_BYTES:
             arrivals.append(Failed(at_ns, ErrorClass.OVERSIZE, "the server does not read what it asks for"))
             arrivals.append(Ended(at_ns, Ending.CLIENT))
-        self._take(arrivals)
+        self._note(arrivals)
+        return arrivals
 
     def closed(self, at_ns: int, *, reset: bool) -> None:
         """The connection has ended."""
         if self._socket is not None and not self._ended.is_set():
-            self._take(self._socket.closed(at_ns, reset=reset))
+            arrivals = self._socket.closed(at_ns, reset=reset)
+            self._note(arrivals)
+            self.sink(arrivals)
 
-    def _take(self, arrivals: list[Arrival]) -> None:
+    def _note(self, arrivals: list[Arrival]) -> None:
+        """What arrivals mean for the connection itself."""
         if not self._opened.done():
             self._look_for_upgrade(arrivals)
         assert self._channel is not None
         if arrivals and isinstance(arrivals[-1], Ended):
             self._ended.set()
             self._channel.close()
-        if len(arrivals) <= FEW:
-            self.sink(arrivals)
-        else:
-            in_turns(self._channel, self._told(arrivals))
 
     def _told(self, arrivals: list[Arrival]) -> Iterator[None]:
         for number, some in enumerate(short(arrivals)):
