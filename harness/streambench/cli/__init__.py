@@ -67,7 +67,11 @@ def cli(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the `streambench` command: runs it and exits with one of `ExitCode`."""
-    sys.exit(run_command(args))
+    try:
+        code = run_command(args)
+    except KeyboardInterrupt:  # while it was being said how the command had ended
+        code = ExitCode.INTERRUPTED
+    sys.exit(code)
 
 
 def run_command(args: list[str] | None = None) -> int:
