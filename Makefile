@@ -12,7 +12,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-NODE_INSTALLED := tests/node/node_modules/.package-lock.json
+NODE_FOLDERS := tests/node tests/gateway
+NODE_INSTALLED := node_modules/.package-lock.json
 
 .PHONY: demo test check lint format types layers pages wheel locusts hostile audit sample clean
 
@@ -63,12 +64,15 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# The tests against the official Node clients and servers; without npm they are skipped and say so.
+# What the tests run against: the official Node clients and servers, and a gateway; without npm they are skipped.
 .PHONY: node-packages
 node-packages:
-	@if [ ! -f tests/node/package-lock.json ]; then :; \
-	elif ! command -v npm >/dev/null; then echo "npm not found: the Node tests will be skipped (install Node.js 18 or newer)"; \
-	elif [ ! -f $(NODE_INSTALLED) ] || [ tests/node/package-lock.json -nt $(NODE_INSTALLED) ]; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $(NODE_INSTALLED); fi
+	@if ! command -v npm >/dev/null; then echo "npm not found: the Node tests will be skipped (install Node.js 18 or newer)"; exit 0; fi; \
+	for folder in $(NODE_FOLDERS); do \
+	  if [ -f $$folder/package-lock.json ] && [ ! $$folder/$(NODE_INSTALLED) -nt $$folder/package-lock.json ]; then \
+	    npm ci --prefix $$folder --no-audit --no-fund --silent && touch $$folder/$(NODE_INSTALLED) || exit 1; \
+	  fi; \
+	done
 
 # What the README shows: a run, whose records are too large to commit, and the live page, which takes Chromium.
 sample: $(INSTALLED)
@@ -81,4 +85,4 @@ sample: $(INSTALLED)
 	$(BIN)/python -m tools.live_page docs/images/live-page.png
 
 clean:
-	rm -rf $(VENV) dist build tests/node/node_modules
+	rm -rf $(VENV) dist build $(NODE_FOLDERS:=/node_modules)

@@ -26,6 +26,7 @@ INSTALL_LINES = {
     "varnishd": "apt-get install varnish",
     "ip": "apt-get install iproute2",
     "unshare": "apt-get install util-linux",
+    "@portkey-ai/gateway": "npm ci --prefix tests/gateway",
 }
 
 

@@ -73,8 +73,12 @@ HOMES_OF_NEEDS = {
 }
 
 # Where a case applies, and no defect of the reference server can break it: such a system has only one order of events
-# that is wrong in this way, or one provider, and no other defect stands for it.
+# that is wrong in this way, or one provider, or another one that makes up for what the first has spoilt; or its first
+# event comes before the text, and the headers with it.
 UNBROKEN = {
+    "http.headers-early": {"thread-events", "conversation-stream"},
+    "upstream.keeps-text": {"conversation-stream"},
+    "upstream.once-more": {"conversation-stream"},
     "grammar.order": {"chat-stream", "assistant-ws", "conversation-stream"},
     "upstream.nothing-twice": {"chat-stream", "thread-events", "assistant-ws", "room-chat"},
 }

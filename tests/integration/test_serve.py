@@ -135,24 +135,29 @@ def test_it_is_started_used_and_ended_and_its_log_is_kept_without_secrets(folder
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what left its session is found in /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("app", ["python", "stubborn", "node"])
-def test_nothing_is_left_however_we_end(
-    folder: Path, how: signal.Signals, app: str, request: pytest.FixtureRequest
-) -> None:
+def test_nothing_is_left_however_we_end(folder: Path, app: str, request: pytest.FixtureRequest) -> None:
+    """Three runs side by side, each ended by another signal: a stubborn server is waited for."""
     if app == "node":
-        words = [request.getfixturevalue("component")("node"), "app.cjs"]
+        words = [request.getfixturevalue("component")("node"), "../app.cjs"]
     else:
-        words = python_app(*(["stubborn"] if app == "stubborn" else []))
-    process = begin(folder, scenario(words))
-    records = folder / "reports/own/latest/records.jsonl"
-    wait_for(lambda: records.is_file() and records.read_text().count("\n") > 3, "the run did not begin")
-    started = pids(folder)
-    assert all(map(is_alive, started))
-    process.send_signal(how)
-    process.communicate(timeout=LIMIT_S)
-    assert process.returncode == (-9 if how == signal.SIGKILL else 128 + how)
-    wait_for(lambda: not any(map(is_alive, started)), f"of {started} somebody is left")
+        words = [sys.executable, "../app.py", "${port}", *(["stubborn"] if app == "stubborn" else [])]
+    runs: dict[signal.Signals, tuple[Path, subprocess.Popen[str]]] = {}
+    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        (folder / how.name).mkdir()
+        runs[how] = folder / how.name, begin(folder / how.name, scenario(words))
+    started: dict[signal.Signals, list[int]] = {}
+    for how, (own, process) in runs.items():
+        records = own / "reports/own/latest/records.jsonl"
+        wait_for(lambda path=records: path.is_file() and path.read_text().count("\n") > 3, "the run did not begin")
+        started[how] = pids(own)
+        assert all(map(is_alive, started[how]))
+        process.send_signal(how)
+    for how, (_, process) in runs.items():
+        process.communicate(timeout=LIMIT_S)
+        assert process.returncode == (-9 if how == signal.SIGKILL else 128 + how)
+        left = started[how]
+        wait_for(lambda pids=left: not any(map(is_alive, pids)), f"of {left} somebody is left")
 
 
 def test_nothing_is_left_where_it_is_interrupted_before_it_is_ready(folder: Path) -> None:

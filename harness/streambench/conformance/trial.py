@@ -20,6 +20,7 @@ from streambench.dialects import RenderedRequest
 from streambench.paths import compile_path
 
 SILENT_S = 4.0
+CUT = "cut-fin"  # a reset would take with it what the target has not read yet, however much that is
 
 
 class Shared:
@@ -82,6 +83,10 @@ class Trial:
     async def planned(self, name: str, **order: Any) -> Reply:
         """An ordered reply, the same for all cases that name it."""
         return await self._shared(name, lambda: self.ask(plan=order))
+
+    async def cut_short(self) -> Reply:
+        """A reply whose upstream breaks off after eight pieces, the same for all cases that look at one."""
+        return await self.planned("cut in the middle", faults=[{"fault": CUT, "at": {"chunk": 8}}])
 
     async def _shared(self, name: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
         reply = await self.shared.reply(name, ask)

@@ -338,6 +338,17 @@ class UnknownConversation(ChatServer):
         return False
 
 
+async def _in_a_new_thread(request: web.Request, handler: Handler, server: ChatServer) -> web.StreamResponse:
+    user = server.users.of_request(request)
+    if user is not None and asks(request) and "/threads/" in request.path:
+        known = server.store.conversation(user, request.match_info["id"])
+        if known is None:
+            made = server.store.create_conversation(user, "New conversation")
+            server.store.run("INSERT INTO threads (id, steps) VALUES (?, '[]')", (made.id,))
+            request.match_info["id"] = made.id
+    return await handler(request)
+
+
 DEFECTS = [
     accepting("accepts-empty", "empty messages are accepted", lambda value: value == ""),
     accepting(
@@ -385,5 +396,10 @@ DEFECTS = [
     Defect("any-token", "any token signs in as the first user", AnyToken),
     Defect("token-prefix", "the beginning of a token is enough", TokenPrefix),
     Defect("reads-of-others", "conversations of other users can be read", ReadsOfOthers),
-    Defect("unknown-conversation", "conversations that do not exist are replied in", UnknownConversation),
+    Defect(
+        "unknown-conversation",
+        "conversations that do not exist are replied in",
+        UnknownConversation,
+        around=_in_a_new_thread,
+    ),
 ]

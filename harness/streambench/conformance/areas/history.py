@@ -10,7 +10,7 @@ from streambench.conformance.client import unique_word
 from streambench.conformance.judging import check, describe, streamed
 from streambench.conformance.reply import Reply
 from streambench.conformance.subject import with_value
-from streambench.conformance.trial import Trial
+from streambench.conformance.trial import CUT, Trial
 
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
@@ -201,7 +201,7 @@ async def no_partial_lost(trial: Trial) -> None:
     """
     conversation = await trial.conversations.new()
     first = await trial.ask(
-        conversation=conversation, plan={"tokens": 20, "faults": [{"fault": "cut-rst", "at": {"chunk": 10}}]}
+        conversation=conversation, plan={"tokens": 20, "faults": [{"fault": CUT, "at": {"chunk": 10}}]}
     )
     check(bool(first.text), "the first reply has no text", got=describe(first))
     reply = await trial.ask("Go on.", conversation=conversation, plan={"tokens": 2})

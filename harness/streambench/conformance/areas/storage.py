@@ -7,13 +7,13 @@ import asyncio
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.client import unique_word
 from streambench.conformance.judging import check, describe, streamed
-from streambench.conformance.trial import Trial
+from streambench.conformance.trial import CUT, Trial
 
 MUST, SHOULD, MAY = Keyword
 KEPT = (Need.STORED,)
 BOTH = (Need.STORED, Need.TWO_SIDED)
 STORE = "what a stored conversation is: what was said and shown"
-CUT = {"tokens": 20, "faults": [{"fault": "cut-rst", "at": {"chunk": 10}}]}
+CUT_SHORT = {"tokens": 20, "faults": [{"fault": CUT, "at": {"chunk": 10}}]}
 KEPT_WITHIN_S = 3.0
 
 
@@ -119,7 +119,7 @@ async def partial(trial: Trial) -> None:
     It has the text that came.
     """
     conversation = await trial.conversations.new()
-    reply = await trial.ask(conversation=conversation, plan=CUT)
+    reply = await trial.ask(conversation=conversation, plan=CUT_SHORT)
     check(bool(reply.text), "no text came", got=describe(reply))
     stored = await trial.conversations.replies(conversation)
     check(stored == [reply.text], "what was shown is not stored", expected=repr(reply.text), got=str(stored))
@@ -140,7 +140,7 @@ async def partial_marked(trial: Trial) -> None:
     The reply has the mark of a partial one.
     """
     conversation = await trial.conversations.new()
-    await trial.ask(conversation=conversation, plan=CUT)
+    await trial.ask(conversation=conversation, plan=CUT_SHORT)
     marks = [bool(m["partial"]) for m in await trial.conversations.messages(conversation) if m["role"] == "assistant"]
     check(marks == [True], "the partial reply is not marked", expected="one marked reply", got=str(marks))
 

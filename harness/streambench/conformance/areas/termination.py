@@ -67,7 +67,7 @@ async def after_error(trial: Trial) -> None:
 
     After the error event comes nothing that belongs to a reply.
     """
-    reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
+    reply = await trial.cut_short()
     streamed(reply)
     clean(reply.broken("grammar.after-interrupt"))
 
@@ -86,7 +86,7 @@ async def error_is_final(trial: Trial) -> None:
 
     The event that completes a reply does not come.
     """
-    reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
+    reply = await trial.cut_short()
     streamed(reply)
     completing = [event for event in reply.events if event.name in trial.subject.dialect.terminal]
     check(

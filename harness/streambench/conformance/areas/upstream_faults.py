@@ -7,7 +7,7 @@ from typing import Any
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.judging import check, describe, streamed
 from streambench.conformance.reply import Reply
-from streambench.conformance.trial import Trial
+from streambench.conformance.trial import CUT, Trial
 
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
@@ -113,7 +113,7 @@ async def keeps_text(trial: Trial) -> None:
 
     The user has text when the error comes.
     """
-    reply = await trial.planned("cut in the middle", faults=[{"fault": "cut-rst", "at": {"chunk": 8}}])
+    reply = await trial.cut_short()
     streamed(reply)
     check(bool(reply.text.strip()), "what was written before the fault is lost", expected="text", got=describe(reply))
 
@@ -132,7 +132,7 @@ async def nothing_twice(trial: Trial) -> None:
 
     No word comes twice.
     """
-    cut = {"faults": [{"fault": "cut-rst", "at": {"chunk": 8}}]}
+    cut = {"faults": [{"fault": CUT, "at": {"chunk": 8}}]}
     reply = await trial.ask(plan={"text": UNIQUE, "attempts": [cut]})
     streamed(reply)
     words = reply.text.split()
@@ -215,7 +215,7 @@ async def still_serving(trial: Trial) -> None:
 
     The second reply is complete.
     """
-    await trial.ask(plan={"tokens": 10, "faults": [{"fault": "cut-rst", "at": {"chunk": 3}}]})
+    await trial.ask(plan={"tokens": 10, "faults": [{"fault": CUT, "at": {"chunk": 3}}]})
     reply = await trial.ask(plan={"tokens": 4})
     streamed(reply)
     check(reply.complete and not reply.interrupted, "the next reply fails", got=reply.error or describe(reply))
