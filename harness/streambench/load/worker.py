@@ -142,6 +142,7 @@ async def serve(order: WorkerOrder) -> int:
     transport, protocol = await loop.connect_write_pipe(
         lambda: asyncio.streams.FlowControlMixin(loop=loop), os.fdopen(os.dup(1), "wb")
     )
+    transport.set_write_buffer_limits(0)  # drained is empty: what is left when the loop ends is lost
     output = asyncio.StreamWriter(transport, protocol, None, loop)
     worker = Worker(order, orders, output)
     failure: dict[str, Any] = {}
