@@ -1,6 +1,9 @@
 // Two panes a system: the same question at the same time, in two streaming modes.
 
+import io from "/page/socket_io.js";
 import SYSTEMS from "/page/systems.js";
+
+globalThis.io = io; // for the browser's console: io("http://localhost:4000").emit("stream-chat", {messages: [...]})
 
 const MODES = [
   "real", "paced", "rapid", "sentence", "hold-2", "hold-5", "hold-10", "slide-1", "slide-4", "slide-10",

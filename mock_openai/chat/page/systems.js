@@ -1,6 +1,8 @@
 // One function a chat system: ask(prompt, mode, user, signal) yields the pieces of a reply, and throws an Error with
 // a text for the reader when it fails. Aborting `signal` hangs up, which stops the model too.
 
+import io from "/page/socket_io.js";
+
 const SYSTEMS = [
   { name: "chat-stream", about: "One POST, server-sent events", ask: chatStream },
   { name: "assistant-ws", about: "WebSocket, shared by a project", ask: assistantWs },
@@ -63,18 +65,17 @@ async function* assistantWs(prompt, mode, user, signal) {
 }
 
 async function* roomChat(prompt, mode, user, signal) {
-  // Socket.IO by hand, as much of it as is needed here: Engine.IO packets 0 open, 2 ping, 3 pong, 4 message, and
-  // inside of messages Socket.IO packets 0 connect, 2 event, 4 connect error.
-  for await (const { socket, text } of messages("/socket.io/?EIO=4&transport=websocket", signal)) {
-    if (text.startsWith("0")) socket.send(`40${JSON.stringify({ token: token(user) })}`);
-    if (text === "2") socket.send("3");
-    if (text.startsWith("44")) throw new Error(JSON.parse(text.slice(2)).message);
-    if (!text.startsWith("42")) continue;
-    const [event, data] = JSON.parse(text.slice(2));
-    if (event === "connected") {
-      const question = { messages: [{ role: "user", content: prompt }], streaming: mode };
-      socket.send(`42${JSON.stringify(["stream-chat", question])}`);
-    }
+  const question = { messages: [{ role: "user", content: prompt }], streaming: mode };
+  const events = ["connected", "connect_error", "stream-chunk", "stream-error", "stream-complete"];
+  const listen = (push) => {
+    const socket = io(location.origin, { auth: { token: token(user) } });
+    events.forEach((event) => socket.on(event, (data) => push({ socket, event, data })));
+    socket.on("disconnect", () => push(null));
+    return socket;
+  };
+  for await (const { socket, event, data } of inbox(listen, signal)) {
+    if (event === "connected") socket.emit("stream-chat", question);
+    if (event === "connect_error") throw data;
     if (event === "stream-chunk") yield data.content;
     if (event === "stream-error") throw new Error(data.error);
     if (event === "stream-complete") return;
@@ -118,21 +119,30 @@ async function* events(stream) {
 }
 
 // The text messages of a WebSocket until it closes; leaving the loop closes it.
-async function* messages(path, signal) {
-  const socket = new WebSocket(path.replace(/^/, location.origin.replace(/^http/, "ws")));
-  const inbox = [];
+function messages(path, signal) {
+  const listen = (push) => {
+    const socket = new WebSocket(path.replace(/^/, location.origin.replace(/^http/, "ws")));
+    socket.onmessage = ({ data }) => push({ socket, text: data });
+    socket.onclose = () => push(null);
+    return socket;
+  };
+  return inbox(listen, signal);
+}
+
+// What a socket pushes until it pushes null; leaving the loop closes the socket.
+async function* inbox(listen, signal) {
+  const items = [];
   let wake = () => {};
   const push = (item) => {
-    inbox.push(item);
+    items.push(item);
     wake();
   };
-  socket.onmessage = ({ data }) => push({ socket, text: data });
-  socket.onclose = () => push(null);
+  const socket = listen(push);
   signal.addEventListener("abort", () => push(null));
   try {
     for (;;) {
-      if (!inbox.length) await new Promise((resolve) => (wake = resolve));
-      const item = inbox.shift();
+      if (!items.length) await new Promise((resolve) => (wake = resolve));
+      const item = items.shift();
       signal.throwIfAborted();
       if (item === null) return;
       yield item;

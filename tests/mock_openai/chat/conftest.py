@@ -19,8 +19,7 @@ from websockets.asyncio.client import connect
 from mock_openai.chat.app import SERVER, create_app
 from mock_openai.chat.limits import Caps
 from mock_openai.chat.server import ChatServer, ChatSettings
-from mock_openai.upstream.app import UpstreamSettings
-from mock_openai.upstream.app import create_app as create_upstream
+from mock_openai.upstream.app import UpstreamSettings, app_of_one
 
 SLOW = {"name": "fixed", "ttft_ms": 0, "gap_ms": 20}  # with 2,000 tokens a stream that is going on for a long time
 PATIENCE_S = 20
@@ -97,7 +96,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Servers]]]:
     started: list[Servers] = []
 
     async def start(*, tokens: int = 24, **settings: Any) -> Servers:
-        upstream, upstream_url = await _listen(create_upstream(UpstreamSettings(profile="instant", tokens=tokens)))
+        upstream, upstream_url = await _listen(app_of_one(UpstreamSettings(profile="instant", tokens=tokens))[0])
         app = create_app(ChatSettings(upstream=upstream_url, **settings))
         chat, url = await _listen(app)
         started.append(Servers(url, upstream_url, app[SERVER], [chat, upstream]))

@@ -103,6 +103,20 @@ async def test_all_systems_stream_side_by_side_in_a_browser(
         assert texts == ["One word after the other."] * 10
         assert len(await servers.ended("shown", 10)) == 10
 
+        # Who tries room-chat from the console has a client there.
+        mark = await servers.plan("console", text="A short poem.")
+        await tab.js(
+            "window.heard = []; window.socket = io(location.origin, {auth: {token: 'alice-token'}});"
+            "for (const event of ['connected', 'stream-start', 'stream-chunk', 'stream-complete'])"
+            "  socket.on(event, (data) => heard.push([event, data.fullResponse]));"
+            f"socket.emit('stream-chat', {{messages: [{{role: 'user', content: 'Write one. {mark}'}}]}})"
+        )
+        await tab.until("heard.length && heard[heard.length - 1][0] === 'stream-complete'")
+        heard = await tab.js("heard")
+        assert [event for event, _ in heard][:3] == ["connected", "stream-start", "stream-chunk"]
+        assert heard[-1] == ["stream-complete", "A short poem."]
+        await tab.js("socket.close()")
+
         # One of the pair fails in the middle: its text stays, the error shows, and trying again helps.
         cut = {"faults": [{"fault": "cut-fin", "at": {"chunk": 4}}]}
         mark = await servers.plan("cut", text="All is well that ends well.", attempts=[cut, cut])
