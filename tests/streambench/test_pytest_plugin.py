@@ -30,8 +30,8 @@ def write(folder: Path, name: str, servers: Any, *, expected: str = "") -> Path:
     return path
 
 
-def test_each_case_is_an_item_and_a_failure_tells_its_remedy(start_mock: Callable[..., Any], tmp_path: Path) -> None:
-    servers = start_mock("--profile", "instant", "--defect", "wrong-content-type")
+def test_each_case_is_an_item_and_a_failure_tells_its_remedy(shared_mock: Callable[..., Any], tmp_path: Path) -> None:
+    servers = shared_mock("--profile", "instant", "--defect", "wrong-content-type")
     path = write(tmp_path, "scenario.yaml", servers)
     (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
     done = run_pytest(tmp_path, "--streambench-conform", str(path))
@@ -45,8 +45,8 @@ def test_each_case_is_an_item_and_a_failure_tells_its_remedy(start_mock: Callabl
     assert "1 passed" in one.stdout
 
 
-def test_files_of_that_name_are_collected(start_mock: Callable[..., Any], tmp_path: Path) -> None:
-    servers = start_mock("--profile", "instant", "--defect", "wrong-content-type")
+def test_files_of_that_name_are_collected(shared_mock: Callable[..., Any], tmp_path: Path) -> None:
+    servers = shared_mock("--profile", "instant", "--defect", "wrong-content-type")
     write(tmp_path, "chat.conform.yaml", servers, expected="sse.content-type, auth.missing")
     done = run_pytest(tmp_path)
     assert "1 failed, 1 skipped, 1 xfailed" in done.stdout, done.stdout + done.stderr

@@ -182,11 +182,10 @@ async def test_what_goes_wrong_now_and_then_never_passes_with_enough_repeats() -
 
 async def test_a_timed_case_that_fails_on_a_busy_machine_is_not_testable() -> None:
     async def judge(trial: Trial) -> None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.03)
         held_up = threading.Event()
-        held_up.wait(0.4)  # the loop stands still, as it does where there is no core to spare
-        await asyncio.sleep(0)
-        await asyncio.sleep(0.05)
+        held_up.wait(0.25)  # the loop stands still, as it does where there is no core to spare
+        await asyncio.sleep(0.03)
         raise Broken("late")
 
     timed = replace(a_case(judge), timed=True)
