@@ -12,7 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from streambench.conformance.case import Broken, Case, Judge, Keyword, Need, Untestable, Verdict
+from streambench.conformance.exchange import Exchange
 from streambench.conformance.profile import Profile
+from streambench.conformance.reply import Reply
 from streambench.conformance.runner import SuiteResult, run_suite
 from streambench.conformance.subject import Subject
 from streambench.conformance.suite import all_cases
@@ -178,6 +180,27 @@ async def test_what_goes_wrong_now_and_then_never_passes_with_enough_repeats() -
     (result,) = (await run(a_case(judge), repeat=20)).results
     assert result.verdict is Verdict.FLAKY
     assert result.message == "it held 6 of 7 times: this time"
+
+
+async def test_cases_that_judge_ordinary_replies_look_at_more_of_them_and_share_these(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = itertools.count(1)
+
+    async def ask(trial: Trial, **_: object) -> Reply:
+        body = b"wrong" if next(asked) % 7 == 0 else b"right"  # about 15%
+        exchange = Exchange("POST", "http://x/", [], b"", status=200, pieces=[(0, body)])
+        trial.exchanges.append(exchange)
+        return Reply(exchange)
+
+    async def judge(trial: Trial) -> None:
+        if (await trial.plain()).exchange.body == b"wrong":
+            raise Broken("this time")
+
+    monkeypatch.setattr(Trial, "ask", ask)
+    results = (await run(a_case(judge, "made.one"), a_case(judge, "made.other"))).results
+    assert [result.verdict for result in results] == [Verdict.FLAKY, Verdict.FLAKY]
+    assert next(asked) <= 20 + 1
 
 
 async def test_a_timed_case_that_fails_on_a_busy_machine_is_not_testable() -> None:
