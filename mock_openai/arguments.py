@@ -6,13 +6,23 @@ import argparse
 import difflib
 import errno
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MAX_PORT = 65_535
+MAX_LISTED = 20  # choices in an error; --help lists them all
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """Says what is wrong in one line. The usage of forty options would push it off the screen."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is not among the choices, and name the one that was probably meant."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        listed = "" if len(choices) > MAX_LISTED else f" Choose from {', '.join(choices)}."
+        meant = did_you_mean(value, choices)
+        raise argparse.ArgumentError(action, f"there is no {str(value)[:100]!r}.{meant or listed}")
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with 2."""

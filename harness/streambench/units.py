@@ -39,6 +39,8 @@ def parse_duration_ns(text: str) -> int:
             return round(duration_ns)
         if unit == "" and float(number) == 0:
             return 0
+        if unit == "" and math.isfinite(float(number)):
+            raise ValueError(f"{text!r} has no unit: write {number}s, {number}ms or {number}min")
     raise ValueError(f"{text!r} is not a duration: write a number with a unit, such as 800ms, 2s or 5min")
 
 

@@ -28,7 +28,7 @@ served = 0
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/health" else 404)
+        self.send_response({"/health": 200, "/socket": 426}.get(self.path, 404))
         self.end_headers()
 
     def do_POST(self):
@@ -190,6 +190,7 @@ def test_one_that_dies_during_the_run_is_told_of_with_the_end_of_its_log(folder:
         ),
         (["sleep", "60"], "{within: 1s}", 5, ["not ready within 1 s", "nothing listens", "${port}"]),
         (python_app(), "{http: /nowhere, within: 2s}", 5, ["GET /nowhere was answered", "404"]),
+        (python_app(), "{http: /socket, within: 1s}", 5, ["426", "leave `http` out of `ready`"]),
         (["no-such-program"], "{}", 2, ["s.yaml:", "'no-such-program' cannot be started"]),
         (["slepe", "60"], "{}", 2, ["Did you mean 'sleep'?"]),
     ],

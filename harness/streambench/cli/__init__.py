@@ -16,7 +16,7 @@ import click
 
 from streambench import __version__
 from streambench.cli.output import say
-from streambench.errors import ExitCode, StreambenchError
+from streambench.errors import ExitCode, StreambenchError, nearest
 
 # Command -> its line in the overview, so that `--help` does not have to import every command.
 COMMANDS = {
@@ -44,9 +44,32 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; for another word, what it may have been meant to be."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(_no_command(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _no_command(word: str) -> str:
+    from streambench.load.loading import bundled_scenarios
+    from streambench.located import shown
+
+    reason = f"there is no command {shown(word)}"
+    meant = nearest(word, COMMANDS)
+    if meant is not None:
+        return f"{reason}. Did you mean '{meant}'?"
+    if "://" in word:
+        return f"{reason}. To look at one stream of a URL: streambench probe URL --dialect NAME"
+    if word in bundled_scenarios() or word.endswith((".yaml", ".yml")):
+        return f"{reason}. To run a scenario: streambench run {word}"
+    return f"{reason}. The commands are {', '.join(COMMANDS)}."
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 16
 KEPT_FINDINGS = 50
 MAX_FIELDS = 20
+MAX_NAMED = 3
+MAX_TRIED_BYTES = 1 << 20  # of a capture that other dialects are tried on
+SPEAKS_ANYTHING = ("plain-text",)
 KEPT_A_RULE = 5  # a dialect that does not fit breaks one rule at every event
 
 
@@ -39,7 +42,8 @@ class CheckResult:
 
     `times` are the figures that a capture with times gives, in milliseconds. `missing` are the paths at which text was
     looked for before any was found, each with an event that lacks it and the fields that this event has. `milestones`
-    are those of the dialect: in how many replies each was reached, and by which event in the first of them.
+    are those of the dialect: in how many replies each was reached, and by which event in the first of them. `fits` are bundled
+    dialects that the capture does not break, where it breaks its own.
     """
 
     dialect: str | None
@@ -53,6 +57,7 @@ class CheckResult:
     times: dict[str, float] = field(default_factory=dict)
     missing: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     milestones: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    fits: list[str] = field(default_factory=list)
 
     def note_milestone(self, name: str, event_index: int | None) -> None:
         """A reply has ended: the event with which it came to a milestone, None where it did not."""
@@ -100,6 +105,8 @@ class CheckResult:
                 name: {"replies": replies, "event_index": event_index}
                 for name, (replies, event_index) in self.milestones.items()
             }
+        if self.fits:
+            out["fits"] = self.fits
         if self.times:
             out["times_ms"] = {name: round(value, 3) for name, value in self.times.items()}
         return out
@@ -144,8 +151,10 @@ def command(
     if har:
         results = check_har(file, dialect_name=dialect, wire=wire, show_events=show_events)
     else:
-        blocks = iter(lambda: file.read(BLOCK_BYTES), b"")
-        results = [check_capture(blocks, dialect_name=dialect, wire=wire, show_events=show_events, session=session)]
+        capture = _Kept(file)
+        results = [check_capture(capture, dialect_name=dialect, wire=wire, show_events=show_events, session=session)]
+        if results[0].violations and dialect is not None and not show_events:
+            results[0].fits = fitting(capture.data, dialect)
     failed = any(result.violations for result in results)
     if as_json:
         found: dict[str, Any] = results[0].to_json()
@@ -183,7 +192,7 @@ def _check_transcript(path: str, dialect: str | None, *, as_json: bool) -> ExitC
 
 
 def check_capture(
-    blocks: Iterator[bytes], *, dialect_name: str | None, wire: str | None, show_events: bool, session: bool = False
+    blocks: Iterable[bytes], *, dialect_name: str | None, wire: str | None, show_events: bool, session: bool = False
 ) -> CheckResult:
     """Decode `blocks` and check them, in constant memory whatever the capture's length.
 
@@ -243,6 +252,34 @@ def _protocol(dialect_name: str | None, wire: str | None) -> tuple[Dialect | Non
     chosen = dialect.transport if dialect is not None else wire
     assert chosen is not None
     return dialect, chosen
+
+
+class _Kept:
+    """A capture's blocks, which keep the bytes until there are too many: then `data` is None."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.data: bytes | None = b""
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self._file.read(BLOCK_BYTES):
+            if self.data is not None:
+                self.data = self.data + block if len(self.data) + len(block) <= MAX_TRIED_BYTES else None
+            yield block
+
+
+def fitting(data: bytes | None, name: str) -> list[str]:
+    """The bundled dialects, but for `name`, that a capture speaks: those that tell the most events apart come first."""
+    from streambench.dialects import bundled_dialects
+
+    if data is None:
+        return []
+    found: list[tuple[int, str]] = []
+    for other in bundled_dialects():
+        result = check_capture(iter([data]), dialect_name=other, wire=None, show_events=False)
+        if other != name and result.characters and not result.violations and other not in SPEAKS_ANYTHING:
+            found.append((-len(result.names), other))
+    return [other for _, other in sorted(found)]
 
 
 class _Check:
@@ -431,7 +468,15 @@ def describe(result: CheckResult, source: str) -> str:
     if result.times:
         lines.append("        " + ", ".join(f"{name} {value:.1f} ms" for name, value in result.times.items()))
     lines += [_milestone(name, *told, result.replies) for name, told in result.milestones.items()]
-    for finding in result.kept:
+    if result.fits:
+        named = " or ".join(f"--dialect {name}" for name in result.fits[:MAX_NAMED])
+        lines.append(f"        This is not {result.dialect}. The same bytes are valid with {named}.")
+    elif not result.events:
+        lines.append("        No event was found. Is the capture in the framing of this dialect?")
+    grouped = _grouped(result.kept)
+    if result.fits:  # the rest says the same in other words
+        grouped = grouped[:1]
+    for finding, again in grouped:
         where = finding.place or "whole stream"
         label = "" if finding.severity is Severity.VIOLATION else f"  ({finding.severity})"
         lines += ["", f"  {where}  {finding.axis}  {finding.rule}{label}", f"    {finding.message}"]
@@ -440,11 +485,21 @@ def describe(result: CheckResult, source: str) -> str:
             lines.append(f"    got       {got}")
         if expected:
             lines.append(f"    expected  {' | '.join(expected)}")
+        if again:
+            lines.append(f"    also at   {'; '.join(one.place for one in again)}")
     left_out = sum(result.counts.values()) - len(result.kept)
-    if left_out:
-        lines += ["", f"  {left_out} more findings are not shown; by rule:"]
+    if left_out and not result.fits:
+        lines += ["", f"  {_count(left_out, 'more finding')} not shown. By rule:"]
         lines += [f"    {count:>6}  {rule}" for (_, _, rule), count in result.counts.most_common()]
     return "\n".join(lines) + "\n"
+
+
+def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[Finding]]]:
+    """Each finding with those that say the same of other places."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.rule, finding.message, finding.expected), []).append(finding)
+    return [(first, rest) for first, *rest in groups.values()]
 
 
 def _no_text(path: str, event: str, fields: tuple[str, ...]) -> str:

@@ -17,8 +17,9 @@ import click
 from streambench.cli.options import DIALECT, DURATION
 from streambench.cli.output import json_text
 from streambench.cli.waterfall import waterfall
-from streambench.errors import ConfigurationError, ExitCode
+from streambench.errors import ConfigurationError, ExitCode, nearest
 from streambench.printable import printable_lines
+from streambench.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from streambench.analysis.stream import AnalysedStream
@@ -53,7 +54,9 @@ REFRESH_S = 0.1
     metavar="PATH=VALUE",
     help="Set a variable of the dialect, such as model=gpt-4o, or any value by its path.",
 )
-@click.option("--timeout", default="120s", show_default=True, metavar="DURATION", help="For a whole stream.")
+@click.option(
+    "--timeout", type=DURATION, default="120s", show_default=True, metavar="DURATION", help="For a whole stream."
+)
 @click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
 @click.option(
     "--save",
@@ -72,7 +75,7 @@ def command(
     upstream: str | None,
     encodings: bool,
     overrides: tuple[str, ...],
-    timeout: str,
+    timeout: int,
     wait: int,
     save: Path | None,
     as_json: bool,
@@ -123,17 +126,19 @@ def _scenario(
     bearer_env: str | None,
     upstream: str | None,
     overrides: tuple[str, ...],
-    timeout: str,
+    timeout: int,
 ) -> Scenario:
     """A scenario of one target: that of a bundled name, or one made of the options."""
     from streambench.load.loading import bundled_scenarios, load_scenario, read_scenario
+    from streambench.located import shown
 
     if "://" not in url:
         if url not in bundled_scenarios():
             raise ConfigurationError(
-                f"{url!r} is neither a URL, which begins with http:// or ws://, nor a bundled scenario: "
+                f"{shown(url)} is neither a URL, which begins with http:// or ws://, nor a bundled scenario: "
                 + ", ".join(bundled_scenarios()),
                 text=url,
+                suggestion=nearest(url, bundled_scenarios()),
             )
         ignored: dict[str, object] = {
             "--dialect": dialect,
@@ -158,7 +163,7 @@ def _scenario(
         target["auth"] = {"bearer": f"${{{bearer_env}}}"}
     if upstream is not None:
         target["upstream"] = upstream
-    document: dict[str, Any] = {"name": "probe", "target": target, "timeouts": {"total": timeout}}
+    document: dict[str, Any] = {"name": "probe", "target": target, "timeouts": {"total": f"{timeout / NS_PER_MS}ms"}}
     if prompt is not None:
         document["prompts"] = {"text": prompt}
     places = [_place(override, dialect) for override in overrides]

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 DEFAULT_COLUMNS = 100
 MIN_COLUMNS = 40
 MAX_BETTER = 3
+NOT_CALLED = (
+    "The upstream saw no request of this stream. Either the service failed before it called the upstream, or it does "
+    "not use the upstream's URL as its OPENAI_BASE_URL."
+)
 TOGETHER = "\N{NO-BREAK SPACE}"  # an option and its value stay on one line
 
 
@@ -43,6 +47,8 @@ def describe(
         lines += ["", *_wrapped(f"{record.error}: {record.error_message}", columns)]
         advice = remedy(record.error)
         lines += _wrapped(advice, columns, "    ") if advice else []
+    if record.mark is not None and not record.upstream:
+        lines += ["", *_wrapped(NOT_CALLED, columns)]
     if better:
         lines += ["", *_wrapped(_instead(record.dialect, better), columns)]
     lines += _findings(stream.findings, columns)
@@ -51,7 +57,7 @@ def describe(
 
 def _instead(dialect: str, better: Sequence[str]) -> str:
     named = [f"--dialect{TOGETHER}{name}" for name in better[:MAX_BETTER]]
-    return f"This is not {dialect}: the same bytes break nothing with {' or '.join(named)}."
+    return f"This is not {dialect}. The same bytes are valid with {' or '.join(named)}."
 
 
 def _findings(findings: Sequence[Finding], columns: int) -> Iterator[str]:

@@ -31,7 +31,7 @@ from streambench.grammar import Automaton, GrammarError
 from streambench.grammar.automaton import compile_parsed
 from streambench.grammar.expression import Algebra
 from streambench.grammar.notation import is_event_name, parse_grammar
-from streambench.located import Located, read_document
+from streambench.located import Located, read_document, shown
 from streambench.paths import compile_path
 from streambench.wire.framings import FRAMINGS
 
@@ -61,6 +61,7 @@ TOP_KEYS = (
     "terminal",
     "milestones",
 )
+SCENARIO_KEYS = frozenset({"target", "targets", "serve", "load", "gates", "prompts"})
 EVENT_KEYS = ("when", "of", "literal", "undispatched", "content", "mode", "by", "error", "tokens", "schema")
 
 _T = TypeVar("_T")
@@ -82,11 +83,12 @@ def load_dialect(name_or_path: str) -> Dialect:
         return _load(path, _read(path))
     bundled = bundled_dialects()
     if name_or_path not in bundled:
+        here = [path.name for path in Path().glob("*.yaml")]
         raise ConfigurationError(
-            f"there is no dialect {name_or_path!r}: the bundled ones are {', '.join(bundled)}; "
-            "a file of your own needs its path, ending in .yaml.",
+            f"there is no dialect {shown(name_or_path)}. The bundled ones are {', '.join(bundled)}; for a file of your "
+            "own, give its path, ending in .yaml.",
             text=name_or_path,
-            suggestion=_nearest(name_or_path, bundled),
+            suggestion=_nearest(name_or_path, bundled) or _nearest(f"{name_or_path}.yaml", here),
         )
     return _load_bundled(name_or_path)
 
@@ -126,6 +128,11 @@ class _Loader:
     def __init__(self, root: Located, path: Path) -> None:
         self._root = root
         self._file = path
+        if isinstance(root.value, dict) and not SCENARIO_KEYS.isdisjoint(root.value) and "grammar" not in root.value:
+            raise root.error(
+                "this is a scenario, not a dialect: `streambench run FILE` runs it. A dialect describes a protocol's "
+                "events and their grammar"
+            )
         self._top = root.mapping("a dialect", TOP_KEYS)
         self._conditions: dict[str, Condition] = {}
 

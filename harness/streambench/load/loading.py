@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streambench.analysis.gates import GOODPUT as GOODPUT_METRICS
 from streambench.analysis.gates import Gate, GateError, parse_gate
+from streambench.dialects import bundled_dialects
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
 from streambench.load.bounds import read_limits
@@ -120,13 +121,21 @@ def _path_of(source: str) -> Path:
     bundled = bundled_scenarios()
     if source in bundled:
         return bundled[source]
+    here = [str(file) for file in path.parent.glob("*.yaml")]
     if source.endswith(SUFFIXES) or "/" in source:
-        raise ConfigurationError(f"there is no file {source}", text=source, suggestion=nearest(path.stem, bundled))
+        meant = nearest(source, here) or nearest(path.stem, bundled)
+        raise ConfigurationError(f"there is no file {source}", text=source, suggestion=meant)
+    if source in bundled_dialects():
+        raise ConfigurationError(
+            f"{source} is a dialect, not a scenario. Try `streambench probe URL --dialect {source}`, or name it in the "
+            "target of a scenario",
+            text=source,
+        )
     raise ConfigurationError(
-        f"there is no scenario {source!r}: the bundled ones are {', '.join(bundled)}; a file of your own needs its "
-        "path, ending in .yaml.",
+        f"there is no scenario {shown(source)}. The bundled ones are {', '.join(bundled)}; for a file of your own, "
+        "give its path, ending in .yaml.",
         text=source,
-        suggestion=nearest(source, bundled),
+        suggestion=nearest(source, bundled) or nearest(f"{source}.yaml", here),
     )
 
 
@@ -164,6 +173,12 @@ class _Loader:
 
     def __init__(self, root: Located, path: Path, environ: Mapping[str, str]) -> None:
         self._values = Values(path, environ)
+        if isinstance(root.value, dict) and {"dialect", "grammar"} <= root.value.keys():
+            raise root.key_error(
+                "dialect",
+                "this is a dialect, not a scenario. `streambench dialects check FILE` validates it; a scenario names "
+                "it in a target: `target: {dialect: FILE, url: …}`",
+            )
         self._given = SECTION.read(root, self._values)
         self._path = path
         self._milestones: dict[str, tuple[str, ...]] = {}

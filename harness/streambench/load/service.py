@@ -24,6 +24,8 @@ ASK_TIMEOUT_S = 2.0
 FIRST_PAUSE_S = 0.02
 MAX_PAUSE_S = 0.25
 HOST = "127.0.0.1"
+BAD_REQUEST = 400
+UPGRADE_REQUIRED = "426"
 
 _clock = MonotonicClock()
 
@@ -193,7 +195,11 @@ class Service:
             return False
         status = line.split(" ")[1] if line.startswith("HTTP/") and " " in line else ""
         self._last = f"GET {path} was answered {line!r}"
-        return status.isdecimal() and int(status) < 400
+        if status == UPGRADE_REQUIRED:
+            self._last += ", so that path is a WebSocket's: leave `http` out of `ready` to wait for the port only"
+        elif status.isdecimal() and int(status) >= BAD_REQUEST:
+            self._last += "; it must be below 400, or name another path: `ready: {http: PATH}`"
+        return status.isdecimal() and int(status) < BAD_REQUEST
 
     def _tail(self) -> str:
         """The end of the log, and where all of it is."""
@@ -204,7 +210,7 @@ class Service:
         except OSError:
             lines = []
         if not lines:
-            return ", without a word"
+            return "; its log is empty"
         shown = "\n".join(f"  | {line}" for line in lines[-TAIL_LINES:])
         return f"; the end of its log ({self.log}):\n{shown}"
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from streambench.report.wording import (
     NOTHING,
     bare,
     broken_stream,
-    check_command,
+    check_parts,
     claim_row,
     findings_in_words,
     gate_figures,
@@ -80,8 +80,22 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
     kept = kept_streams(summary)
     if kept:
         shown = broken_stream(summary) or kept[0]
-        lines.append(f"  {plural(len(kept), 'stream')} kept, for example: {check_command(summary, shown)}")
+        lines += command_lines(f"{plural(len(kept), 'stream')} kept, for example:", check_parts(summary, shown), width)
     return "\n".join(lines) + "\n"
+
+
+def command_lines(what: str, parts: Sequence[str], width: int | None) -> list[str]:
+    """A command that can be copied however it is broken: a line that goes on ends with a backslash."""
+    command = " ".join(parts)
+    if width is None or len(what) + len(command) + 3 <= width:
+        return [f"  {what} {command}"]
+    lines = [f"    {parts[0]}"]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 3 <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"      {part}")
+    return [f"  {what}", *(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
 def _claims(summary: Summary, width: int | None) -> list[str]:

@@ -377,10 +377,15 @@ def rule_sentence(target: TargetSummary, rule: RuleCount, *, failed_by_it: bool 
 
 def check_command(summary: Summary, stream: Path) -> str:
     """The command that judges and draws a kept stream, as it is typed."""
+    return " ".join(check_parts(summary, stream))
+
+
+def check_parts(summary: Summary, stream: Path) -> list[str]:
+    """The same command in the parts between which a line may break."""
     target = stream.stem.rpartition("-")[0]  # the number of the stream comes last (`file_name`)
     named = summary.header["targets"].get(target, {}).get("dialect_file")
-    words = ["streambench", "check", str(stream), *(() if named is None else ("--dialect", named))]
-    return shlex.join(words)
+    dialect = [] if named is None else [f"--dialect {shlex.quote(named)}"]
+    return ["streambench check", shlex.quote(str(stream)), *dialect]
 
 
 def transcript_of(summary: Summary, stream: str) -> Path | None:

@@ -121,6 +121,7 @@ def test_a_wrong_option_of_the_chat_server_has_its_exit_code_too() -> None:
         (["--traces", "/no/such/folder"], "not a folder of traces"),
         (["--limit-requests", "0"], "at least 1"),
         (["--limit-window", "0"], "--limit-window"),
+        (["--defect", "unknown-evnt"], "argument --defect: there is no 'unknown-evnt'. Did you mean 'unknown-event'?"),
         (["--port", "99999"], "argument --port: '99999' is not a port: write a number from 0 to 65535"),
     ],
 )

@@ -44,6 +44,32 @@ def test_the_size_of_the_reads_changes_nothing(block: int) -> None:
     assert split == whole
 
 
+@pytest.mark.parametrize(
+    ("capture", "dialect", "right"),
+    [
+        ("anthropic-messages/valid.sse", "openai-chat", "anthropic-messages"),
+        ("assistant-ws/valid.jsonl", "chat-stream", "assistant-ws"),
+        ("openai-chat/valid.sse", "assistant-ws", "openai-chat"),
+    ],
+)
+def test_a_wrong_dialect_is_told_once_and_the_right_one_is_named(
+    capture: str, dialect: str, right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["check", str(CAPTURES / capture), "--dialect", dialect]) == 3
+    out = capsys.readouterr().out
+    assert f"This is not {dialect}. The same bytes are valid with --dialect {right}." in out
+    assert out.count("\n\n") == 1  # one finding
+
+
+def test_findings_that_say_the_same_are_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "own.sse"
+    path.write_text('data: {"answer": "x"}\n\n' * 3)
+    assert run_command(["check", str(path), "--dialect", "chat-stream"]) == 3
+    out = capsys.readouterr().out
+    assert out.count("grammar.unknown-event") == 1
+    assert "also at   event 2, byte 23; event 3, byte 46" in out
+
+
 def test_standard_input(capsys: pytest.CaptureFixture[str]) -> None:
     data = (CAPTURES / "chainlit/valid.txt").read_bytes()
     result = CliRunner().invoke(cli, ["check", "-", "-d", "chainlit", "--json"], input=data, standalone_mode=False)

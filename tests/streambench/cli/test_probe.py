@@ -64,6 +64,12 @@ def test_both_sides_where_the_upstream_is_named(url: str) -> None:
     assert "\n  upstream " in done.stdout
 
 
+def test_an_upstream_that_saw_no_request_is_told(url: str, server: Server) -> None:
+    server.pieces = WHOLE
+    done = probe(server.url, "--dialect", "openai-chat", "--upstream", url.partition("/v1")[0])
+    assert "The upstream saw no request of this stream." in " ".join(done.stdout.split())
+
+
 def test_a_bundled_scenario_by_its_name() -> None:
     done = probe("quickstart", "--prompt", "Hello")
     assert done.returncode == 0, done.stderr

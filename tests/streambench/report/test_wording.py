@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from streambench.dialects.rules import PREMATURE_END
 from streambench.findings import Axis, Finding, Severity
 from streambench.record.model import Outcome
 from streambench.report.cases import CaseOutcome, gate_cases
-from streambench.report.terminal import describe_run
+from streambench.report.terminal import command_lines, describe_run
 from streambench.report.wording import bare, figure, findings_in_words, headline, plural
 
 
@@ -208,6 +209,15 @@ def test_lines_fit_into_the_terminal(any_summary: Summary, width: int) -> None:
     for line in click.unstyle(describe_run(any_summary, {}, brief=False, width=width)).splitlines():
         # What is longer is one word, which stays whole.
         assert len(line) <= width or len(line.split()) == 1, line
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, None])
+def test_a_command_can_be_copied_however_it_is_broken(width: int | None) -> None:
+    parts = ["streambench check", "reports/chat/2026-11-21T20-20-30Z/streams/chat-0.jsonl", "--dialect own.yaml"]
+    lines = command_lines("1 stream kept, for example:", parts, width)
+    text = "\n".join(lines).removeprefix("  1 stream kept, for example:")
+    assert shlex.split(text.replace("\\\n", " ")) == " ".join(parts).split()
+    assert width is None or all(len(line) <= width or len(line.split()) <= 2 for line in lines)
 
 
 def test_words_stay_whole_and_none_is_lost(comparison: Summary) -> None:
