@@ -50,7 +50,7 @@ TABLE = {
     "empty DATA frames": "h2/empty-data-frames",
     "SETTINGS frames": "h2/settings",
     "`MAX_CONCURRENT_STREAMS 0`": "h2-again/no-more-streams",
-    "a status that is no number": "h2/status-in-letters",
+    "a status that is not a number": "h2/status-in-letters",
     "half a character in an event": "h1+sse/half-a-character-too-many",
     "half a character in a session id": "eio-polling/half-a-session",
     "half a character to capture": "setup/half-a-character",

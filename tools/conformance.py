@@ -231,7 +231,7 @@ model: model                      # the field of the body that names the model
 params: {temperature: 0.7}        # what the upstream should be asked with
 fallback: true                    # there is a second provider
 history_messages: 10
-rate_limit: {burst: 5, recovers_s: 1}   # so many questions at once, and one more after so many seconds
+rate_limit: {burst: 5, recovers_s: 1}   # 5 requests at once, then one more after each second
 rooms:                            # whose members hear the replies to each other
   join: {emit: [join-room, {roomName: "{room}"}], heard: room-joined}   # or `send: MESSAGE`; `heard` confirms it
   leave: {emit: [leave-room, {roomName: "{room}"}], heard: room-left}

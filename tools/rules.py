@@ -47,7 +47,7 @@ def page(rules: Sequence[Rule]) -> str:
     for section in SECTIONS:
         members = [rule for rule in rules if _section(rule) == section]
         if members:
-            table = ["| rule | axis | what it asks for | source |", "|---|---|---|---|", *map(_row, members)]
+            table = ["| rule | axis | requirement | source |", "|---|---|---|---|", *map(_row, members)]
             note = [NOTES[section]] if section in NOTES else []
             parts.append("\n\n".join([f"## {section}", *note, "\n".join(table)]) + "\n")
     return "\n".join(parts)

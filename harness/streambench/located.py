@@ -180,7 +180,7 @@ def read_yaml(text: str, path: str) -> Located:
         line, column = _place(text, error.position)
         raise ConfigurationError(f"not valid YAML: {error.reason}", path=path, line=line, column=column) from None
     except RecursionError:
-        raise ConfigurationError("not valid YAML: too deep", path=path) from None
+        raise ConfigurationError("not valid YAML: nested too deep", path=path) from None
     except (YAMLError, ValueError, OverflowError) as error:
         raise ConfigurationError(f"not valid YAML: {type(error).__name__}", path=path) from None
     if node is None:
@@ -231,7 +231,7 @@ class _Reader:
             key = self._whole_characters(str(key_node.value), key_line, key_column)
             if key in values:
                 raise ConfigurationError(
-                    f"the key {shown(key)} is there twice; it was first given in line {places[key][0]}",
+                    f"the key {shown(key)} appears twice; it was first given in line {places[key][0]}",
                     path=self._path,
                     line=key_line,
                     column=key_column,

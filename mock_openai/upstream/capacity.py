@@ -1,4 +1,4 @@
-"""Slots of load-dependent models: so many requests at a time, the others in their order."""
+"""Slots of load-dependent models: a number of requests at a time, the others in their order."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def _tool_calls(data: Any) -> tuple[ToolCall, ...]:
     calls = []
     for item in data:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str) or item.keys() - {"name", "arguments"}:
-            raise PlanError("a tool call is an object with `name` and, if wanted, `arguments`")
+            raise PlanError("a tool call is an object with `name` and, optionally, `arguments`")
         arguments = item.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
             arguments = json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)

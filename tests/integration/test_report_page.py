@@ -78,7 +78,7 @@ def test_it_prints(component: Callable[[str], str], report: Path, tmp_path: Path
 def test_the_browser_builds_every_part_of_it(component: Callable[[str], str], report: Path, tmp_path: Path) -> None:
     done = browse(component("chromium"), report, tmp_path, "--dump-dom")
     page = done.stdout
-    for part in ("What was found", "Pictures", "Gates", "Targets", "Metrics", "How it was measured"):
+    for part in ("Findings", "Charts", "Gates", "Targets", "Metrics", "How it was measured"):
         assert f">{part}</h2>" in page
     assert page.count("<svg") == page.count('role="img"') >= 4
     assert "<script" not in page

@@ -20,7 +20,7 @@ TRUNCATED = declare(
     Rule(
         "termination.hidden-truncation",
         Axis.TERMINATION,
-        "A reply that the upstream broke off is not presented as a complete one.",
+        "A reply that the upstream broke off is not presented as complete.",
         "how the upstream's exchange ended",
     )
 )
@@ -202,8 +202,8 @@ def _hidden_truncation(record: StreamRecord, exchanges: Sequence[UpstreamExchang
     how = f" ({', '.join(last.faults)})" if last.faults else ""
     return [
         TRUNCATED.found(
-            f"The upstream broke off{how} after {sent:,} of {planned:,} characters, and the stream presents what came "
-            "as the whole reply."
+            f"The upstream broke off{how} after {sent:,} of {planned:,} characters, but the stream ended as "
+            "if the reply were complete."
         )
     ]
 

@@ -29,7 +29,7 @@ REORDERED = declare(
 )
 ALTERED = declare(Rule("content.altered", Axis.CONTENT, "Text reaches the client unchanged.", _SOURCE))
 ADDED = declare(
-    Rule("content.added", Axis.CONTENT, "The client gets no text but the upstream's.", _SOURCE, Severity.INFO)
+    Rule("content.added", Axis.CONTENT, "The client gets no text other than the upstream's.", _SOURCE, Severity.INFO)
 )
 SHORTENED = declare(
     Rule(
@@ -48,9 +48,9 @@ WHITESPACE = declare(
 
 _IN_WORDS = {
     LOST: "Text that the upstream wrote never reached the client",
-    SHORTENED: "The reply ends before the upstream's text does, and the upstream was stopped",
+    SHORTENED: "The reply ends before the upstream's text does, because the upstream was stopped",
     DUPLICATED: "Text reached the client twice",
-    REORDERED: "Text reached the client in another place than the upstream wrote it",
+    REORDERED: "Text reached the client out of order",
     ALTERED: "Text reached the client changed",
     ADDED: "The client got text that the upstream did not write",
 }

@@ -17,7 +17,7 @@ ENCODING = declare(
     Rule(
         "http.encoding",
         Axis.TIMING,
-        "Compressed, a reply flows as it does without compression.",
+        "A compressed reply flows as it does without compression.",
         "the same prompt, asked as browsers ask and with `accept-encoding: identity`",
         Severity.INFO,
     )
@@ -46,8 +46,8 @@ def compare_encodings(asked: StreamRecord, plain: StreamRecord) -> Finding | Non
     if not held:
         return None
     return ENCODING.found(
-        f"Asked as browsers ask, the reply comes compressed ({asked.encoding}) {compressed}; asked for identity, "
-        f"{without}. Something that compresses holds text back. {REMEDY}",
+        f"With a browser's Accept-Encoding, the reply comes compressed ({asked.encoding}) {compressed}; without "
+        f"compression, {without}. Whatever compresses it holds text back. {REMEDY}",
         got=asked.encoding,
     )
 

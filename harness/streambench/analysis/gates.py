@@ -154,9 +154,7 @@ def parse_gate(text: str, targets: Mapping[str, bool], milestones: Mapping[str, 
             metric_text,
         )
     if confidence is not None and (gate.quantile is None or op not in ORDERINGS):
-        raise GateError(
-            "only a gate that bounds a quantile takes a confidence", match.start("confidence"), match["confidence"]
-        )
+        raise GateError("only a gate on a quantile takes a confidence", match.start("confidence"), match["confidence"])
     limit = _limit(gate, limit_text, match.start("limit"))
     return Gate(gate.expr, target, gate.metric, gate.statistic, op, limit, gate.unit, confidence)
 
@@ -208,7 +206,7 @@ def _of_distribution(text: str, target: str | None, metric_text: str, op: str, a
         raise GateError(f"there is no metric {name!r}{hint}.", at, name, suggestion)
     if not statistic:
         raise GateError(
-            f"{name} has one value a {METRICS[name].per}: say which is meant, such as {name}.p95 or {name}.max",
+            f"{name} has one value per {METRICS[name].per}: say which you mean, such as {name}.p95 or {name}.max",
             at,
             metric_text,
             f"{name}.p95",
@@ -223,7 +221,7 @@ def _check_statistic(statistic: str, at: int, more: Sequence[str] = ()) -> None:
     if statistic in (*STATISTICS, *more) or (match is not None and 0 < float(match[1]) / 100 < 1):
         return
     raise GateError(
-        f"{statistic!r} is no quantile: write {', '.join(('p50', 'p95', 'p99.9', 'mean', 'min', *more))} or max.",
+        f"{statistic!r} is not a statistic: write {', '.join(('p50', 'p95', 'p99.9', 'mean', 'min', *more))} or max.",
         at,
         statistic,
         nearest(statistic, ("p50", "p90", "p95", "p99", *STATISTICS, *more)),
@@ -262,10 +260,12 @@ def _of_milestone(
 def _limit(gate: Gate, text: str, at: int) -> float | str:
     if gate.metric == "authenticity":
         if gate.op not in ("==", "!="):
-            raise GateError("a verdict is compared with == or !=", at, text)
+            raise GateError("compare a verdict with == or !=", at, text)
         if text not in GATE_VERDICTS:
             names = ", ".join(GATE_VERDICTS)
-            raise GateError(f"{text!r} is no verdict: one of {names}.", at, text, nearest(text, list(GATE_VERDICTS)))
+            raise GateError(
+                f"{text!r} is not a verdict: use one of {names}.", at, text, nearest(text, list(GATE_VERDICTS))
+            )
         return text
     return limit_of(gate.unit, text, at)
 
@@ -290,7 +290,7 @@ def limit_of(unit: str, text: str, at: int) -> float:
         reason = str(error) if unit not in ("count", "factor", "per s") or "/" in text else f"{text!r} is not a number"
         raise GateError(reason, at, text) from None
     if not math.isfinite(limit):
-        raise GateError(f"{text!r} is no limit: nothing could miss it, or everything", at, text)
+        raise GateError(f"{text!r} is no limit: every value would meet it, or none", at, text)
     return limit
 
 
@@ -351,7 +351,7 @@ class Observations:
 def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
     """Decide a gate for one target; None where the metric cannot exist for this target but does for others."""
     if gate.unreadable is not None:
-        why = f"this version cannot read the gate, another one has written it: {gate.unreadable.rstrip('.')}"
+        why = f"this version cannot read the gate, which another version wrote: {gate.unreadable.rstrip('.')}"
         return GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
     finished = seen.counts["completed"] + seen.counts["failed"]
     if gate.metric == "authenticity":
@@ -384,7 +384,7 @@ def evaluate(gate: Gate, target: str, seen: Observations) -> GateResult | None:
     if gate.metric == "claims.held":
         if seen.claims:
             return _decided(gate, target, float(sum(held is True for held in seen.claims)), finished, None)
-        why = "nothing is claimed of it, or there is no target beside it that simulates"
+        why = "no claim is made about it, or no simulating target stands beside it"
         return None if gate.target is None else GateResult(gate, target, None, 0, Result.INCONCLUSIVE, reason=why)
     if gate.metric.startswith("streams."):
         return _decided(gate, target, float(seen.counts[gate.metric.partition(".")[2]]), seen.counts["started"], None)
@@ -441,7 +441,7 @@ def _on_distribution(gate: Gate, target: str, values: Distribution | None) -> Ga
         best = values.values[0] if gate.op in ("<", "<=") else values.values[-1]
         hopeless = gate.op in ORDERINGS and not gate.holds(float(best))
         result = Result.FAILED if hopeless else Result.INCONCLUSIVE
-        reason = f"{gate.statistic} needs {needed} streams, there were {n}"
+        reason = f"{gate.statistic} needs {needed} streams, and there were {n}"
         return GateResult(gate, target, observed_q, n, result, None, reason)
     interval = values.interval(q)
     if gate.confidence is None:
@@ -458,7 +458,8 @@ def _unless_own(decided: GateResult, bounds: tuple[float, float]) -> GateResult:
         return decided
     low, high = bounds
     reason = (
-        f"the generator's own share decides it: without that, it lies between {low:,.1f} and {high:,.1f} {gate.unit}; "
+        f"the generator's own share decides it: without it, the value lies between {low:,.1f} and "
+        f"{high:,.1f} {gate.unit}; "
         "lower the load, or give the generator a core of its own"
     )
     return replace(decided, result=Result.INCONCLUSIVE, reason=reason)
@@ -470,7 +471,7 @@ def _cancels_seen(gate: Gate, target: str, values: Distribution) -> GateResult |
     held = gate.quantile is not None and len(values) > 0 and math.isfinite(values.adjusted(gate.quantile))
     if held or gate.statistic == "min":
         return None
-    reason = f"the upstream never saw {values.failures:,} of {n:,} clients leave"
+    reason = f"the upstream never noticed {values.failures:,} of {n:,} clients leaving"
     return GateResult(gate, target, None, n, Result.FAILED, reason=reason)
 
 
@@ -491,11 +492,11 @@ def _with_confidence(
     if bound is None:
         tail = q if upper else 1 - q
         needed = math.ceil(math.log(1 - gate.confidence) / math.log(tail))
-        reason = f"{gate.statistic} with {gate.confidence:.0%} confidence needs {needed} streams, there were {n}"
+        reason = f"{gate.statistic} with {gate.confidence:.0%} confidence needs {needed} streams, and there were {n}"
         return GateResult(gate, target, observed, n, Result.INCONCLUSIVE, interval, reason)
     if gate.holds(bound):
         return GateResult(gate, target, observed, n, Result.PASSED, interval)
-    reason = f"the observed value holds, but the limit lies inside the interval (up to {bound:,.1f} {gate.unit})"
+    reason = f"the observed value meets the limit, but its interval does not (up to {bound:,.1f} {gate.unit})"
     return GateResult(gate, target, observed, n, Result.INCONCLUSIVE, interval, reason)
 
 

@@ -57,27 +57,27 @@ _ALL = (
     Metric("ttfc_service", "ms", "from the request's last byte to the first event with content"),
     Metric("gap", "ms", "between successive events with content; 0 inside one read", per="chunk"),
     Metric("burst_gap", "ms", "between successive reads with content", per="chunk"),
-    Metric("gap_max", "ms", "the worst gap of a stream"),
+    Metric("gap_max", "ms", "the longest gap of a stream"),
     Metric("stalls", "count", "gaps of a stream longer than `stall_after`"),
     Metric("stalled_ms", "ms", "the sum of a stream's gaps longer than `stall_after`"),
     Metric("cadence", "per s", "chunks per second between the first and the last content", lower_is_better=False),
     Metric(
         "chars_per_s", "per s", "characters per second between the first and the last content", lower_is_better=False
     ),
-    Metric(
-        "tokens_per_s", "per s", "tokens per second, where the protocol reports their number", lower_is_better=False
-    ),
+    Metric("tokens_per_s", "per s", "tokens per second, if the protocol reports their number", lower_is_better=False),
     Metric("jitter", "ms", "median absolute deviation of a stream's gaps"),
     Metric("burstiness", "factor", "(σ−μ)/(σ+μ) of a stream's gaps: −1 regular, 1 bursty", lower_is_better=None),
-    Metric("events_per_read", "factor", "events that one read of the socket brought", lower_is_better=None),
+    Metric("events_per_read", "factor", "events per read of the socket", lower_is_better=None),
     Metric("e2e", "ms", "from the intended start to the end of the stream"),
     Metric("e2e_service", "ms", "from the actual start to the end of the stream"),
-    Metric("start_delay", "ms", "how late the generator started a stream"),
+    Metric("start_delay", "ms", "how late the generator started the stream"),
     Metric("reading_stall", "ms", "how long a reader waits for text after the first text"),
-    Metric("qoe", "ratio", "the reply against an ideal one for a reader; 1 is ideal", lower_is_better=False),
+    Metric("qoe", "ratio", "the reply compared with an ideal one for a reader; 1 is ideal", lower_is_better=False),
     Metric("forward_lag", "ms", "client arrival minus upstream write of the same text", per="chunk", two_sided=True),
-    Metric("hold_time", "ms", "the age of a chunk's oldest text when it arrived", per="chunk", two_sided=True),
-    Metric("held", "ratio", "the upstream's writes that had not left before its next one", two_sided=True),
+    Metric("hold_time", "ms", "the age of a chunk's oldest text on arrival", per="chunk", two_sided=True),
+    Metric(
+        "held", "ratio", "the share of the upstream's writes that were still held at its next write", two_sided=True
+    ),
     Metric(
         "overlap",
         "ratio",
@@ -87,7 +87,7 @@ _ALL = (
     ),
     Metric("granularity", "factor", "the client's bursts against the upstream's", two_sided=True, lower_is_better=None),
     Metric("cancel_lag", "ms", "from the client's disconnect until the upstream sees the cancel", two_sided=True),
-    Metric("wasted_tokens", "count", "chunks that the upstream wrote after the client had left", two_sided=True),
+    Metric("wasted_tokens", "count", "chunks that the upstream wrote after the client left", two_sided=True),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 

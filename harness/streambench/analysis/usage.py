@@ -11,7 +11,7 @@ USAGE = declare(
     Rule(
         "content.usage",
         Axis.CONTENT,
-        "The reported number of tokens is that of the text.",
+        "The reported number of tokens matches the text.",
         "the tokens that the upstream wrote, a word each; without one, a token has at least one character",
         may_inform=True,
     )

@@ -98,7 +98,8 @@ def judged(generator: Mapping[str, Any], found: list[Excess], activity: Activity
     out["valid_up_to"] = streams
     figure = f"{worst.target}'s {worst.metric} {worst.quantile} ({worst.value:,.1f} ms)"
     reason = (
-        f"up to {worst.own:,.1f} ms of {figure} may be the generator's own doing (limit {worst.limit:,.1f} ms{more}): "
+        f"up to {worst.own:,.1f} ms of {figure} may come from the generator itself "
+        f"(limit {worst.limit:,.1f} ms{more}): "
         f"{_why(generator)}; {_remedy(generator, streams)}"
     )
     out["reasons"] = [reason, *generator["reasons"]]
@@ -113,7 +114,7 @@ def _why(generator: Mapping[str, Any]) -> str:
         return f"its core was {cpu:.0%} busy"
     if lag_ms is not None:
         return f"its loop was {lag_ms:,.0f} ms late at p99"
-    return "it came too late"
+    return "its reads came too late"
 
 
 def _remedy(generator: Mapping[str, Any], streams: int | None) -> str:

@@ -20,13 +20,13 @@ from streambench.errors import ExitCode, StreambenchError, nearest
 
 # Command -> its line in the overview, so that `--help` does not have to import every command.
 COMMANDS = {
-    "run": "Run scenarios, write a report, say whether they passed.",
+    "run": "Run scenarios, write a report and say whether they passed.",
     "locust": "Start runs from Locust's web UI, on one machine or on many.",
-    "probe": "Look at one stream as it arrives.",
+    "probe": "Show one stream as it arrives.",
     "check": "Check a captured stream against its protocol, offline.",
-    "conform": "Put an endpoint through the suite of conformance cases.",
-    "calibrate": "Measure how exact this machine's figures are, at rising loads.",
-    "report": "Render a run folder again from its records.",
+    "conform": "Run the conformance cases against an endpoint.",
+    "calibrate": "Measure this machine's accuracy under rising load.",
+    "report": "Rebuild the reports of a run from its records.",
     "mock": "Start the fake OpenAI upstream and the reference chat server.",
     "dialects": "List, show, draw, validate or draft protocol descriptions.",
     "schema": "Print the JSON Schema of the scenario or the dialect file.",
@@ -76,7 +76,7 @@ def _no_command(word: str) -> str:
 @click.version_option(__version__, "-V", "--version", prog_name="streambench")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Does an AI chat endpoint really stream, how fast does it feel, does it speak its protocol correctly?
+    """Does an AI chat endpoint really stream, how fast does it feel, and does it speak its protocol correctly?
 
     \b
     Start here:

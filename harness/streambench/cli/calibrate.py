@@ -21,15 +21,15 @@ LOADS = (10, 50, 100, 200, 500, 1000, 2000)
     type=click.IntRange(1, 10_000),
     multiple=True,
     metavar="N",
-    help="Try so many streams at once; may be repeated. Without it, from 10 to 2,000.",
+    help="Concurrent streams to try (repeatable). Default: from 10 to 2,000.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output, and nothing else.")
-@click.option("--no-save", is_flag=True, help="Do not keep the result for later runs to quote.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the result on standard output, as JSON.")
+@click.option("--no-save", is_flag=True, help="Do not save the result for later reports to quote.")
 def command(loads: tuple[int, ...], as_json: bool, no_save: bool) -> None:
-    """Measure how exact the figures of this machine are, at rising loads.
+    """Measure this machine's accuracy under rising load.
 
-    Each load runs for about two seconds against a small server of streambench's own, which knows when it wrote. It ends
-    with the first load at which the figures are not right.
+    Each load runs for about two seconds against a small built-in server that knows when it wrote. Calibration stops at
+    the first load at which the figures are off.
 
     \b
     Example:

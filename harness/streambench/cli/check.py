@@ -117,11 +117,11 @@ class CheckResult:
 @click.option(
     "--dialect", "-d", type=DIALECT, metavar="NAME|FILE", help="The protocol: a bundled dialect or a dialect file."
 )
-@click.option("--wire", type=click.Choice(list(FRAMINGS)), help="The framing, where no dialect says it.")
+@click.option("--wire", type=click.Choice(list(FRAMINGS)), help="The framing, if no dialect is given.")
 @click.option("--events", "show_events", is_flag=True, help="Print the decoded events as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--har", is_flag=True, help="FILE is a HAR file; every stream in it is checked.")
-@click.option("--session", is_flag=True, help="FILE holds several replies of one socket, one after another.")
+@click.option("--session", is_flag=True, help="FILE holds several replies from one socket, one after another.")
 def command(
     file: IO[bytes],
     dialect: str | None,
@@ -133,7 +133,7 @@ def command(
 ) -> int:
     """Check FILE, a captured stream, against its protocol; `-` reads standard input.
 
-    A transcript, as `run` and `probe --save` keep them, says by itself what protocol it is of.
+    A transcript kept by `run` or `probe --save` names its own protocol.
 
     \b
     Example:

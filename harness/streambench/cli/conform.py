@@ -29,29 +29,29 @@ END_S = 5.0  # how long the end of servers is waited for after a signal
 @click.option("--dialect", "-d", metavar="NAME|FILE", help="The protocol of a URL.")
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
-@click.option("--upstream", metavar="URL", help="The fake upstream behind a URL: unlocks most of the cases.")
+@click.option("--upstream", metavar="URL", help="The fake upstream behind a URL; unlocks most cases.")
 @click.option(
     "--profile",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the target promises: limits, users, conversations. Default: that of the dialect.",
+    help="What the target promises: limits, users, conversations. Default: the dialect's own.",
 )
-@click.option("--case", "patterns", multiple=True, metavar="GLOB", help="Only these cases, such as 'auth.*'.")
-@click.option("--list", "list_only", is_flag=True, help="List the cases, and run none.")
-@click.option("--strict", is_flag=True, help="A broken SHOULD fails the suite, too.")
+@click.option("--case", "patterns", multiple=True, metavar="GLOB", help="Run only these cases, such as 'auth.*'.")
+@click.option("--list", "list_only", is_flag=True, help="List the cases without running them.")
+@click.option("--strict", is_flag=True, help="Let a broken SHOULD fail the suite too.")
 @click.option(
     "--repeat",
     type=click.IntRange(1, 100),
     default=1,
     metavar="N",
-    help="Try each case that holds so often, to find what goes wrong only now and then.",
+    help="Run each passing case N times, to find intermittent failures.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else there.")
-@click.option("--curl", "commands", is_flag=True, help="Print the requests of cases that do not hold as curl commands.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the results, as JSON.")
+@click.option("--curl", "commands", is_flag=True, help="Print the requests of failed cases as curl commands.")
 @click.option(
     "--output",
     "-o",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write a page, Markdown, JUnit, a badge and the wire logs there.",
+    help="Write HTML, Markdown, JUnit, a badge and the wire logs there.",
 )
 def command(
     targets: tuple[str, ...],
@@ -68,7 +68,7 @@ def command(
     commands: bool,
     output: Path | None,
 ) -> int:
-    """Ask each target what a careful tester would ask, and say which requirements it keeps.
+    """Test each target as a careful tester would, and say which requirements it meets.
 
     \b
     Example:

@@ -55,7 +55,9 @@ def list_dialects() -> None:
 @command.command("show")
 @click.argument("name", metavar="NAME|FILE", type=DIALECT)
 @click.option("--diagram", is_flag=True, help="Print the grammar as a Mermaid state diagram.")
-@click.option("--page", is_flag=True, help="Print a reference in Markdown: events, order, diagram, checks, requests.")
+@click.option(
+    "--page", is_flag=True, help="Print a reference page in Markdown: events, order, diagram, checks, requests."
+)
 def show(name: str, diagram: bool, page: bool) -> None:
     """Print a dialect's file, diagram or reference.
 

@@ -43,11 +43,11 @@ class RunTime(click.ParamType[int]):
 @click.command("locust")
 @click.argument("scenario", metavar="SCENARIO")
 @click.option(
-    "--users", "-u", type=click.IntRange(1, 100_000), help="Users of all targets together.  [default: the scenario's]"
+    "--users", "-u", type=click.IntRange(1, 100_000), help="Users across all targets.  [default: the scenario's]"
 )
-@click.option("--spawn-rate", "-r", type=click.FloatRange(0, min_open=True), help="Users that start per second.")
+@click.option("--spawn-rate", "-r", type=click.FloatRange(0, min_open=True), help="Users to start per second.")
 @click.option("--run-time", "-t", type=RunTime(), help="Stop after this time, such as 90s, 5m or 1h30m.")
-@click.option("--headless", is_flag=True, help="No web UI: run once, then exit with the code that `run` would.")
+@click.option("--headless", is_flag=True, help="No web UI: run once and exit with the same code as `run`.")
 @click.option(
     "--workers", metavar="N|auto", default="auto", show_default=True, help="Measuring processes on this machine."
 )
@@ -67,7 +67,7 @@ class RunTime(click.ParamType[int]):
 @click.option(
     "--master-bind-port",
     type=click.IntRange(0, 65535),
-    help="Of the master: its port; 0 picks one.  [default: 5557 with --master, else 0]",
+    help="For the master: its port; 0 picks a free one.  [default: 5557 with --master, else 0]",
 )
 @click.option("--expect-workers", type=click.IntRange(1), help="With --headless: the number of workers to wait for.")
 @click.option(
@@ -76,7 +76,7 @@ class RunTime(click.ParamType[int]):
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long streams that are open at a stop may take to finish.",
+    help="How long open streams may take to finish after a stop.",
 )
 @click.option("--web-host", default="127.0.0.1", show_default=True, help="Where the web UI listens.")
 @click.option(
@@ -87,7 +87,9 @@ class RunTime(click.ParamType[int]):
 )
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="The certificate's key.")
 @click.option(
-    "--web-login", is_flag=True, help=f"Ask for a login; ${LOGIN_VARIABLE} is NAME:PASSWORD, or one is made up."
+    "--web-login",
+    is_flag=True,
+    help=f"Ask for a login; ${LOGIN_VARIABLE} is NAME:PASSWORD; without it, one is generated.",
 )
 @click.option(
     "--output",
@@ -102,11 +104,9 @@ class RunTime(click.ParamType[int]):
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as prompts.tokens=50."
 )
 @click.option("--seed", type=int, help="Seed of arrivals, texts and latencies.")
-@click.option("--quiet", "-q", is_flag=True, help="Print the verdicts only.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print summary.json of each run on standard output, and nothing else there."
-)
-@click.option("--no-plots", is_flag=True, help="Leave the pictures out of the report.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the verdicts.")
+@click.option("--json", "as_json", is_flag=True, help="Print only summary.json of each run on standard output.")
+@click.option("--no-plots", is_flag=True, help="Leave the charts out of the report.")
 def command(scenario: str, **given: Any) -> int:
     """Run SCENARIO, a file or a bundled name, from Locust's web UI; every run ends with its folder and a verdict.
 

@@ -37,15 +37,22 @@ REFRESH_S = 0.1
 @click.option(
     "--dialect", "-d", type=DIALECT, metavar="NAME|FILE", help="The protocol; not needed for a bundled scenario's name."
 )
-@click.option("--prompt", metavar="TEXT", help="What to say.")
-@click.option("-n", "count", type=click.IntRange(1, 1000), default=1, show_default=True, help="Streams, one by one.")
+@click.option("--prompt", metavar="TEXT", help="The prompt to send.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How many streams, one after another.",
+)
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
-@click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint: judge from both sides.")
+@click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint, to judge both sides.")
 @click.option(
     "--encodings",
     is_flag=True,
-    help="Ask each prompt twice, for a plain reply and as browsers ask, and say whether compression holds text back.",
+    help="Send each prompt plain and with a browser's Accept-Encoding, and say whether compression holds text back.",
 )
 @click.option(
     "--set",
@@ -55,16 +62,18 @@ REFRESH_S = 0.1
     help="Set a variable of the dialect, such as model=gpt-4o, or any value by its path.",
 )
 @click.option(
-    "--timeout", type=DURATION, default="120s", show_default=True, metavar="DURATION", help="For a whole stream."
+    "--timeout", type=DURATION, default="120s", show_default=True, metavar="DURATION", help="Limit for a whole stream."
 )
-@click.option("--wait", type=DURATION, default="0", metavar="DURATION", help="How long the target may take to come up.")
+@click.option(
+    "--wait", type=DURATION, default="0", metavar="DURATION", help="How long to wait for a target that is not up yet."
+)
 @click.option(
     "--save",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Keep what came, byte by byte; `streambench check FILE` judges it again.",
+    help="Save what arrived, byte by byte; `streambench check FILE` judges it again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines, and nothing else there.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the records, as JSON lines.")
 def command(
     url: str,
     dialect: str | None,
@@ -254,7 +263,7 @@ def _compared(asked: StreamRecord, plain: StreamRecord) -> str:
         asked.findings.append(found)
         return ""
     if asked.encoding is None:
-        return "The reply is not compressed, even if asked as browsers ask.\n\n"
+        return "The reply is not compressed, even with a browser's Accept-Encoding.\n\n"
     return f"Compressed ({asked.encoding}), the reply flows as it does without compression.\n\n"
 
 

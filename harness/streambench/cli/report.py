@@ -31,12 +31,12 @@ def find_records(run: Path) -> Path:
     show_default=True,
     help=f"Comma-separated: {', '.join(formats())}.",
 )
-@click.option("--no-plots", is_flag=True, help="Leave the pictures out.")
-@click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
+@click.option("--no-plots", is_flag=True, help="Leave the charts out.")
+@click.option("--json", "as_json", is_flag=True, help="Print only summary.json on standard output.")
 def command(run: Path, asked: str, no_plots: bool, as_json: bool) -> int:
-    """Render RUN, a run folder, again from its records; a run that was killed is rendered as far as it came.
+    """Rebuild the reports of RUN, a run folder, from its records, even if the run was killed.
 
-    The exit code is the run's verdict again.
+    The exit code is that of the run's verdict.
 
     \b
     Example:

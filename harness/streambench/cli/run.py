@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--workers",
     metavar="auto|N",
-    help="Processes that share the load; auto: the cores that served components leave over.",
+    help="Processes that share the load; auto uses the cores that the served components leave free.",
 )
 @click.option("--seed", type=int, help="Seed for arrivals, texts and latencies.")
 @click.option(
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     type=DURATION,
     default="0",
     metavar="DURATION",
-    help="How long targets that do not answer yet may take to come up.",
+    help="How long to wait for targets that are not up yet.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print the verdict only, and no progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print summary.json on standard output, and nothing else there.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the verdict, and no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print only summary.json on standard output.")
 @click.option(
     "--save-streams",
     type=click.Choice(["all", "failed", "none"]),
     default="failed",
     show_default=True,
-    help="Whose bytes are kept: all, those that failed or broke the protocol and the slowest, or none.",
+    help="Which streams to keep byte by byte; `failed` adds protocol violations and the slowest.",
 )
-@click.option("--no-plots", is_flag=True, help="Leave the pictures out of the report.")
+@click.option("--no-plots", is_flag=True, help="Leave the charts out of the report.")
 def command(
     scenarios: tuple[str, ...],
     output: Path,
@@ -69,7 +69,7 @@ def command(
     save_streams: str,
     no_plots: bool,
 ) -> int:
-    """Run each SCENARIO, a file or a bundled name; write its report and say whether it passed.
+    """Run each SCENARIO (a file or a bundled name), write its report and say whether it passed.
 
     \b
     Example:

@@ -13,7 +13,7 @@ def command(what: str) -> None:
     """Print the JSON Schema of the scenario file, or of the dialect file.
 
     \b
-    Example, for editors that speak the YAML language server's comment:
+    Example, for editors that use YAML Language Server:
       streambench schema > scenario.schema.json
       # yaml-language-server: $schema=scenario.schema.json
       streambench schema dialect > dialect.schema.json

@@ -54,7 +54,7 @@ class Upstream:
             del plan["tokens"]
         response = await self._client.post("/_mock/plans", json=plan)
         if response.status_code != 201:
-            raise RuntimeError(f"the fake upstream refuses the order: {response.text}")
+            raise RuntimeError(f"the fake upstream refused the plan: {response.text}")
         self._plans.append(mark)
         return mark
 

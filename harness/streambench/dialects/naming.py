@@ -112,7 +112,7 @@ def by_conditions(groups: tuple[tuple[Predicate, Candidates], ...], default: Can
         for holds, group in groups:
             if holds(data):
                 return group.choose(data) or "none of its conditions holds"
-        return (default.choose(data) if default is not None else None) or "the conditions of no event hold"
+        return (default.choose(data) if default is not None else None) or "no event's conditions match"
 
     return classify
 

@@ -16,32 +16,37 @@ UNKNOWN_EVENT: Final = declare(
     Rule(
         "grammar.unknown-event",
         Axis.GRAMMAR,
-        "Every event is one that the dialect knows; information where the dialect says `unknown: info`.",
+        "The dialect knows every event; information if the dialect says `unknown: info`.",
         _EVENTS,
         may_inform=True,
     )
 )
 SCHEMA: Final = declare(
-    Rule("schema.EVENT", Axis.GRAMMAR, "The event's data keeps its JSON Schema.", "the event's `schema`")
+    Rule("schema.EVENT", Axis.GRAMMAR, "The event's data matches its JSON Schema.", "the event's `schema`")
 )
 
 NOT_TEXT: Final = declare(
-    Rule("content.not-text", Axis.CONTENT, "The field that holds the text holds text.", "the event's `content`")
+    Rule("content.not-text", Axis.CONTENT, "The field for the text holds text.", "the event's `content`")
 )
 SNAPSHOT: Final = declare(
-    Rule("content.snapshot", Axis.CONTENT, "Each text so far extends the one before it.", "the event's `snapshot`")
+    Rule(
+        "content.snapshot",
+        Axis.CONTENT,
+        "Each snapshot of the text extends the one before it.",
+        "the event's `snapshot`",
+    )
 )
 LONE_SURROGATE: Final = declare(
     Rule(
         "content.lone-surrogate",
         Axis.CONTENT,
-        "The text holds whole characters: a UTF-16 surrogate has its other half.",
+        "The text holds whole characters: no UTF-16 surrogate lacks its other half.",
         "The Unicode Standard, section 3.9, D91",
     )
 )
 SPLIT_PAIR: Final = declare_note(
     "content.split-pair",
-    "A character is not cut in two halves across events: only clients in JavaScript put it together.",
+    "A character is not split across events: only JavaScript clients rejoin the halves.",
     "RFC 8259, section 8.2",
 )
 
@@ -57,7 +62,7 @@ RESET: Final = declare(
     Rule("termination.reset", Axis.TERMINATION, "The connection is not reset before the reply is complete.", _END)
 )
 TIMEOUT: Final = declare(
-    Rule("termination.timeout", Axis.TERMINATION, "What is left of the reply comes in time.", "the target's `timeouts`")
+    Rule("termination.timeout", Axis.TERMINATION, "The rest of the reply comes in time.", "the target's `timeouts`")
 )
 CLOSE_FRAME: Final = declare(
     Rule(
@@ -71,7 +76,7 @@ RESET_AFTER_END: Final = declare(
     Rule(
         "termination.reset-after-end",
         Axis.TERMINATION,
-        "A connection that has done its work is closed, not reset.",
+        "The connection of a complete reply is closed, not reset.",
         "RFC 9112, section 9.6",
         Severity.INFO,
     )

@@ -391,7 +391,7 @@ class DialectStream:
         got = _excerpt(excerpt(data, EXCERPT_CHARS))
         return [
             rules.SCHEMA.of(rule.name).found(
-                f"`{rule.name}` does not have the form it should have: {problem}.",
+                f"`{rule.name}` does not match its schema: {problem}.",
                 event_index=index,
                 offset=offset,
                 got=got,
@@ -430,7 +430,7 @@ class DialectStream:
             min(len(before), len(text)),
         )
         return text[len(before) :], rules.SNAPSHOT.found(
-            f"The text so far does not extend the one before it: it differs from character {at + 1} on.",
+            f"The snapshot does not extend the one before it: it differs from character {at + 1} on.",
             event_index=index,
             offset=offset,
             got=_excerpt(text[at : at + 30]),
@@ -464,8 +464,8 @@ class DialectStream:
             if "\ufffd" in joined and joined.count("\ufffd") > content.count("\ufffd"):
                 return joined, self._lone_surrogate(content, index, offset)
             return joined, rules.SPLIT_PAIR.found(
-                "A character was cut in two halves (UTF-16 surrogates) across events; clients that are not written in "
-                "JavaScript show two broken characters.",
+                "A character was split across events (UTF-16 surrogates): clients not written in JavaScript show two "
+                "broken characters.",
                 event_index=index,
                 offset=offset,
             )

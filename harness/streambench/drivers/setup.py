@@ -74,7 +74,7 @@ async def setup_deadline(timeouts: Timeouts) -> AsyncIterator[None]:
 
 
 def _late(timeouts: Timeouts) -> SetupError:
-    return SetupError(ErrorClass.SETUP, f"the setup was not done within {format_duration(timeouts.total_ns)}")
+    return SetupError(ErrorClass.SETUP, f"the setup did not finish within {format_duration(timeouts.total_ns)}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ _SOURCE: Final = "the dialect's `grammar`"
 _SLICES: Final = "the dialect's `grammar`, an `each`"
 
 UNEXPECTED_EVENT: Final = declare(
-    Rule("grammar.unexpected-event", Axis.GRAMMAR, "An event comes only where the grammar has a place for it.", _SOURCE)
+    Rule("grammar.unexpected-event", Axis.GRAMMAR, "An event comes only where the grammar allows it.", _SOURCE)
 )
 AFTER_TERMINAL: Final = declare(
     Rule(
@@ -26,7 +26,7 @@ AFTER_INTERRUPT: Final = declare(
     Rule(
         "grammar.after-interrupt",
         Axis.GRAMMAR,
-        "The reply does not go on after an event that has cut it short; reported once.",
+        "Nothing follows an event that cuts the reply short; reported once.",
         "the dialect's `interrupt`",
     )
 )
@@ -48,7 +48,7 @@ TOLERATED: Final = declare(
     Rule(
         "grammar.tolerated",
         Axis.GRAMMAR,
-        "An event that the grammar marks with `~` is better not sent; reported once for each event.",
+        "An event that the grammar marks with `~` is better left out; reported once per event.",
         _SOURCE,
         Severity.INFO,
     )

@@ -101,7 +101,7 @@ class Duration:
         """Nanoseconds."""
         duration_ns = values.duration(node, what, 0)
         if self.some and duration_ns <= 0:
-            raise node.error(f"{what} is some time above 0, such as 60s")
+            raise node.error(f"{what} must be longer than 0, such as 60s")
         return duration_ns
 
     def schema(self) -> Schema:

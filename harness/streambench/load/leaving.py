@@ -34,7 +34,7 @@ class Moment:
             return _at_milestone(node, values, what)
         duration_ns = values.duration(node, what, 0)
         if duration_ns <= 0:
-            raise node.error(f"{what} is some time above 0, such as 2s")
+            raise node.error(f"{what} must be longer than 0, such as 2s")
         return Leave(after_ns=duration_ns)
 
     def schema(self) -> Schema:

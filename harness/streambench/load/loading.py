@@ -232,7 +232,7 @@ class _Loader:
         given = self._given
         one, many = given.get(TARGET), given.get(TARGETS)
         if one is not None and many is not None:
-            raise given.node.key_error(TARGETS.name, "there is either one 'target', or 'targets' with their names")
+            raise given.node.key_error(TARGETS.name, "give either one 'target', or 'targets' with their names")
         if one is not None:
             return (reader.read(None, one),)
         if many is None:
@@ -273,7 +273,7 @@ class _Loader:
         gates: list[Gate] = []
         for item in node.sequence("'gates'"):
             if isinstance(item.value, dict):
-                raise item.error("a gate is one text: put it in quotes, since it holds a colon")
+                raise item.error("a gate is one string: quote it, because it holds a colon")
             text = item.string("a gate")
             try:
                 gates.append(self._parsed(text, sides))

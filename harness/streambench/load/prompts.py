@@ -127,7 +127,7 @@ def read_prompts(given: Given, values: Values, *, has_upstream: bool) -> Prompts
 
 
 def _prompt_file(node: Located, values: Values, tokens: int | None) -> tuple[Prompt, ...]:
-    """A JSON Lines or CSV file; a row has `text` (or `prompt`) and, where wanted, `tokens`."""
+    """A JSON Lines or CSV file; a row has `text` (or `prompt`) and, optionally, `tokens`."""
     name = values.text(node, "'file'")
     path, content = values.file_beside(node, name, f"the prompts in {name}")
     rows = _csv_rows(path, content) if path.suffix == ".csv" else _json_rows(path, content)
@@ -164,7 +164,7 @@ def _prompt(path: Path, number: int, row: Any, tokens: int | None) -> Prompt:
         text = row.get("text", row.get("prompt", DEFAULT_PROMPT))
     if not isinstance(text, str):
         raise ConfigurationError(
-            "a row is a text, or an object with `text` and, where wanted, `tokens`", path=str(path), line=number
+            "a row is a text, or an object with `text` and, optionally, `tokens`", path=str(path), line=number
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ConfigurationError("the text holds half a character", path=str(path), line=number)

@@ -1,4 +1,4 @@
-"""Which streams and users of a run are whose, where several workers share it: every so many-th, from the first on.
+"""Which streams and users of a run belong to which worker: every nth, from the worker's own first one on.
 
 Who has which does not depend on what happens. So the same scenario and seed send the same prompts at the same planned
 moments, however many workers there are.

@@ -159,7 +159,7 @@ class Service:
             await asyncio.gather(asking, return_exceptions=True)
         if self._ended.done():
             raise TargetUnreachable(
-                f"{self._ended.result()}\nIt must stay, and listen on port {self._port} (${{port}})."
+                f"{self._ended.result()}\nIt must keep running, and listen on port {self._port} (${{port}})."
             )
         raise TargetUnreachable(
             f"serve.{self.name} was not ready within {within_s:g} s: {self._last}{self._tail()}\n"

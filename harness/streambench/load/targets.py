@@ -314,7 +314,9 @@ class TargetReader:
             except ValueError as error:
                 raise node.error(f"this is not a valid URL: {error}") from None
             if parts.username is not None:
-                raise node.error("the user in a URL is not sent: write it as auth or headers, from the environment")
+                raise node.error(
+                    "credentials in a URL are not sent: use auth or headers, with values from the environment"
+                )
             if scheme not in allowed or not host:
                 raise node.error(
                     f"{dialect.name} needs a URL that begins with {' or '.join(f'{one}://' for one in allowed)}, "

@@ -195,13 +195,13 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
     if late_ms is not None and late_ms > MAX_UPSTREAM_LATE_MS:
         reasons.append(
             f"the fake upstream wrote {late_ms:,.0f} ms late at p95 (limit {MAX_UPSTREAM_LATE_MS:,.0f} ms): the "
-            "machine is busy; lower the load, or end what else runs on it"
+            "machine is busy; lower the load, or stop what else runs on it"
         )
     for name, share in facts.server_wait.items():
         if share > MAX_SERVER_WAIT and facts.elapsed_ns > MIN_JUDGED_NS:
             reasons.append(
                 f"the server {name!r} waited {share:.0%} of the time for a CPU (limit {MAX_SERVER_WAIT:.0%}): "
-                "the machine is busy; lower the load, or end what else runs on it"
+                "the machine is busy; lower the load, or stop what else runs on it"
             )
     return {
         "valid": not reasons,

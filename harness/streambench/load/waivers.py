@@ -94,7 +94,7 @@ def _read(node: Located, values: Values, targets: Collection[str], *, ignored: b
             f"there is no target {target!r}; the targets are {names}.", text=target, valid=targets
         )
     if ignored and not (reason or "").strip():
-        raise given.at(NEEDED_REASON).error("an ignored rule needs a reason: say why nobody needs to hear of it")
+        raise given.at(NEEDED_REASON).error("an ignored rule needs a reason: say why it may be ignored")
     return Waiver(given[RULE], target, reason, ignored)
 
 

@@ -54,7 +54,7 @@ REPEATED = declare(
     Rule(
         "content.repeated",
         Axis.CONTENT,
-        "A chunk does not come twice at once.",
+        "A chunk does not come twice in a row.",
         "the text of each chunk against the one before it; seen from one side, it may be the model's own words",
         Severity.INFO,
     )
@@ -67,7 +67,7 @@ _TIMEOUTS = {*_SILENCES, ErrorClass.TIMEOUT_TOTAL}
 
 def empty_reply(dialect: Dialect) -> Finding:
     """The finding of a reply that is complete and blank; for information where its dialect says that it may be."""
-    message = "The reply is complete, and has no text."
+    message = "The reply is complete but has no text."
     return EMPTY.found(message, severity=Severity.INFO) if dialect.may_be_empty else EMPTY.found(message)
 
 
@@ -290,7 +290,7 @@ class Recorder:
 
     def _note_repeat(self, text: str, event_index: int) -> None:
         if len(text.strip()) >= REPEAT_CHARS:
-            message = "The same text came twice at once."
+            message = "The same text came twice in a row."
             self.findings([REPEATED.found(message, event_index=event_index, got=text[:MAX_MESSAGE_CHARS])])
 
     def findings(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
@@ -395,7 +395,7 @@ class Recorder:
             return
         self.fail(
             ErrorClass.EMPTY,
-            "the reply is complete, and has no text; where that is right, give it a dialect with `empty: info`",
+            "the reply is complete but has no text; if that is right, set `empty: info` in its dialect",
         )
 
     def _finish(self, ending: Ending, at_ns: int) -> None:

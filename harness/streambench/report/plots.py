@@ -180,8 +180,8 @@ def _both_sides(summary: Summary) -> Plot | None:
         else:
             axis.set_title(f"{target.name}\n{target.authenticity.verdict}", fontweight="bold", fontsize=7)
         axis.tick_params(labelbottom=True, labelleft=True)
-        axis.set_xlabel("upstream wrote it (ms)")
-        axis.set_ylabel("client got it (ms)")
+        axis.set_xlabel("written by the upstream (ms)")
+        axis.set_ylabel("received by the client (ms)")
     for axis in axes.flat[: len(shown)]:
         axis.plot([0, reach], [0, reach], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes[0][0].set_xlim(left=0)
@@ -195,9 +195,9 @@ def _both_sides(summary: Summary) -> Plot | None:
     )
     return _plot(
         "both-sides",
-        "When the client got each piece of text, against when the upstream wrote it",
+        "When each piece of text was written, and when the client received it",
         "Times count from the upstream's first write. The dashed line is text that arrives as it is written; "
-        f"{shapes}. Points mark the stream of median length, thin lines others.",
+        f"{shapes}. Points mark the stream of median length; thin lines are other streams.",
         figure,
     )
 
@@ -269,13 +269,13 @@ def _growth(summary: Summary) -> Plot | None:
     )
     axis.set_xlim(0, last_s * 1.1)
     axis.set_ylim(bottom=0)
-    axis.set_xlabel("time since the question (s)")
+    axis.set_xlabel("time since the prompt (s)")
     axis.set_ylabel("text received (characters)")
     _legend(axis)
     return _plot(
         "growth",
-        "How a reply grows for the reader",
-        "One line a target, its stream of median duration. Where a line runs below the reader's, the reader waits."
+        "How the reply grows for the reader",
+        "One line per target: its stream of median duration. Where it runs below the reader's line, the reader waits."
         + (" Dotted lines mark milestones." if any(reached for *_, reached in shown) else "")
         + _only(shown),
         figure,
@@ -312,9 +312,9 @@ def _first_text(summary: Summary) -> Plot | None:
         summary,
         "ttfc",
         name="first-text",
-        title="How soon the first text comes",
+        title="Time to first text",
         label="time to first chunk (ms)",
-        description="The share of streams whose first text has come by then; further left is sooner.",
+        description="The share of streams whose first text has arrived by then; further left is faster.",
         logarithmic=False,
     )
 
@@ -324,9 +324,9 @@ def _cadence(summary: Summary) -> Plot | None:
         summary,
         "burst_gap",
         name="cadence",
-        title="How evenly text follows",
+        title="Gaps between pieces of text",
         label="gap between reads with text (ms, logarithmic)",
-        description="The share of gaps that are no longer; a vertical line is an artificial cadence.",
+        description="The share of gaps that are no longer than this; a vertical line is an artificial cadence.",
         logarithmic=True,
     )
 

@@ -190,7 +190,7 @@ def _own_share(summary: Summary) -> str:
         if len(target.distributions[name])
     ]
     worst, figure = max(found, default=(0.0, ""))
-    return f"; up to {bare(worst, 'ms')} of {figure} may be the generator's own" if worst >= TOLD_MS else ""
+    return f"; up to {bare(worst, 'ms')} of {figure} may come from the generator itself" if worst >= TOLD_MS else ""
 
 
 def _target_columns(summary: Summary) -> list[_Column]:

@@ -204,7 +204,7 @@ class BlockingConnection:
                 break
             received = self._read(deadline_ns)
             if received.ended:
-                raise ConnectionResetError("the connection ended in the TLS handshake")
+                raise ConnectionResetError("the connection ended during the TLS handshake")
             data = received.data
         self._tls = session
 

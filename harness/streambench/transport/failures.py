@@ -51,7 +51,7 @@ def connect_failure(error: BaseException, where: Location, endpoint: Endpoint) -
             return ConnectFailure(ErrorClass.CONNECT, f"cannot connect to {where.authority}: {reason}")
         case ValueError():
             return ConnectFailure(
-                ErrorClass.CONNECT, f"cannot connect to {where.authority}: it is no host name ({error})"
+                ErrorClass.CONNECT, f"cannot connect to {where.authority}: it is not a host name ({error})"
             )
     return None
 

@@ -154,7 +154,7 @@ class Http2Connection:
             self._h2.send_headers(stream_id, list((pseudo | fields).items()), end_stream=not request.body)
         except h2.exceptions.ProtocolError as error:
             self._stream_id, self.usable = None, False
-            raise RequestFailed(ErrorClass.PROTOCOL, f"the server lets no request through: {error}") from error
+            raise RequestFailed(ErrorClass.PROTOCOL, f"the server accepts no request: {error}") from error
         if request.body:
             self._unsent = (stream_id, request.body)
             self._send_body()

@@ -52,4 +52,4 @@ class Tunnel:
                 )
             self.open = True
         elif len(self._head) > MAX_HEAD_BYTES:
-            raise ConnectFailure(ErrorClass.CONNECT, "the proxy's answer has no end")
+            raise ConnectFailure(ErrorClass.CONNECT, "the proxy's answer never ends")

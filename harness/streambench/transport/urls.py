@@ -31,7 +31,7 @@ def encoded_host(host: str) -> str:
             label if label.isascii() else "xn--" + label.encode("punycode").decode() for label in name.split(".")
         )
     if not name or _FORBIDDEN_IN_HOST.search(name):
-        raise ValueError(f"{host!r} is no host name")
+        raise ValueError(f"{host!r} is not a host name")
     return name.lower()
 
 

@@ -31,7 +31,7 @@ from streambench.wire.captures import WEBSOCKET_INVALID_UTF8
 from streambench.wire.limits import OVERSIZE, WireError, WireLimits
 
 PROTOCOL = declare(
-    Rule("websocket.protocol", Axis.GRAMMAR, "Every frame keeps the WebSocket protocol.", "RFC 6455, section 5")
+    Rule("websocket.protocol", Axis.GRAMMAR, "Every frame follows the WebSocket protocol.", "RFC 6455, section 5")
 )
 
 SLICE_BYTES = 1 << 10

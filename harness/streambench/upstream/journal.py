@@ -48,7 +48,9 @@ class JournalFeed:
         except (httpx.HTTPError, TimeoutError, ValueError, KeyError, TypeError) as error:
             await self.__aexit__()
             reason = str(error) or type(error).__name__
-            raise TargetUnreachable(f"the fake upstream at {self._base_url} gives no journal: {reason}") from error
+            raise TargetUnreachable(
+                f"the fake upstream at {self._base_url} did not return its journal: {reason}"
+            ) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -72,7 +72,7 @@ async def post_plans(client: Any, base_url: str, plans: Sequence[Plan]) -> None:
             f"{base_url} is not the fake upstream (it answered {response.status_code}): `streambench mock` prints that "
             "address as `fake upstream`"
         )
-    raise ConfigurationError(f"the fake upstream at {base_url} refuses the order: {message}")
+    raise ConfigurationError(f"the fake upstream at {base_url} refused the plan: {message}")
 
 
 async def delete_plans(client: Any, base_url: str, plans: Sequence[Plan]) -> None:

@@ -25,7 +25,7 @@ ENCODING = declare(
     Rule(
         "wire.encoding",
         Axis.GRAMMAR,
-        "The body is of the content encoding that its header names.",
+        "The body has the content encoding that its header names.",
         "RFC 9110, section 8.4",
     )
 )

@@ -44,7 +44,7 @@ BAD_HANDSHAKE: Final = declare(
     Rule("engineio.bad-handshake", Axis.GRAMMAR, "The OPEN packet gives a session id and the heartbeat.", _SOURCE)
 )
 INVALID_UTF8: Final = declare(
-    Rule("engineio.invalid-utf8", Axis.CONTENT, "A text packet is UTF-8: a client reads U+FFFD where not.", _SOURCE)
+    Rule("engineio.invalid-utf8", Axis.CONTENT, "A text packet is UTF-8: clients read U+FFFD where it is not.", _SOURCE)
 )
 
 

@@ -20,9 +20,7 @@ NO_HANDSHAKE = declare(
     Rule("engineio.no-handshake", Axis.GRAMMAR, "Nothing comes before the OPEN packet of the handshake.", _SOURCE)
 )
 SECOND_OPEN = declare(Rule("engineio.second-open", Axis.GRAMMAR, "A session has one handshake.", _SOURCE))
-STRAY_PONG = declare(
-    Rule("engineio.stray-pong", Axis.GRAMMAR, "A server sends no PONG that nobody asked for.", _SOURCE)
-)
+STRAY_PONG = declare(Rule("engineio.stray-pong", Axis.GRAMMAR, "A server sends no unsolicited PONG.", _SOURCE))
 STRAY_UPGRADE = declare(Rule("engineio.stray-upgrade", Axis.GRAMMAR, "Only a client sends UPGRADE.", _SOURCE))
 
 

@@ -30,7 +30,7 @@ FLOOD = declare(
     Rule(
         "wire.flood",
         Axis.GRAMMAR,
-        "Events, lines and frames come no faster than a reader can take them; of what does, nothing more is read.",
+        "Events, lines and frames come no faster than a reader can take them; a flood is read no further.",
         "a bound of this tool",
     )
 )

@@ -21,7 +21,7 @@ INVALID_UTF8 = declare(
     Rule(
         "ndjson.invalid-utf8",
         Axis.CONTENT,
-        "Lines of JSON are UTF-8: a client reads U+FFFD where not.",
+        "Lines of JSON are UTF-8: clients read U+FFFD where they are not.",
         "RFC 8259, section 8.1",
     )
 )

@@ -34,7 +34,7 @@ UNKNOWN_ACK: Final = declare(
     Rule("socketio.unknown-ack", Axis.GRAMMAR, "An acknowledgement answers something that was sent.", _SOURCE)
 )
 WRONG_NAMESPACE_STATE: Final = declare(
-    Rule("socketio.wrong-namespace-state", Axis.GRAMMAR, "Events come only in a namespace that is connected.", _SOURCE)
+    Rule("socketio.wrong-namespace-state", Axis.GRAMMAR, "Events come only in a connected namespace.", _SOURCE)
 )
 
 _CONNECTED_ONLY: Final = (NamespaceState.CONNECTED,)

@@ -34,7 +34,7 @@ INVALID_UTF8: Final = declare(
     Rule(
         "sse.invalid-utf8",
         Axis.CONTENT,
-        "An event stream is UTF-8: a client reads U+FFFD where it is not.",
+        "An event stream is UTF-8: clients read U+FFFD where it is not.",
         "WHATWG HTML, section 9.2.5",
     )
 )

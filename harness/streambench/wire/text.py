@@ -16,7 +16,12 @@ from streambench.wire.message import WireMessage
 BOM = "\ufeff"
 
 INVALID_UTF8 = declare(
-    Rule("text.invalid-utf8", Axis.CONTENT, "The text is UTF-8: a reader sees U+FFFD where not.", "RFC 3629, section 3")
+    Rule(
+        "text.invalid-utf8",
+        Axis.CONTENT,
+        "The text is UTF-8: clients read U+FFFD where it is not.",
+        "RFC 3629, section 3",
+    )
 )
 
 

@@ -372,7 +372,9 @@ DEFECTS = [
         "fails-on-bad-json", "a body that is not JSON is a failure", lambda body: body != b"" and _parsed(body) is None
     ),
     failing("fails-on-no-body", "a request without a body is a failure", lambda body: body == b""),
-    failing("fails-on-array", "a body that is no object is a failure", lambda body: isinstance(_parsed(body), list)),
+    failing(
+        "fails-on-array", "a body that is not an object makes it fail", lambda body: isinstance(_parsed(body), list)
+    ),
     failing("fails-on-surrogate", "half a character is a failure", _has_half_a_character),
     failing("fails-on-deep-json", "deep nesting is a failure", lambda body: body.startswith(b"[[[")),
     rewriting("garbles-prompt", "messages are escaped for HTML and their spaces collapsed", _garble),

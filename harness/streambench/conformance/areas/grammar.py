@@ -97,7 +97,7 @@ async def nothing_after_end(trial: Trial) -> None:
     MUST,
     "The data of every event is JSON.",
     source="RFC 8259",
-    remedy="Serialise each event by itself; never put JSON together by hand.",
+    remedy="Serialise each event with a JSON library; never assemble JSON by hand.",
     defect="broken-json",
 )
 async def data_is_json(trial: Trial) -> None:
@@ -127,7 +127,7 @@ async def schema(trial: Trial) -> None:
 @case(
     "grammar.text-is-text",
     MUST,
-    "The field that holds the text holds text.",
+    "The field for the text holds text.",
     source=DIALECT,
     remedy="Send the text as a JSON string, also where it looks like a number.",
     defect="text-as-object",
@@ -194,7 +194,7 @@ async def last_flag(trial: Trial) -> None:
 @case(
     "grammar.keep-alives-are-comments",
     MUST,
-    "What a server sends to keep a connection alive is no event.",
+    "What a server sends to keep a connection alive is not an event.",
     source="WHATWG HTML, section 9.2.7",
     remedy="Send keep-alives as comment lines (`: ping`), never as data: clients parse data as JSON.",
     defect="keep-alive-as-data",

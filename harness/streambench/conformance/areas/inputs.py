@@ -175,7 +175,7 @@ async def longest(trial: Trial) -> None:
 @case(
     "input.not-json",
     MUST,
-    "A body that is not JSON is refused, and is no reason to fail.",
+    "A body that is not JSON is refused, and does not make the server fail.",
     source=STATUS,
     remedy="Answer 400 where the body cannot be parsed.",
     defect="fails-on-bad-json",
@@ -209,7 +209,7 @@ async def no_body(trial: Trial) -> None:
 @case(
     "input.not-an-object",
     MUST,
-    "A body that is JSON but no object is refused, and is no reason to fail.",
+    "A body that is JSON but not an object is refused, and does not make the server fail.",
     source=STATUS,
     remedy="Check that the body is an object before you look for its fields.",
     defect="fails-on-array",
@@ -226,7 +226,7 @@ async def not_an_object(trial: Trial) -> None:
 @case(
     "input.half-a-character",
     MUST,
-    "A message with half a surrogate pair is refused, and is no reason to fail.",
+    "A message with half a surrogate pair is refused, and does not make the server fail.",
     source="RFC 8259, section 8.2",
     remedy="Look whether the text can be encoded as UTF-8 before it is stored or sent on.",
     defect="fails-on-surrogate",
@@ -249,7 +249,7 @@ async def half_a_character(trial: Trial) -> None:
 @case(
     "input.deep",
     MUST,
-    "A body that is nested 20,000 levels deep is refused, and is no reason to fail.",
+    "A body that is nested 20,000 levels deep is refused, and does not make the server fail.",
     source="RFC 8259, section 9",
     remedy="Catch the parser's recursion error, and answer 400.",
     defect="fails-on-deep-json",

@@ -31,7 +31,7 @@ def _whole(trial: Trial, reply: Reply, message: str) -> None:
 @case(
     "socket.plain-request",
     MUST,
-    "A plain request to a socket's route is refused, and is no reason to fail.",
+    "A plain request to a socket's route is refused, and does not make the server fail.",
     source="RFC 9110, section 15.5.22; RFC 6455, section 4.2.1",
     remedy="Answer 426 with `Upgrade: websocket`, or 400.",
     defect="fails-without-upgrade",
@@ -137,7 +137,7 @@ async def second_question(trial: Trial) -> None:
 @case(
     "socket.unknown-event",
     MUST,
-    "A message of a kind that nobody knows is no reason to end the connection.",
+    "A message of an unknown kind does not end the connection.",
     source="RFC 9413, section 4",
     remedy="Answer with an error, or ignore it, so that newer clients work with older servers.",
     defect="dies-on-unknown",

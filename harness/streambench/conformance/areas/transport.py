@@ -262,7 +262,7 @@ async def error_type(trial: Trial) -> None:
 async def foreign_origin(trial: Trial) -> None:
     """Ask as a page of https://evil.example would.
 
-    Access-Control-Allow-Origin does not name it, and is no wildcard.
+    Access-Control-Allow-Origin neither names it nor is a wildcard.
     """
     reply = await trial.ask(headers={"origin": "https://evil.example"}, leave=lambda _: True)
     given = reply.exchange.headers.get("access-control-allow-origin", "none")

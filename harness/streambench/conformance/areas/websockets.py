@@ -221,7 +221,7 @@ async def control_between(trial: Trial) -> None:
     needs=(*WEBSOCKET, Need.TWO_SIDED),
 )
 async def split_character(trial: Trial) -> None:
-    """Ask in fragments of which one ends within a character.
+    """Ask in fragments, one of which ends within a character.
 
     The upstream gets the character.
     """

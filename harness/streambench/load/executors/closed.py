@@ -1,4 +1,4 @@
-"""The closed model: so many users, each of whom waits for its reply and thinks before the next prompt."""
+"""The closed model: a number of users, each of whom waits for its reply and thinks before the next prompt."""
 
 from __future__ import annotations
 

@@ -151,4 +151,4 @@ class TraceExecutor:
 
     def resize(self, size: float, *, at_once: bool = False) -> None:
         """Refused. Raises ConfigurationError."""
-        raise ConfigurationError("a trace says by itself when streams start: it cannot be driven harder while it runs")
+        raise ConfigurationError("a trace fixes when streams start: its load cannot be changed while it runs")

@@ -51,7 +51,7 @@ def render_markdown(summary: Summary) -> str:
     claims = summary.claims
     if claims:
         rows = [tuple(map(_escape, claim_row(claim))) for claim in claims]
-        parts += ["### What is claimed of real streaming, and what was measured", _table(CLAIM_HEADING, rows)]
+        parts += ["### Claims about real streaming, and what was measured", _table(CLAIM_HEADING, rows)]
     return "\n\n".join(parts) + "\n"
 
 

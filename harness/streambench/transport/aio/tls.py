@@ -70,7 +70,7 @@ class TlsChannel(PassingChannel):
     def closed(self, at_ns: int, *, reset: bool) -> None:
         """The connection below has ended."""
         if not self._shaken.done():
-            self._shaken.set_exception(ConnectionResetError("the connection ended in the TLS handshake"))
+            self._shaken.set_exception(ConnectionResetError("the connection ended during the TLS handshake"))
             return
         super().closed(at_ns, reset=reset)
 
