@@ -413,7 +413,7 @@ def _over_time(summary: Summary) -> Plot | None:
     middle = statistics.median(np.concatenate([target.streams.figure("ttfc")[rows] for target, rows in shown]))
     return _plot(
         "over-time",
-        "Whether the wait for the first text changed during the run",
-        f"One point a stream, at the moment when it was due; the median of all is {middle:,.0f} ms." + _only(shown),
+        "Time to first text over the course of the run",
+        f"One point per stream, at the moment it was due; the median of all is {middle:,.0f} ms." + _only(shown),
         figure,
     )

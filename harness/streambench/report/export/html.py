@@ -32,6 +32,9 @@ from streambench.report.wording import (
     verdict_matrix,
 )
 
+USUAL = ("started", "completed", "failed")
+RARE = ("dropped", "censored", "left")
+
 
 def write(summary: Summary, folder: Path, *, plots: bool) -> Path:
     """Write `report.html`, and with `plots` each picture as a file of its own in `plots/`."""
@@ -48,7 +51,16 @@ def write(summary: Summary, folder: Path, *, plots: bool) -> Path:
 def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
     """The page. Everything that came from a server or a scenario is escaped by the template."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
+
+    def marked(text: str) -> Markup:
+        """Text whose parts in backticks are code."""
+        parts = text.split("`")
+        if len(parts) % 2 == 0:
+            return escape(text)
+        return Markup().join(
+            Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+        )
 
     environment = Environment(
         loader=PackageLoader("streambench.report", "templates"),
@@ -68,6 +80,8 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         plots=[(plot, Markup(plot.svg)) for plot in plots],  # noqa: S704 - drawn by us, its texts escaped by matplotlib
         colours=Markup(css_variables()),  # noqa: S704 - constants
         gates=[(gate, gate_title(gate, several=several)) for gate in summary.gates],
+        marked=marked,
+        outcomes=_outcomes(summary),
         figure=figure,
         interval=interval,
         plural=plural,
@@ -93,6 +107,12 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
         several=several,
         matrix=verdict_matrix(summary),
     )
+
+
+def _outcomes(summary: Summary) -> list[str]:
+    """The columns that count streams: the usual outcomes, and the others where a stream had them."""
+    targets = summary.targets.values()
+    return [*USUAL, *(name for name in RARE if any(target.counts[name] for target in targets))]
 
 
 def _rules(summary: Summary, choose: Callable[[TargetSummary], Sequence[RuleCount]]) -> list[tuple[str, RuleCount]]:
