@@ -48,6 +48,9 @@ COLUMNS = (
 )
 
 
+TOGETHER = "\N{NO-BREAK SPACE}"  # a figure and its unit stay on one line
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=m?s\b)")
+
 # Control characters, and those that turn the direction of what follows.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -104,7 +107,7 @@ def _claims(summary: Summary, width: int | None) -> list[str]:
     for claim in summary.claims:
         system, said, figure, before, after, ratio, verdict = claim_row(claim)
         measured = f"{figure}: before {before}, after {after}, ratio {ratio}"
-        lines += _wrapped(f"{verdict:<14}  {system}: {said} ({measured})", width)
+        lines += _wrapped(f"{verdict:<14}  {system}: {said} Measured {measured}.", width)
     return lines
 
 
@@ -117,14 +120,15 @@ def _wrapped(text: str, width: int | None, indent: str = "  ", hanging: str = " 
     """Text in lines of whole words; one that is longer than a line stays whole, so that it can be copied."""
     if width is None:
         return [indent + text]
-    return textwrap.wrap(
-        text,
+    lines = textwrap.wrap(
+        _BEFORE_UNIT.sub(TOGETHER, text),
         max(width, MIN_WIDTH),
         initial_indent=indent,
         subsequent_indent=hanging,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [line.replace(TOGETHER, " ") for line in lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ class _Column:
 def _targets(summary: Summary, width: int | None) -> list[str]:
     """The table of targets, with as many columns as there is room for, and what is to know of it."""
     lines, hidden = _table(_target_columns(summary), width)
-    note = "times in ms" + (f"; in the report also {', '.join(hidden)}" if hidden else "")
+    note = "times in ms" + (f"; the report also has {', '.join(hidden)}" if hidden else "")
     return [*lines, *_wrapped(note + _own_share(summary), width)]
 
 
@@ -221,6 +225,8 @@ def _gates(summary: Summary, width: int | None) -> list[str]:
     for gate, title in zip(listed, titles, strict=True):
         result = f"{gate.result:<12}"
         whole = f"{result}  {title:<{longest}}  {_plain(gate_figures(gate))}"
+        if width is not None and len(whole) + 2 > width:
+            whole = f"{result}  {title}  {_plain(gate_figures(gate))}"
         if width is None or len(whole) + 2 <= width:
             told = [f"  {whole}"]
         else:
