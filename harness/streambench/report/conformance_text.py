@@ -52,7 +52,7 @@ def describe_suite(suite: SuiteResult, *, commands: bool = False, width: int | N
     if locked:
         lines += ["", "  Not testable here:"]
         for unlock, ids in locked.items():
-            lines += _wrapped(f"{len(ids)} for want of {unlock}: {', '.join(ids)}", width, "    ", "      ")
+            lines += _wrapped(f"{len(ids)} need {unlock}: {', '.join(ids)}", width, "    ", "      ")
     return "\n".join(lines) + "\n"
 
 

@@ -122,8 +122,8 @@ def test_the_bundled_dialects_load_and_carry_the_name_of_their_file(name: str) -
         ("name: type", "name: 'type.'", 4, 7, "is not a path", None),
         ("grammar: start delta* stop", "grammar: start each(a..b){delta} stop", 10, 16, "path of a field", None),
         # YAML
-        ("stop: {}\n", "stop: {}\n  start: {}\n", 9, 3, "'start' is there twice", None),
-        ("version: 1", "version: 1\nversion: 1", 3, 1, "'version' is there twice", None),
+        ("stop: {}\n", "stop: {}\n  start: {}\n", 9, 3, "'start' appears twice", None),
+        ("version: 1", "version: 1\nversion: 1", 3, 1, "'version' appears twice", None),
         ("start: {}", "start: {", 8, 3, "not valid YAML", None),
         ("name: type", "name: !!python/name:os.system x", 4, 7, "is not allowed", None),
         ("version: 1", "version: 2", 2, 10, "version 1", None),

@@ -388,7 +388,7 @@ MISTAKES = [
 
 # What no schema can know, and why. Every other mistake is refused by the schema too.
 BEYOND_A_SCHEMA = {
-    "users: 1\n  streams: 1\n  ▸users: 2": "a key that is there twice is gone when YAML has been read",
+    "users: 1\n  streams: 1\n  ▸users: 2": "a key that appears twice is gone when YAML has been read",
     "▸target: {dialect: chat-stream, url: 'http://127.0.0.1:9/'}\n": "the same, at the top",
     "!!python/object": "a tag is gone when YAML has been read",
     "a: [1, 2": "this is no YAML",

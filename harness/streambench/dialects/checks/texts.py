@@ -147,7 +147,7 @@ class JsonParses:
     """The pieces of a JSON text, such as a tool call's arguments, joined, are valid JSON.
 
     The pieces are read from each element of the array at `items`, or from the event where there is no array. A stream
-    that stops for want of tokens (`unless`) may break off within the text.
+    that runs out of tokens (`unless`) may break off within the text.
     """
 
     def __init__(self, specification: _JsonPieces) -> None:
