@@ -54,9 +54,9 @@ class Finding:
     @property
     def untold(self) -> tuple[str | None, tuple[str, ...]]:
         """What came and what was expected, each only where the message does not say it already."""
-        got = None if self.got is None or f"`{self.got}`" in self.message else self.got
-        told = "nothing may follow" in self.message or all(f"`{name}`" in self.message for name in self.expected)
-        return got, () if told else self.expected
+        known = self.got is None or self.got == "end of stream" or f"`{self.got}`" in self.message
+        listed = "nothing may follow" in self.message or all(f"`{name}`" in self.message for name in self.expected)
+        return None if known else self.got, () if listed else self.expected
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a record; what is at its default is left out."""
