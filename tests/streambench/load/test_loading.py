@@ -280,7 +280,7 @@ MISTAKES = [
     ("target: {dialect: chat-stream, url: ▸'ftp://h/'}\n", "http://"),
     ("target: {dialect: chat-stream, url: ▸'http://h:99999/'}\n", "Port"),
     ("target: {dialect: chat-stream, url: ▸'http://[::1/'}\n", "URL"),
-    ("target: {dialect: chat-stream, url: ▸'http://a b/'}\n", "no host name"),
+    ("target: {dialect: chat-stream, url: ▸'http://a b/'}\n", "not a host name"),
     ("target: {dialect: chat-stream, url: ▸'http://ada:pw-1234@h/'}\n", "auth"),
     ("target: {dialect: chat-stream, url: '${▸serve.chat}/'}\n", "serve"),
     ("serve: {openai: {}}\ntarget: {dialect: chat-stream, url: '${▸serve.chta}/'}\n", "serve.chat"),
