@@ -112,7 +112,9 @@ def headline(summary: Summary) -> str:
     text = f"{plural(streams, 'stream')} on {plural(len(summary.targets), 'target')} in {summary.duration_s:.0f} s"
     failed = sum(gate.result is Result.FAILED for gate in summary.gates)
     undecided = sum(gate.result is Result.INCONCLUSIVE for gate in summary.gates)
-    if failed:
+    if not summary.generator["valid"]:
+        text += ", measurement not valid"
+    elif failed:
         text += f", {failed} of {plural(len(summary.gates), 'gate')} failed"
     elif undecided:
         text += f", {undecided} of {plural(len(summary.gates), 'gate')} inconclusive"
