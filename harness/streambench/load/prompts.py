@@ -74,7 +74,7 @@ TEXT: Field[tuple[str, ...]] = Field(
 FILE: Field[str | None] = Field(
     "file",
     Text(),
-    "JSON Lines (on each line a text, or an object with `text` and optionally `tokens`) or CSV (columns `text`, `tokens`); "
+    "JSON Lines (a text a line, or an object with `text` and optional `tokens`) or CSV (columns `text`, `tokens`); "
     "`prompt` may stand for `text`; at most 100,000 rows; instead of `text`",
     None,
 )

@@ -157,7 +157,7 @@ GATES: Field[Any] = Field(
 GOODPUT: Field[str | None] = Field(
     "goodput",
     GoodputText(),
-    "what a stream must meet to count as [good](metrics.md#goodput), such as `ttfc < 1s and gap_max < 200ms`",
+    "what makes a stream [good](metrics.md#goodput), such as `ttfc < 1s and gap_max < 200ms`",
     None,
     shown="not counted",
 )
@@ -182,7 +182,9 @@ CONFORM: Field[Any] = Field(
     None,
     shown="all cases, and the dialect's bundled profile",
 )
-SEED = Field("seed", Integer(0, MAX_SEED), "the seed of arrivals and of the fake upstream's texts and latencies, from 0", 0)
+SEED = Field(
+    "seed", Integer(0, MAX_SEED), "the seed of arrivals and of the fake upstream's texts and latencies, from 0", 0
+)
 STALL_AFTER = Field("stall_after", Duration(), "a longer gap is a stall", 500 * NS_PER_MS)
 READING_WPM = Field(
     "reading_wpm",
