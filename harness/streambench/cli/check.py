@@ -42,8 +42,8 @@ class CheckResult:
 
     `times` are the figures that a capture with times gives, in milliseconds. `missing` are the paths at which text was
     looked for before any was found, each with an event that lacks it and the fields that this event has. `milestones`
-    are those of the dialect: in how many replies each was reached, and by which event in the first of them. `fits` are bundled
-    dialects that the capture does not break, where it breaks its own.
+    are those of the dialect: in how many replies each was reached, and by which event in the first of them. `fits`
+    are bundled dialects that the capture does not break, where it breaks its own.
     """
 
     dialect: str | None
