@@ -337,7 +337,7 @@ MISTAKES = [
     (T + "load: {steps: ▸{users: [1, 2]}}\n", "'hold'"),
     (T + "load: {steps: {users: ▸[], hold: 1s}}\n", "empty"),
     (T + "load: {steps: {users: [1, ▸0], hold: 1s}}\n", "between"),
-    (T + "load: {steps: {users: [1], hold: ▸0s}}\n", "some time"),
+    (T + "load: {steps: {users: [1], hold: ▸0s}}\n", "longer than 0"),
     (T + "load: {steps: {users: [1], hold: ▸60}}\n", "unit"),
     (T + "load: {steps: {users: [1], ▸hodl: 1s}}\n", "Did you mean 'hold'?"),
     (T + "load: {steps: {users: [1], hold: 1s}, ▸duration: 5s}\n", "'users'"),
@@ -346,7 +346,7 @@ MISTAKES = [
     # leave
     (T + "load: {users: 1, streams: 1, leave: {after: ▸soon}}\n", "soon"),
     (T + "load: {users: 1, streams: 1, leave: {after: ▸0}}\n", "between"),
-    (T + "load: {users: 1, streams: 1, leave: {after: ▸0s}}\n", "some time"),
+    (T + "load: {users: 1, streams: 1, leave: {after: ▸0s}}\n", "longer than 0"),
     (T + "load: {users: 1, streams: 1, leave: {after: ▸true}}\n", "first_text"),
     (T + "load: {users: 1, streams: 1, leave: {after: 2s, probability: ▸2}}\n", "between"),
     (T + "load: {users: 1, streams: 1, leave: ▸{probability: 1}}\n", "'after'"),
@@ -365,7 +365,7 @@ MISTAKES = [
     (T + "gates: ['chat-stream: ▸ttcf.p95 < 1s']\n", "Did you mean 'ttfc'?"),
     (T + 'gates: ["ttfc.p95 < ▸1"]\n', "unit"),
     (T + "gates: [▸authenticity == forwarded]\n", "upstream"),
-    (T + "gates:\n  - ▸t: ttfc.p95 < 1s\n", "quotes"),
+    (T + "gates:\n  - ▸t: ttfc.p95 < 1s\n", "quote it"),
     (T + "gates: ▸ttfc.p95 < 1s\n", "list"),
     # accept and ignore
     (T + "accept:\n  - http.content-type\n  - ▸content.addd\n", "Did you mean 'content.added'?"),
