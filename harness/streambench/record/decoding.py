@@ -387,6 +387,7 @@ class SocketDecoding(StreamDecoding):
     def take(self, arrivals: Sequence[Arrival]) -> Progress:
         """Take in what came next, and what the reader found in it."""
         super().take(arrivals)
+        self._record_texts()
         if not self._recorder.ended:
             self._take_findings()
         return self.progress
