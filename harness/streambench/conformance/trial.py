@@ -204,6 +204,14 @@ class Trial:
         """How long a reply may take that nobody has ordered to be quick."""
         return 0.0 if self.subject.upstream is not None else self.subject.timeout_s
 
+    async def request_upstream(self, reply: Reply) -> dict[str, Any]:
+        """The first request that reached the upstream for a reply. Raises Broken where none has."""
+        entries = await self.upstream.settled(reply.mark)
+        check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+        request = entries[0]["request"]
+        check(isinstance(request, dict), "the upstream's request is not known")
+        return dict(request)
+
     async def never_reached_upstream(self, mark: str, why: str) -> None:
         """No request with the mark came to the upstream."""
         entries = await self.upstream.entries(mark)

@@ -6,7 +6,8 @@ from typing import Any
 
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.client import unique_word
-from streambench.conformance.judging import check, describe, streamed
+from streambench.conformance.judging import check, streamed
+from streambench.conformance.reply import Reply
 from streambench.conformance.subject import with_value
 from streambench.conformance.trial import Trial
 
@@ -23,19 +24,26 @@ def _said(count: int) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[i % 2], "content": f"Remember {unique_word()}."} for i in range(count)]
 
 
-async def _asked(trial: Trial, said: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """The messages that reach the upstream, without system prompts, where a client sends these and a question."""
+def _body(trial: Trial, said: list[dict[str, str]]) -> Any:
+    """The JSON of a question after what was said."""
     path = trial.subject.messages_path
     assert path is not None
-    body, question = trial.subject.body, trial.subject.body
+    messages = trial.subject.body
     for key in path:
-        question = question[key]
-    reply = await trial.ask(body=with_value(body, path, [*said, question[-1]]), plan=LITTLE)
+        messages = messages[key]
+    return with_value(trial.subject.body, path, [*said, messages[-1]])
+
+
+async def _reached(trial: Trial, reply: Reply) -> list[dict[str, Any]]:
+    """The messages that reach the upstream, without system prompts."""
     streamed(reply)
-    entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
-    messages = entries[0]["request"].get("messages", [])
+    messages = (await trial.request_upstream(reply)).get("messages", [])
     return [message for message in messages if message.get("role") in ("user", "assistant")]
+
+
+async def _asked(trial: Trial, said: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The messages that reach the upstream where a client sends these and a question."""
+    return await _reached(trial, await trial.ask(body=_body(trial, said), plan=LITTLE))
 
 
 def _contents(messages: list[dict[str, Any]]) -> list[str]:
@@ -93,21 +101,13 @@ async def once(trial: Trial) -> None:
 
     The second request to the upstream has each message once.
     """
-    word, path = unique_word(), trial.subject.messages_path
-    assert path is not None
+    word = unique_word()
     async with trial.client.connected() as socket:
         first = await trial.ask_on(socket, f"Remember {word}.", plan=LITTLE)
         streamed(first)
-        before = [{"role": "user", "content": f"Remember {word}."}, {"role": "assistant", "content": first.text}]
-        question = trial.subject.body
-        for key in path:
-            question = question[key]
-        body = with_value(trial.subject.body, path, [*before, question[-1]])
-        reply = await trial.ask_on(socket, "And now?", plan=LITTLE, body=body)
-        streamed(reply)
-    entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
-    times = sum(word in text for text in _contents(entries[0]["request"].get("messages", [])))
+        said = [{"role": "user", "content": f"Remember {word}."}, {"role": "assistant", "content": first.text}]
+        got = await _reached(trial, await trial.ask_on(socket, "And now?", plan=LITTLE, body=_body(trial, said)))
+    times = sum(word in text for text in _contents(got))
     check(times == 1, "a message is sent several times", expected="1", got=str(times))
 
 

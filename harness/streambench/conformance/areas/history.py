@@ -8,7 +8,6 @@ from typing import Any
 from streambench.conformance.case import Keyword, Need, case
 from streambench.conformance.client import unique_word
 from streambench.conformance.judging import check, describe, streamed
-from streambench.conformance.reply import Reply
 from streambench.conformance.subject import with_value
 from streambench.conformance.trial import CUT, Trial
 
@@ -16,15 +15,6 @@ MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
 TALK = (Need.TWO_SIDED, Need.CONVERSATIONS)
 CONVERSATION = "what a conversation is: the model knows what was said"
-
-
-async def _request(trial: Trial, reply: Reply) -> dict[str, Any]:
-    """The request that reached the upstream for a reply."""
-    entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
-    request = entries[0]["request"]
-    check(isinstance(request, dict), "the upstream's request is not known")
-    return dict(request)
 
 
 async def _talk(
@@ -37,7 +27,7 @@ async def _talk(
         streamed(reply)
     reply = await trial.ask(last, conversation=conversation, plan={"tokens": 2, "profile": "instant"})
     streamed(reply)
-    messages: list[dict[str, Any]] = (await _request(trial, reply)).get("messages", [])
+    messages: list[dict[str, Any]] = (await trial.request_upstream(reply)).get("messages", [])
     return messages
 
 
@@ -205,7 +195,7 @@ async def no_partial_lost(trial: Trial) -> None:
     )
     check(bool(first.text), "the first reply has no text", got=describe(first))
     reply = await trial.ask("Go on.", conversation=conversation, plan={"tokens": 2})
-    messages = (await _request(trial, reply)).get("messages", [])
+    messages = (await trial.request_upstream(reply)).get("messages", [])
     start = first.text[:20]
     check(_places(messages, [start])[0] >= 0, "what was shown is not in the request", expected=start)
 
@@ -228,7 +218,7 @@ async def model(trial: Trial) -> None:
     path = tuple(trial.subject.profile.model.split("."))
     body = with_value(trial.subject.body, path, "gpt-4o")
     reply = await trial.ask(body=body, plan={"tokens": 2})
-    got = (await _request(trial, reply)).get("model")
+    got = (await trial.request_upstream(reply)).get("model")
     check(got == "gpt-4o", "another model is asked", expected="gpt-4o", got=str(got))
 
 
@@ -246,7 +236,7 @@ async def as_declared(trial: Trial) -> None:
 
     The upstream's request has each parameter of the profile.
     """
-    request = await _request(trial, await trial.ask(plan={"tokens": 2}))
+    request = await trial.request_upstream(await trial.ask(plan={"tokens": 2}))
     for name, wanted in trial.subject.profile.params.items():
         got = request.get(name, request.get("max_completion_tokens") if name == "max_tokens" else None)
         check(got == wanted, f"`{name}` is another", expected=str(wanted), got=str(got))
@@ -266,6 +256,6 @@ async def bounded_reply(trial: Trial) -> None:
 
     The upstream's request has max_tokens, max_completion_tokens or max_output_tokens.
     """
-    request = await _request(trial, await trial.ask(plan={"tokens": 2}))
+    request = await trial.request_upstream(await trial.ask(plan={"tokens": 2}))
     names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
     check(any(request.get(name) for name in names), "the request has no bound", expected=" or ".join(names))
