@@ -29,3 +29,9 @@ def test_other_ends_of_units() -> None:
     packets = b"6\x1e" * 1000
     assert all(portion.count(b"\x1e") <= MOST for portion, _ in portions(packets, b"\x1e"))
     assert len(list(portions(packets))) == 1
+
+
+@pytest.mark.parametrize("event", [b"data: {}\n\n", b"event: a\ndata: " + b"x" * 300 + b"\n\n", b'{"text": "a"}\n'])
+def test_cuts_are_behind_events_where_there_are_any(event: bytes) -> None:
+    assert len(list(portions(event * 500))) > 1
+    assert all(portion.endswith(event) for portion, _ in portions(event * 500))
