@@ -154,3 +154,33 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         time.sleep(0.1)
     streams = streams_of(folder)
     assert {line["worker"] for line in streams if line["outcome"] == "censored"} == {"1", "2"}  # nothing is missing
+
+
+SWEEP = """\
+name: shared
+serve: {openai: {profile: {name: fixed, ttft_ms: 10, gap_ms: 5}}}
+target: {dialect: openai-chat, url: "${serve.openai}/v1/chat/completions"}
+prompts: {tokens: 3}
+load: {sweep: {users: 2..9000, until: "e2e.p50 < 1h and error_rate < 50%", hold: 400ms}}
+"""
+
+
+def test_a_sweep_of_two_workers_that_is_stopped_keeps_what_it_has_found(tmp_path: Path) -> None:
+    process = start("--workers", "2", "--json", cwd=tmp_path, scenario=SWEEP)
+    records = tmp_path / "reports/shared/latest/records.jsonl"
+    while not records.exists() or records.read_bytes().count(b'{"kind":"step"') < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    sweep = json.loads(output)["sweep"]
+    assert sweep["sentence"].startswith("The sweep was stopped. ")
+    assert not sweep["complete"]
+    steps = [line for line in lines_of(records.parent) if line["kind"] == "step"]
+    assert {level["load"] for level in sweep["levels"]} == {step["load"] for step in steps} >= {2}
+    streams = streams_of(records.parent)
+    first = [line for line in streams if steps[0]["begin_ns"] <= line["intended_ns"] < steps[0]["end_ns"]]
+    assert {(line["worker"], line["user"]) for line in first} == {("1", 0), ("2", 1)}
+    assert sweep["levels"][0]["streams"]["started"] == len(first)

@@ -500,17 +500,20 @@ def _with_confidence(
     return GateResult(gate, target, observed, n, Result.INCONCLUSIVE, interval, reason)
 
 
-def implied_gates(gates: Sequence[Gate], targets: Sequence[str], left: Collection[str] = ()) -> list[Gate]:
+def implied_gates(
+    gates: Sequence[Gate], targets: Sequence[str], left: Collection[str] = (), *, swept: bool = False
+) -> list[Gate]:
     """What nobody has to write: the protocol is kept, no stream fails, and at least one is completed.
 
-    `left` are the targets whose streams were left by their users: none need be completed.
+    `left` are the targets whose streams were left by their users: none need be completed. Of a run that was `swept`,
+    streams may fail: it looks for the load at which they do.
     """
     out: list[Gate] = []
     for target in targets:
         metrics = {gate.metric for gate in gates if gate.target in (None, target)}
         if not metrics & set(VIOLATIONS):
             out.append(Gate("violations == 0", target, "violations", None, "==", 0.0, "count", implied=True))
-        if not metrics & {"error_rate", "streams.failed"}:
+        if not swept and not metrics & {"error_rate", "streams.failed"}:
             out.append(Gate("error_rate == 0", target, "error_rate", None, "==", 0.0, "ratio", implied=True))
         if target not in left and not metrics & {"error_rate", "streams.completed", "streams.failed"}:
             out.append(

@@ -24,6 +24,7 @@ from streambench.analysis.goodput import readable_goodput
 from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.suites import SuiteOutcome
+from streambench.analysis.sweep import Sweep, SweepOutcome, SweepTally
 from streambench.analysis.tally import Tally
 from streambench.analysis.target import TargetSummary, if_any, observations, summarize_target
 from streambench.analysis.validity import Activity, excesses, judged
@@ -41,7 +42,8 @@ class Summary:
     """What is said of a run. `last_end_ns` is when its last stream ended.
 
     `removable` are the waivers of the scenario about which nothing was found any more, `suites` the conformance suites
-    that gate the run, `claims` what is claimed of chat systems that are in the run before and after.
+    that gate the run, `claims` what is claimed of chat systems that are in the run before and after, `sweep` what it
+    has found if it is one.
     """
 
     run: Run
@@ -53,6 +55,7 @@ class Summary:
     removable: tuple[Waiver, ...] = ()
     suites: list[SuiteOutcome] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    sweep: SweepOutcome | None = None
 
     @property
     def header(self) -> dict[str, Any]:
@@ -88,6 +91,8 @@ class Summary:
         codes = [gate.gate.exit_code for gate in self.gates if gate.result is Result.FAILED]
         failed = ExitCode.worst([*codes, *(suite.exit_code for suite in self.suites)])
         undecided = any(gate.result is Result.INCONCLUSIVE for gate in self.gates)
+        if self.sweep is not None and failed is ExitCode.PASSED:
+            failed = self.sweep.exit_code
         return ExitCode.INVALID if undecided and failed is ExitCode.PASSED else failed
 
     @property
@@ -133,6 +138,7 @@ class Summary:
             "environment": self.header["environment"],
             "targets": {name: target.to_json() for name, target in self.targets.items()},
             "gates": [gate.to_json() for gate in self.gates],
+            **({} if self.sweep is None else {"sweep": self.sweep.to_json()}),
             **if_any("removable", [{"key": waiver.key, **waiver.to_json()} for waiver in self.removable]),
             **({"conformance": [suite.to_json() for suite in self.suites]} if self.suites else {}),
             "generator": self.generator,
@@ -149,11 +155,16 @@ def summarize(run: Run) -> Summary:
     waivers = read_waivers(header.get("accept", ()), header.get("ignore", ()))
     tallies = {name: Tally(name, waivers, settings.milestones.get(name, ())) for name in header["targets"]}
     whole = _Whole()
+    sweep = Sweep.from_json(header.get("sweep")) if tallies else None
+    swept = None if sweep is None else SweepTally(header, sweep, run.steps)
     for place, record in enumerate(run.records):
         whole.add(record)
         tally = tallies.get(record.target)
         if tally is not None and not record.warmup:
-            tally.add(place, analyse(record, settings))
+            stream = analyse(record, settings)
+            tally.add(place, stream)
+            if swept is not None:
+                swept.add(stream)
     generator = _generator(run, whole)
     doubt = starvation(generator)
     goodput = readable_goodput(header.get("goodput"))
@@ -167,6 +178,7 @@ def summarize(run: Run) -> Summary:
     summary = Summary(run, targets, [], generator, settings, whole.last_end_ns, removable)
     servers = {} if run.end is None else run.end.get("servers", {})
     evidence = Evidence(lambda name: summary.streams_of(targets[name]), settings.reading_wpm, servers)
+    summary.sweep = None if swept is None else swept.outcome()
     summary.claims = claims_of(list(targets.values()), evidence)
     left = [name for name, target in targets.items() if target.counts["left"]]
     observed = {
@@ -175,11 +187,12 @@ def summarize(run: Run) -> Summary:
     }
     summary.gates = [
         result
-        for gate in [*gates, *implied_gates(gates, list(targets), left)]
+        for gate in [*gates, *implied_gates(gates, list(targets), left, swept=swept is not None)]
         for name, seen in observed.items()
         if gate.target in (None, name) and (result := evaluate(gate, name, seen)) is not None
     ]
-    found = excesses({name: target.distributions for name, target in targets.items()})
+    # A sweep goes on until something is too slow, be it the generator: each of its steps was judged by itself.
+    found = excesses({name: target.distributions for name, target in targets.items()}) if swept is None else []
     summary.generator = judged(generator, found, whole.activity)
     return summary
 

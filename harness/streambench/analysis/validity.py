@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streambench.analysis.quantiles import QUANTILES, Distribution, streams_needed
+from streambench.record.model import StreamRecord
 
 TOLERATED_SHARE = 0.05  # of a quantile
 TOLERATED_MS = 2.0
@@ -66,6 +67,15 @@ class Activity:
     def span_ns(self) -> int:
         """From the first start to the last arrival."""
         return 0 if self.first_ns is None else self.last_ns - self.first_ns
+
+
+def upstream_late_ns(record: StreamRecord) -> list[int]:
+    """How late the fake upstream wrote for a stream, a mean for each exchange that was to go as planned."""
+    return [
+        (sum(exchange.written_ns) - sum(exchange.scheduled_ns)) // len(exchange.written_ns)
+        for exchange in record.upstream
+        if exchange.written_ns and not exchange.faults
+    ]
 
 
 def excesses(distributions: Mapping[str, Mapping[str, Distribution]]) -> list[Excess]:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from streambench import __version__
 from streambench.clock import MonotonicClock
 from streambench.dialects import bundled_dialects
 from streambench.load.calibration.saved import saved_for
+from streambench.load.executors.sweep import sweep_in
 from streambench.load.scenario import Scenario
 from streambench.load.server_memory import ServerMemory
+from streambench.load.sweeping import Sweeper
 from streambench.load.targets import Target
 from streambench.load.testbed import Servers
 from streambench.load.validity import CpuWait
@@ -42,9 +44,12 @@ class RunBook:
         self._waits = CpuWait(servers.processes)
         self._urls = servers.urls
         self._memory = ServerMemory(servers.processes)
+        self._processes = servers.processes
         self._weighing = asyncio.create_task(self._memory.run())
+        self._scenario = scenario
+        self._header = header_of(scenario)
         try:
-            self.writer.header(header_of(scenario))
+            self.writer.header(self._header)
         except BaseException:
             self.close()
             raise
@@ -52,6 +57,14 @@ class RunBook:
     def server_wait(self) -> dict[str, float]:
         """For what share of the time the started servers waited for a CPU, by name."""
         return self._waits.shares()
+
+    def sweeper(self, show: Callable[[str], None]) -> Sweeper | None:
+        """Who chooses the loads where the scenario asks for a sweep; `show` is told of each step."""
+        sweep = sweep_in(self._scenario.load.phases)
+        if sweep is None:
+            return None
+        facts = self._header["targets"][self._scenario.targets[0].name]
+        return Sweeper(sweep, self._scenario, facts, self.path, self.writer, self._processes, show)
 
     def end(self, reason: str, begun: int | None, generator: Mapping[str, Any]) -> None:
         """The last line: why the run ended (`finished` or `interrupted`), and the verdict on who measured it.
@@ -102,7 +115,7 @@ def point_latest_to(folder: Path) -> None:
 
 def header_of(scenario: Scenario) -> dict[str, Any]:
     """The first line of the records file."""
-    timeouts, fingerprint = scenario.timeouts, environment()
+    timeouts, fingerprint, sweep = scenario.timeouts, environment(), sweep_in(scenario.load.phases)
     return {
         "streambench": __version__,
         "scenario": {"name": scenario.name, "path": scenario.path, "hash": scenario.content_hash},
@@ -135,6 +148,7 @@ def header_of(scenario: Scenario) -> dict[str, Any]:
         },
         "warmup_s": scenario.load.warmup_ns / NS_PER_S,
         "phases": [phase.describe() for phase in scenario.load.phases],
+        "sweep": None if sweep is None else sweep.to_json(),
         "environment": fingerprint,
         "calibration": saved_for(fingerprint),
     }

@@ -17,7 +17,7 @@ from streambench.load.phase import Executor, Phase
 from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.segment import WHOLE, Segment
-from streambench.load.target_load import Listen, OpenSession, Stage, TargetLoad, Write
+from streambench.load.target_load import Listen, OpenSession, Stage, Steps, TargetLoad, Write
 from streambench.load.tasks import Tasks
 from streambench.load.validity import GeneratorFacts
 from streambench.units import NS_PER_S
@@ -31,7 +31,7 @@ class Engine:
 
     `listen` is called with the recorder of each stream before it begins. Where several workers share the run, each has
     a `segment` of it, and `muster` is called when the phase with an index has been prepared: it waits for the others
-    and returns the moment at which the phase begins for all of them.
+    and returns the moment at which the phase begins for all of them. `steps` chooses the loads of a sweep.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Engine:
         listen: Listen | None = None,
         segment: Segment = WHOLE,
         muster: Muster | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self._scenario = scenario
         self._progress = progress
@@ -72,6 +73,7 @@ class Engine:
             for target in scenario.targets
         ]
         self._muster = muster
+        self._steps = steps
         self._executors: Mapping[str, Executor] = {}
 
     @property
@@ -130,7 +132,8 @@ class Engine:
 
     async def _phase(self, index: int, phase: Phase, warmup_ns: int) -> None:
         self._executors = {
-            load.target.name: phase.executor(Stage(load, index, warmup_ns, self._scenario.seed)) for load in self._loads
+            load.target.name: phase.executor(Stage(load, index, warmup_ns, self._scenario.seed, self._steps))
+            for load in self._loads
         }
         executors: Sequence[Executor] = list(self._executors.values())
         await asyncio.gather(*(executor.prepare() for executor in executors))

@@ -12,10 +12,12 @@ from pathlib import Path
 from streambench.analysis.gates import GOODPUT as GOODPUT_METRICS
 from streambench.analysis.gates import Gate, GateError, parse_gate
 from streambench.dialects import bundled_dialects
+from streambench.analysis.sweep import Sweep
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
 from streambench.load.bounds import read_limits
 from streambench.load.conform import read_conform
+from streambench.load.executors.sweep import check_conditions, sweep_in
 from streambench.load.prompts import Prompts, read_prompts
 from streambench.load.scenario import (
     CONFORM,
@@ -199,6 +201,7 @@ class _Loader:
             name for name in targets[0].milestones if all(name in target.milestones for target in targets)
         )
         load = given[LOAD]
+        self._check_sweep(sweep_in(load.phases), sides)
         if load.leave is not None:
             leave = replace(load.leave, seed=given[SEED])
             targets = tuple(replace(target, spec=replace(target.spec, leave=leave)) for target in targets)
@@ -246,6 +249,14 @@ class _Loader:
                     name, f"a target's name is made of up to {MAX_NAME_CHARS} letters, digits, `.`, `_` and `-`"
                 )
         return tuple(reader.read(name, node) for name, node in named.items())
+
+    def _check_sweep(self, sweep: Sweep | None, sides: Mapping[str, bool]) -> None:
+        if sweep is None:
+            return
+        node = self._given.at(LOAD)
+        if len(sides) > 1:
+            raise node.error("a sweep has one target: give each of them a scenario of its own")
+        check_conditions(node, sweep.until, two_sided=any(sides.values()))
 
     def _parsed(self, text: str, sides: Mapping[str, bool]) -> Gate:
         gate = parse_gate(text, sides, self._milestones)

@@ -6,13 +6,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from streambench.analysis.validity import upstream_late_ns
 from streambench.drivers.users import open_session
 from streambench.load.engine import Engine, Muster
 from streambench.load.progress import Progress
 from streambench.load.segment import WHOLE, Segment
+from streambench.load.target_load import Steps
 from streambench.load.testbed import Testbed
 from streambench.load.transcripts import Keep, TranscriptKeeper
-from streambench.load.validity import GeneratorFacts, Watch, upstream_late_ns
+from streambench.load.validity import GeneratorFacts, Watch
 from streambench.record.journal import RecordWriter
 from streambench.record.model import StreamRecord
 from streambench.record.transcript import FOLDER
@@ -30,11 +32,12 @@ async def run_part(
     worker: str | None = None,
     segment: Segment = WHOLE,
     muster: Muster | None = None,
+    steps: Steps | None = None,
 ) -> bool:
     """Run the load, or a `segment` of it, and write a record for each stream; False where `stop` ended it early.
 
     `facts` are filled on the way. `worker` is the name that stands in the records, `muster` makes all workers begin a
-    phase together. Transcripts go to the run's `folder`.
+    phase together, `steps` chooses the loads of a sweep. Transcripts go to the run's `folder`.
     """
     scenario = testbed.scenario
     keeper = TranscriptKeeper(folder / FOLDER, keep, scenario.secrets)
@@ -68,6 +71,7 @@ async def run_part(
             listen=keeper.listen,
             segment=segment,
             muster=muster,
+            steps=steps,
         )
         finished = await engine.run(stop)
         keeper.close()

@@ -10,6 +10,7 @@ from streambench.drivers.leaving import Leave
 from streambench.load.executors import PHASE_TYPES
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.keys import PhaseType
+from streambench.load.executors.sweep import SweepPhase
 from streambench.load.executors.trace import REPLAY
 from streambench.load.fields import TAKERS, Field, Given, Nested, Section
 from streambench.load.kinds import Duration, Integer, Plain, Schema
@@ -100,6 +101,8 @@ class LoadKind:
             phases = [
                 _phase(item, item.mapping("a phase of 'load'", _PHASE_KEYS, elsewhere=TAKERS), values) for item in items
             ]
+        if len(phases) > 1 and any(isinstance(phase, SweepPhase) for phase in phases):
+            raise node.error("a sweep is a run of its own: leave the other phases out, or give them another scenario")
         first = keys if listed is None else listed.value[0].value
         if warmup_ns and REPLAY.key in first:
             raise node.key_error("warmup", "a trace has no rate to warm up with: put a phase with users before it")

@@ -59,10 +59,15 @@ async def run_scenario(
         book = RunBook(records_path, testbed.scenario, testbed.servers)
         facts = GeneratorFacts()
         finished = False
+
+        def show(text: str) -> None:
+            progress.stage = text
+
         try:
             on_folder(folder)
             try:
-                finished = await run_part(testbed, book.writer, folder, keep, progress, facts, stop)
+                steps = book.sweeper(show)
+                finished = await run_part(testbed, book.writer, folder, keep, progress, facts, stop, steps=steps)
             finally:
                 facts.server_wait = book.server_wait()
                 book.end("finished" if finished else "interrupted", facts.begun, judge_generator(facts))

@@ -32,7 +32,7 @@ def judge_workers(reports: Sequence[SelfReport], server_wait: Mapping[str, float
     whole.
     """
     whole = merged([GeneratorFacts(**report.generator) for report in reports if report.generator])
-    machine = GeneratorFacts(elapsed_ns=whole.elapsed_ns, server_wait=dict(server_wait))
+    machine = GeneratorFacts(elapsed_ns=whole.elapsed_ns, server_wait=dict(server_wait), swept=whole.swept)
     reasons: list[str] = list(judge_generator(machine)["reasons"])
     whole.server_wait = machine.server_wait
     parts: list[dict[str, Any]] = []
@@ -61,6 +61,7 @@ def merged(facts: Sequence[GeneratorFacts]) -> GeneratorFacts:
     out = GeneratorFacts()
     for one in facts:
         out.begun += one.begun
+        out.swept |= one.swept
         out.elapsed_ns = max(out.elapsed_ns, one.elapsed_ns)
         out.open_ns = max(out.open_ns, one.open_ns)
         out.requested += one.requested

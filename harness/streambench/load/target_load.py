@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from streambench.clock import Clock
 from streambench.drivers.failures import SetupError
@@ -162,11 +163,30 @@ class TargetLoad:
         await self._write(record)
 
 
+class Steps(Protocol):
+    """Who chooses the loads of a sweep."""
+
+    async def next(self, held_ns: tuple[int, int] | None) -> float | None:
+        """The next load, None at the end. `held_ns`: from when to when the one before was held, None for the first.
+
+        All streams of that one have been written.
+        """
+        ...
+
+    async def begin(self) -> int:
+        """The moment at which the step begins, when all who share it are ready."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One phase on one target: the `index` of the phase, how long its load warms up, and the seed of its arrivals."""
+    """One phase on one target: the `index` of the phase, how long its load warms up, and the seed of its arrivals.
+
+    `steps` is there for a sweep.
+    """
 
     load: TargetLoad
     index: int
     warmup_ns: int
     seed: int
+    steps: Steps | None = None

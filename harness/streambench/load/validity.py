@@ -13,7 +13,7 @@ from typing import Any
 from streambench.analysis.authenticity import MAX_SERVER_WAIT, MAX_UPSTREAM_LATE_MS
 from streambench.clock import MonotonicClock
 from streambench.quantile import quantile
-from streambench.record.model import StreamRecord, stamps_of
+from streambench.record.model import stamps_of
 from streambench.units import NS_PER_MS, NS_PER_S
 
 SAMPLE_S = 0.02
@@ -41,6 +41,7 @@ class GeneratorFacts:
     cpu_wait: float | None = None  # share of the time in which the loop's thread could run and had no CPU
     gc_pause_ns: int = 0
     server_wait: dict[str, float] = field(default_factory=dict)  # share of the time without the CPU they wanted
+    swept: bool = False  # the load was one that nobody knew before to be too much: each step is judged by itself
     reads: int = 0
     user_reads: int = 0  # those that the kernel did not stamp
     coalesced_reads: int = 0
@@ -158,15 +159,6 @@ def _waited_ns(pid: int | str) -> int | None:
         return None
 
 
-def upstream_late_ns(record: StreamRecord) -> list[int]:
-    """How late the fake upstream wrote for a stream, a mean for each exchange that was to go as planned."""
-    return [
-        (sum(exchange.written_ns) - sum(exchange.scheduled_ns)) // len(exchange.written_ns)
-        for exchange in record.upstream
-        if exchange.written_ns and not exchange.faults
-    ]
-
-
 def percentile_ms(values_ns: list[int], percent: float) -> float | None:
     """A percentile of durations in ns, in ms."""
     if not values_ns:
@@ -177,7 +169,8 @@ def percentile_ms(values_ns: list[int], percent: float) -> float | None:
 def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
     """The `generator` object of the records' last line: `valid`, and in `reasons` why not and what helps.
 
-    What the generator has added to the figures is not known here: the analysis decides on that.
+    What the generator has added to the figures is not known here: the analysis decides on that, and on each step of a
+    sweep.
     """
     lag_ms = percentile_ms(facts.lags_ns, 99)
     delay_ms = percentile_ms(facts.start_delays_ns, 99)
@@ -203,6 +196,8 @@ def judge_generator(facts: GeneratorFacts) -> dict[str, Any]:
                 f"the server {name!r} waited {share:.0%} of the time for a CPU (limit {MAX_SERVER_WAIT:.0%}): "
                 "the machine is busy; lower the load, or stop what else runs on it"
             )
+    if facts.swept:
+        reasons = []
     return {
         "valid": not reasons,
         "reasons": reasons,

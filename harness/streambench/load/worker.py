@@ -11,11 +11,13 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from streambench.errors import StreambenchError
+from streambench.load.engine import Muster
 from streambench.load.loading import read_source
 from streambench.load.part import run_part
 from streambench.load.progress import Progress, TargetProgress
@@ -61,6 +63,7 @@ class Worker:
         self._go = asyncio.Event()
         self._stop = asyncio.Event()
         self._begins: dict[int, asyncio.Future[int]] = {}
+        self._loads: asyncio.Queue[float | None] = asyncio.Queue()
 
     async def run(self) -> None:
         """Run this part of the load. Raises what ends it early, as `run_scenario` does."""
@@ -101,6 +104,7 @@ class Worker:
                 worker=order.name,
                 segment=Segment(order.index, order.of),
                 muster=self._muster,
+                steps=_TogetherWithOthers(self._say, self._loads, self._muster, progress),
             )
         finally:
             writer.close()
@@ -113,6 +117,8 @@ class Worker:
                     self._go.set()
                 case "begin":
                     self._begin_of(said["phase"]).set_result(said["at_ns"])
+                case "hold":
+                    self._loads.put_nowait(said["load"])
                 case "stop":
                     self._stop.set()
         self._stop.set()  # whoever started us is gone
@@ -132,6 +138,35 @@ class Worker:
 
     def _say(self, event: str, **facts: Any) -> None:
         self._output.write(json.dumps({"event": event, **facts}).encode() + b"\n")
+
+
+class _TogetherWithOthers:
+    """The loads of a sweep, as all workers are told them."""
+
+    def __init__(
+        self,
+        say: Callable[..., None],
+        loads: asyncio.Queue[float | None],
+        muster: Muster,
+        progress: Progress,
+    ) -> None:
+        self._say = say
+        self._loads = loads
+        self._muster = muster
+        self._progress = progress
+        self._number = 0
+
+    async def next(self, held_ns: tuple[int, int] | None) -> float | None:
+        """What the parent says when all have held the load before."""
+        self._say("held", held_ns=held_ns)
+        load = await self._loads.get()
+        self._progress.stage = "the next step" if load is None else f"step {self._number + 1}: {load:g}"
+        return load
+
+    async def begin(self) -> int:
+        """When all are ready."""
+        self._number += 1  # the phase itself was the first to be mustered for
+        return await self._muster(self._number)
 
 
 async def serve(order: WorkerOrder) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from streambench.load.progress import Progress
 from streambench.load.scenario import Scenario
 from streambench.load.self_report import SelfReport, begun_by, judge_workers
 from streambench.load.service import OnDeath
+from streambench.load.target_load import Steps
 from streambench.load.transcripts import Keep
 from streambench.units import NS_PER_MS
 
@@ -53,12 +54,17 @@ def free_cores(scenario: Scenario) -> int:
 
 @dataclass(slots=True)
 class _Member:
-    """One worker as it is known here. `ready`: the phase that it has prepared; `over`: nothing more comes from it."""
+    """One worker as it is known here. `ready`: the phase that it has prepared; `over`: nothing more comes from it.
+
+    `asks`: it wants the next load of a sweep; `held`: from when to when it has held the one before.
+    """
 
     name: str
     child: asyncio.subprocess.Process
     here: bool = False
     ready: int | None = None
+    held: list[int] | None = None
+    asks: bool = False
     over: bool = False
     finished: bool = False
     generator: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +97,8 @@ class Crew:
         self._listening: list[asyncio.Task[None]] = []
         self._heard = asyncio.Event()
         self._failure: Exception | None = None
+        self._steps: Steps | None = None
+        self._choosing: asyncio.Task[None] | None = None
         self._children = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -125,6 +133,7 @@ class Crew:
         A worker that dies does not end the run: the others go on. Raises as entering does.
         """
         stopping = asyncio.create_task(self._obey(stop))
+        self._steps = book.sweeper(lambda _: None)
         finished = False
         try:
             self._tell_all(do="go")
@@ -132,6 +141,9 @@ class Crew:
             finished = not stop.is_set() and any(member.finished for member in self._members)
         finally:
             stopping.cancel()
+            if self._choosing is not None:
+                self._choosing.cancel()
+                await asyncio.gather(self._choosing, return_exceptions=True)
             reports = [self._report(member) for member in self._members]
             reason = "finished" if finished else "interrupted"
             book.end(reason, begun_by(reports), judge_workers(reports, book.server_wait()))
@@ -161,6 +173,9 @@ class Crew:
                 case "ready":
                     member.ready = said["phase"]
                     self._begin_if_all_are_ready()
+                case "held":
+                    member.asks, member.held = True, said["held_ns"]
+                    self._choose_if_all_ask()
                 case "progress":
                     self._progress.merge(member.name, said)
                 case "end":
@@ -178,6 +193,7 @@ class Crew:
                 self._on_loss(f"worker {member.name} {member.lost}: the streams that it had open are lost")
         self._heard.set()
         self._begin_if_all_are_ready()
+        self._choose_if_all_ask()
 
     def _begin_if_all_are_ready(self) -> None:
         """A phase begins at one moment for all who are still there."""
@@ -187,6 +203,24 @@ class Crew:
             self._tell_all(do="begin", phase=phases.pop(), at_ns=_clock.now_ns() + MARGIN_NS)
             for member in there:
                 member.ready = None
+
+    def _choose_if_all_ask(self) -> None:
+        """The next load of a sweep is one for all who are still there."""
+        there = [member for member in self._members if not member.over]
+        if there and all(member.asks for member in there):
+            for member in there:
+                member.asks = False
+            self._choosing = asyncio.create_task(self._choose(there[0].held))
+
+    async def _choose(self, held_ns: Sequence[int] | None) -> None:
+        assert self._steps is not None
+        try:
+            load = await self._steps.next(None if held_ns is None else (held_ns[0], held_ns[1]))
+        except Exception as error:
+            self._failure = self._failure or error
+            self._tell_all(do="stop")
+            return
+        self._tell_all(do="hold", load=load)
 
     def _report(self, member: _Member) -> SelfReport:
         records = self._progress.records_of(member.name)

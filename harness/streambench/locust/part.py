@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from streambench.analysis.milestones import PREFIX, spans
+from streambench.analysis.validity import upstream_late_ns
 from streambench.findings import Finding
 from streambench.load.testbed import Testbed
-from streambench.load.validity import GeneratorFacts, Watch, percentile_ms, upstream_late_ns
+from streambench.load.validity import GeneratorFacts, Watch, percentile_ms
 from streambench.locust.population import Population
 from streambench.locust.rows import Rows, method_of
 from streambench.record.journal import encode_line

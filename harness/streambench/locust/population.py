@@ -12,6 +12,7 @@ from streambench.errors import ConfigurationError
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
 from streambench.load.executors.steps import StepsPhase
+from streambench.load.executors.sweep import SweepPhase
 from streambench.load.phase import Executor, Phase
 from streambench.load.progress import Progress, TargetProgress
 from streambench.load.scenario import Scenario
@@ -146,7 +147,10 @@ def points_of(phase: Phase, warmup_ns: int = 0) -> dict[str, object]:
     """A phase for the master's shape: users over seconds, and how long it takes (None where streams end it).
 
     A warm-up before it has the phase's first load; only users who begin over a ramp begin with the warm-up.
+    Raises ConfigurationError for a sweep.
     """
+    if isinstance(phase, SweepPhase):
+        raise ConfigurationError("a sweep chooses its loads by itself: use `streambench run`")
     lead_s = warmup_ns / NS_PER_S
     seconds = None if phase.duration_ns is None else lead_s + phase.duration_ns / NS_PER_S
     if isinstance(phase, OpenPhase):

@@ -1,8 +1,9 @@
 """`records.jsonl`: what a run saw, one JSON object a line, readable however the run ended.
 
 Every line has a `kind`: `header` (first), `stream`, `generator` (the generator's self-observation, about once a
-second), `begun` (how many streams have begun, told from time to time) and `end`. A line is written by one system call
-on a file opened for appending, so a killed run loses no finished line, and lines of several processes do not mix.
+second), `begun` (how many streams have begun, told from time to time), `step` (a step of a sweep) and `end`. A line is
+written by one system call on a file opened for appending, so a killed run loses no finished line, and lines of several
+processes do not mix.
 
 `record/run_file.py` reads it.
 """
@@ -53,6 +54,10 @@ class RecordWriter:
     def begun(self, begun: dict[str, Any]) -> None:
         """How many streams have begun."""
         self._write({"kind": "begun", **begun})
+
+    def step(self, step: dict[str, Any]) -> None:
+        """A step of a sweep, behind the streams that were due in it."""
+        self._write({"kind": "step", **step})
 
     def end(self, end: dict[str, Any]) -> None:
         """The last line: why the run ended, how many streams had begun, and the generator's verdict on itself."""

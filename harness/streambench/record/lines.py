@@ -125,6 +125,15 @@ class Begun(_Counted, total=False):
     worker: str
 
 
+class Step(TypedDict):
+    """A step of a sweep that was held: which load, for the streams that were due from when to before when."""
+
+    load: float
+    begin_ns: int
+    end_ns: int
+    server_wait: dict[str, float]
+
+
 class _Judged(TypedDict):
     valid: bool
     reasons: list[str]

@@ -19,10 +19,11 @@ import orjson
 
 from streambench.errors import ConfigurationError
 from streambench.printable import printable, printable_values
-from streambench.record.lines import SCHEMA, Additions, Begun, End, Generator, Header, Target, fault
+from streambench.record.lines import SCHEMA, Additions, Begun, End, Generator, Header, Step, Target, fault
 from streambench.record.model import StreamRecord
 
-STREAM, GENERATOR, BEGUN, END, TORN, OTHER = "stream", "generator", "begun", "end", "torn", "unknown"
+STREAM, GENERATOR, BEGUN, STEP, END, TORN, OTHER = "stream", "generator", "begun", "step", "end", "torn", "unknown"
+_STEP_BEGINS = b'{"kind":"step",'
 # What a header is read as in the places where it is damaged.
 NEUTRAL: Mapping[str, Any] = {
     "scenario": {"name": "unknown", "path": "unknown", "hash": ""},
@@ -67,6 +68,11 @@ class Run(Protocol):
         ...
 
     @property
+    def steps(self) -> Sequence[dict[str, Any]]:
+        """The steps of a sweep."""
+        ...
+
+    @property
     def end(self) -> dict[str, Any] | None:
         """The last line."""
         ...
@@ -104,6 +110,7 @@ class RunData:
     damage: Sequence[str] = ()
     begun: int | None = None
     folder: Path | None = None
+    steps: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(slots=True)
@@ -145,6 +152,19 @@ class RunFile:
     def generator(self) -> Sequence[dict[str, Any]]:
         """The generator's observations of itself."""
         return self._known().generator
+
+    @property
+    def steps(self) -> Sequence[dict[str, Any]]:
+        """The steps of a sweep, found without reading the streams: which belong to them has to be known before."""
+        found = []
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if line.startswith(_STEP_BEGINS):
+                    with contextlib.suppress(*_UNREADABLE):
+                        data = orjson.loads(line)
+                        if fault(data, Step) is None:
+                            found.append(data)
+        return found
 
     @property
     def end(self) -> dict[str, Any] | None:
@@ -278,6 +298,16 @@ class RunFile:
                     yield StreamRecord.from_json(orjson.loads(line))
 
 
+def records_between(path: Path, begin: int, end: int) -> Iterator[StreamRecord]:
+    """The records in a part of a file that is still written to; both places are ends of lines."""
+    with path.open("rb") as lines:
+        lines.seek(begin)
+        while lines.tell() < end:
+            data = orjson.loads(lines.readline())
+            if data["kind"] == STREAM:
+                yield StreamRecord.from_json(data)
+
+
 class _StoredRecords(Sequence[StreamRecord]):
     """The records of a file as a sequence; `stream` is behind iteration, and a place behind an index."""
 
@@ -308,23 +338,23 @@ def read_run(path: Path) -> RunFile:
 
 def _take(rest: _Rest, kind: Any, data: dict[str, Any]) -> None:
     """Note a line that is no stream's. Raises ValueError where it does not hold what its kind asks for."""
-    if kind not in (GENERATOR, BEGUN, END):
+    if kind not in (GENERATOR, BEGUN, STEP, END):
         if kind.__class__ is not str:
             raise ValueError("kind is no text")
         return  # of a later version
-    found = fault(data, {GENERATOR: Generator, BEGUN: Begun, END: End}[kind])
+    found = fault(data, {GENERATOR: Generator, BEGUN: Begun, STEP: Step, END: End}[kind])
     if found is not None:
         raise ValueError(found)
     if kind == GENERATOR:
         rest.generator.append(data)
     elif kind == BEGUN:
         rest.begun[data.get("worker", "")] = data["streams"]
-    else:
+    elif kind == END:
         rest.end = printable_values(data)
 
 
 def _shown(kind: Any) -> str:
-    return kind if kind in (STREAM, GENERATOR, BEGUN, END) else OTHER
+    return kind if kind in (STREAM, GENERATOR, BEGUN, STEP, END) else OTHER
 
 
 def _target(told: Any, dialect: str) -> dict[str, Any]:

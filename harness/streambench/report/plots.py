@@ -60,7 +60,14 @@ def draw_plots(summary: Summary) -> list[Plot]:
     """The pictures that the run has data for, the telling one first."""
     import matplotlib as mpl
 
-    makers: tuple[Callable[[Summary], Plot | None], ...] = (_both_sides, _growth, _first_text, _cadence, _over_time)
+    makers: tuple[Callable[[Summary], Plot | None], ...] = (
+        _knee,
+        _both_sides,
+        _growth,
+        _first_text,
+        _cadence,
+        _over_time,
+    )
     with mpl.rc_context(_RC):  # type: ignore[arg-type]
         return [plot for make in makers if (plot := make(summary)) is not None]
 
@@ -372,6 +379,58 @@ def _label_logarithmic(axis: Axes) -> None:
     between = "23456789" if decades < 1 else "25" if decades < 3 else ""
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in between else "")
+
+
+# A sweep
+
+_LEVELS = {"met": ("o", "met the conditions"), "broken": ("X", "broke them"), "few": ("d", "too few streams")}
+_UNJUDGED = ("s", "could not be judged")
+
+
+def _knee(summary: Summary) -> Plot | None:
+    """Goodput over the load, and below it what decided: the first condition on a metric, if there is one."""
+    sweep = summary.sweep
+    if sweep is None or not sweep.levels:
+        return None
+    levels = list(sweep.levels)
+    decisive = [gate for gate in levels[0].gates if isinstance(gate.gate.limit, float)]
+    figure = _figure(9.6, 5.4)
+    above, below = figure.subplots(2, 1, sharex=True)
+    loads = [level.load for level in levels]
+    _draw_levels(above, loads, [level.good_per_s for level in levels], [level.verdict for level in levels])
+    if sweep.sweep.unit == "rate":
+        above.plot(loads, loads, color=MUTED, linewidth=1, dashes=(3, 3), label="all of them")
+    above.set_ylabel("good streams/s")
+    above.set_ylim(bottom=0)
+    _legend(above)
+    if decisive:
+        gate = decisive[0].gate
+        observed = [level.gates[0].observed for level in levels]
+        seen = [value if isinstance(value, float) else math.nan for value in observed]
+        _draw_levels(below, loads, seen, [level.verdict for level in levels])
+        below.axhline(float(gate.limit or 0), color=INK, linewidth=1, dashes=(6, 3))
+        unit = f" ({gate.unit})" if gate.unit == "ms" else ""
+        below.set_ylabel(f"{gate.metric}{'' if gate.statistic is None else f'.{gate.statistic}'}{unit}")
+        below.set_ylim(bottom=0)
+    below.set_xlabel("streams/s that were due" if sweep.sweep.unit == "rate" else "users")
+    for axis in (above, below):
+        axis.set_xlim(left=0)
+        if sweep.knee is not None:
+            axis.axvline(sweep.knee.load, color=MUTED, linewidth=1)
+    title = "Up to which load the conditions hold"
+    limit = f" Below, {decisive[0].gate.expr.strip()}, the limit dashed." if decisive else ""
+    return _plot(
+        "knee", title, f"{sweep.sentence} One point a load: the streams a second that were good.{limit}", figure
+    )
+
+
+def _draw_levels(axis: Axes, loads: Sequence[float], values: Sequence[float], verdicts: Sequence[str]) -> None:
+    axis.plot(loads, values, color=_colour(0), linewidth=1.2)
+    for verdict in dict.fromkeys(verdicts):
+        marker, label = _LEVELS.get(verdict, _UNJUDGED)
+        chosen = [place for place, found in enumerate(verdicts) if found == verdict]
+        xs, ys = [loads[place] for place in chosen], [values[place] for place in chosen]
+        axis.plot(xs, ys, marker, color=_colour(0), markersize=6, label=label)
 
 
 # Over the run

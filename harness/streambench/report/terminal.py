@@ -17,9 +17,11 @@ import click
 
 from streambench.analysis.gates import Result
 from streambench.analysis.summary import Summary
+from streambench.analysis.sweep import SweepOutcome
 from streambench.report.wording import (
     MILESTONE_HEADING,
     NOTHING,
+    SWEEP_HEADING,
     bare,
     broken_stream,
     check_parts,
@@ -31,6 +33,7 @@ from streambench.report.wording import (
     kept_streams,
     milestone_rows,
     plural,
+    sweep_rows,
 )
 
 COLOURS = {"passed": "green", "failed": "red", "invalid": "yellow", "inconclusive": "yellow"}
@@ -74,6 +77,8 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
         lines += ["", *_targets(summary, width)]
         named = _milestones(summary, width)
         lines += ["", *named] if named else []
+        if summary.sweep is not None:
+            lines += ["", *_sweep(summary.sweep, width)]
         gates = _gates(summary, width)
         lines += ["", *gates] if gates else []
         claims = _claims(summary, width)
@@ -99,6 +104,17 @@ def command_lines(what: str, parts: Sequence[str], width: int | None) -> list[st
         else:
             lines.append(f"      {part}")
     return [f"  {what}", *(f"{line} \\" for line in lines[:-1]), lines[-1]]
+
+
+def _sweep(outcome: SweepOutcome, width: int | None) -> list[str]:
+    """The loads of a sweep and what came of each."""
+    rows = [SWEEP_HEADING, *sweep_rows(outcome)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines: list[str] = []
+    for load, verdict, *figures, conditions in rows:
+        numbers = [cell.rjust(size) for cell, size in zip(figures, widths[2:-1], strict=True)]
+        lines.append("  ".join(["", load.ljust(widths[0]), verdict.ljust(widths[1]), *numbers, _plain(conditions)]))
+    return [line if width is None else line[:width].rstrip() for line in lines]
 
 
 def _claims(summary: Summary, width: int | None) -> list[str]:

@@ -15,6 +15,7 @@ from streambench.analysis.milestones import PREFIX
 from streambench.analysis.remedies import remedy
 from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.summary import Summary
+from streambench.analysis.sweep import SweepOutcome
 from streambench.analysis.tally import RuleCount
 from streambench.analysis.target import TargetSummary
 from streambench.analysis.verdicts import Verdict
@@ -164,6 +165,8 @@ def findings_in_words(summary: Summary) -> list[str]:
     """What a reader must know, the worst first: why the run did not pass, then what each target does."""
     out = [f"The measurement is not valid: {reason}." for reason in _reasons(summary) if not summary.generator["valid"]]
     several = len(summary.targets) > 1
+    if summary.sweep is not None:
+        out.append(summary.sweep.sentence)
     for target in summary.targets.values():
         out += failures_in_words(target)
         if target.counts["dropped"]:
@@ -463,6 +466,20 @@ def _first_example(target: TargetSummary) -> str:
 
 def _reasons(summary: Summary) -> list[str]:
     return [str(reason) for reason in summary.generator["reasons"]]
+
+
+SWEEP_HEADING = ("load", "verdict", "streams", "failed", "good/s", "conditions")
+
+
+def sweep_rows(outcome: SweepOutcome) -> list[tuple[str, ...]]:
+    """The loads of a sweep, each as a row under `SWEEP_HEADING`."""
+    rows: list[tuple[str, ...]] = []
+    for level in outcome.levels:
+        conditions = [f"{gate.gate.expr.strip()}: {figure(gate.observed, gate.gate.unit)}" for gate in level.gates]
+        counts = (f"{level.counts[name]:,}" for name in ("started", "failed"))
+        told = level.reason or ", ".join(conditions)
+        rows.append((outcome.sweep.show(level.load), level.verdict, *counts, f"{level.good_per_s:,.3g}", told))
+    return rows
 
 
 def claim_figure(value: float | None) -> str:

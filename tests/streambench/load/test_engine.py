@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from streambench.analysis.sweep import Sweep
 from streambench.dialects import load_dialect
 from streambench.dialects.requests import read_setup_step
 from streambench.drivers.failures import SetupError
@@ -22,6 +23,7 @@ from streambench.load.executors import users
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
 from streambench.load.executors.steps import StepsPhase
+from streambench.load.executors.sweep import SweepPhase
 from streambench.load.executors.trace import TracePhase
 from streambench.load.phase import Phase
 from streambench.load.phases import Load
@@ -153,6 +155,7 @@ def run(virtual_time: Callable[..., Any]) -> Callable[..., Ran]:
         plans: Mapping[int | None, Plan] | None = None,
         total_s: float = 120,
         write: Callable[[StreamRecord], None] | None = None,
+        steps: Any = None,
         during: Mapping[float, Callable[[Engine], None]] | None = None,
         task_factory: Any = None,
         segment: Segment = WHOLE,
@@ -195,6 +198,7 @@ def run(virtual_time: Callable[..., Any]) -> Callable[..., Ran]:
                 clock=loop,
                 open_session=script.open,
                 segment=segment,
+                steps=steps,
             )
             for at_s, act in (during or {}).items():
                 loop.call_later(at_s, act, engine)
@@ -687,3 +691,49 @@ def test_users_come_one_after_the_other_as_fast_as_they_can_be_started(
     monkeypatch.setattr(users, "COMING_APART_NS", S // 1000)
     ran = run(ClosedPhase(4, None, 4, 0))
     assert ran.intended() == [0, 0.001, 0.002, 0.003]
+
+
+# A sweep
+
+
+class Loads:
+    """Says which loads are held, and keeps when that was."""
+
+    def __init__(self, *loads: float) -> None:
+        self._loads = list(loads)
+        self.held: list[tuple[int, int] | None] = []
+
+    async def next(self, held_ns: tuple[int, int] | None) -> float | None:
+        self.held.append(held_ns)
+        return self._loads.pop(0) if self._loads else None
+
+    async def begin(self) -> int:
+        return int(asyncio.get_running_loop().now_ns())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("unit", ["rate", "users"])
+def test_each_step_of_a_sweep_begins_when_all_streams_of_the_one_before_have_ended(run: Run, unit: Any) -> None:
+    loads = Loads(2, 4, 3)
+    sweep = Sweep(unit, 1, 10, "ttfc.p95 < 1s", 0.05, 2 * S)
+    ran = run(SweepPhase(sweep), script=Script(reply_s=1.5), warmup_s=2, steps=loads)
+    assert loads.held[0] is None
+    windows = [held for held in loads.held if held is not None]
+    assert [end - begin for begin, end in windows] == [2 * S] * 3
+    for (begin_ns, end_ns), load in zip(windows, (2, 4, 3), strict=True):
+        own = [record for record in ran.records if begin_ns <= record.intended_ns < end_ns]
+        assert (len(own) == load * 2) if unit == "rate" else (len({record.user for record in own}) == load)
+        assert not any(record.warmup for record in own)
+        assert not [r for r in ran.records if r.start_ns < begin_ns < (r.end_ns or 0) and not r.warmup]
+    warm = [record for record in ran.records if record.warmup]
+    assert warm
+    assert all(record.intended_ns < windows[0][0] for record in warm)
+    assert ran.facts.swept
+
+
+def test_a_sweep_cannot_be_resized(run: Run) -> None:
+    def harder(engine: Engine) -> None:
+        assert engine.executors["t"].size == 2
+        with pytest.raises(ConfigurationError, match="by itself"):
+            engine.executors["t"].resize(5)
+
+    run(SweepPhase(Sweep("rate", 1, 10, "ttfc.p95 < 1s", 0.05, 2 * S)), during={1: harder}, steps=Loads(2))

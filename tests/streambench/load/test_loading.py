@@ -13,10 +13,12 @@ import pytest
 
 from streambench.dialects import load_dialect
 from streambench.drivers.leaving import Leave
+from streambench.analysis.sweep import Sweep
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
 from streambench.load.executors.steps import StepsPhase
+from streambench.load.executors.sweep import SweepPhase
 from streambench.load.loading import bundled_scenarios, load_scenario
 from streambench.load.prompts import DEFAULT_PROMPT
 from streambench.load.scenario import Scenario
@@ -681,6 +683,48 @@ def test_stairs_of_users(load: Load) -> None:
     assert phase == StepsPhase((25, 50, 100), 60 * S, 2 * S)
     assert (phase.duration_ns, phase.most_at_once, phase.is_open) == (180 * S, 100, False)
     assert phase.describe() == "25, 50, 100 users, 2 s think time, 60 s each"
+
+
+def test_a_sweep(load: Load) -> None:
+    until = "ttfc.p95 < 1s and error_rate < 1%"
+    (phase,) = load(T + f'load: {{sweep: {{rate: 60/min..200/s, until: "{until}"}}, arrivals: poisson}}\n').load.phases
+    assert phase == SweepPhase(Sweep("rate", 1, 200, until, 0.05, 20 * S), arrivals="poisson")
+    assert (phase.is_open, phase.duration_ns, phase.most_at_once) == (True, None, 1000)
+    said = "sweep from 1 stream/s to 200 streams/s until ttfc.p95 < 1s and error_rate < 1%, 20 s a step"
+    assert phase.describe() == said
+    keys = "users: 2..500, until: e2e.p50 < 9s, hold: 5s, precision: 0.2"
+    (phase,) = load(T + f"load: {{sweep: {{{keys}}}, think: 1s}}\n").load.phases
+    assert phase == SweepPhase(Sweep("users", 2, 500, "e2e.p50 < 9s", 0.2, 5 * S), S)
+    assert (phase.is_open, phase.most_at_once) == (False, 500)
+
+
+@pytest.mark.parametrize(
+    ("load_text", "said"),
+    [
+        ("{sweep: {users: 1..5}}", "needs 'until'"),
+        ("{sweep: {until: ttfc.p95 < 1s}}", "either a 'rate'"),
+        ("{sweep: {rate: 1/s..2/s, users: 1..2, until: ttfc.p95 < 1s}}", "either a 'rate'"),
+        ("{sweep: {rate: 5/s, until: ttfc.p95 < 1s}}", "write it as 1/s..200/s"),
+        ("{sweep: {rate: 5..9, until: ttfc.p95 < 1s}}", "is not a rate"),
+        ("{sweep: {rate: 9/s..5/s, until: ttfc.p95 < 1s}}", "to a higher one"),
+        ("{sweep: {users: 0..5, until: ttfc.p95 < 1s}}", "above 0"),
+        ("{sweep: {users: 1..2e3, until: ttfc.p95 < 1s}}", "not a number of users"),
+        ("{sweep: {users: 1..20000, until: ttfc.p95 < 1s}}", "at most 10,000"),
+        ("{sweep: {users: 1..5, until: ttcf.p95 < 1s}}", "did you mean"),
+        ("{sweep: {users: 1..5, until: forward_lag.p95 < 1s}}", "upstream's side"),
+        ("{sweep: {users: 1..5, until: ttfc.p95 < 1s}, cv: 2}", "says nothing in a sweep over users"),
+        ("{sweep: {rate: 1/s..5/s, until: ttfc.p95 < 1s}, think: 1s}", "says nothing in a sweep over a rate"),
+        ("{sweep: {users: 1..5, until: ttfc.p95 < 1s}, users: 5}", "either"),
+        ("{phases: [{sweep: {users: 1..5, until: ttfc.p95 < 1s}}, {users: 1, streams: 1}]}", "a run of its own"),
+    ],
+)
+def test_a_mistake_in_a_sweep_has_its_remedy(load: Load, load_text: str, said: str) -> None:
+    assert said in str(mistake(load, T + f"load: {load_text}\n"))
+
+
+def test_a_sweep_has_one_target(load: Load) -> None:
+    two = "targets: {a: {dialect: openai-chat, url: http://h/}, b: {dialect: openai-chat, url: http://h/}}\n"
+    assert "one target" in str(mistake(load, two + "load: {sweep: {users: 1..5, until: ttfc.p95 < 1s}}\n"))
 
 
 def test_arrivals_of_a_trace(load: Load, tmp_path: Path) -> None:

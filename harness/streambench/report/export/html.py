@@ -16,6 +16,7 @@ from streambench.report.style import css_variables
 from streambench.report.wording import (
     CLAIM_HEADING,
     MILESTONE_HEADING,
+    SWEEP_HEADING,
     bare,
     check_command,
     claim_row,
@@ -28,6 +29,7 @@ from streambench.report.wording import (
     milestone_rows,
     plural,
     suite_counts,
+    sweep_rows,
     transcript_of,
     verdict_matrix,
 )
@@ -103,6 +105,9 @@ def render_html(summary: Summary, plots: Sequence[Plot]) -> str:
             check_command(summary, path) if (path := transcript_of(summary, rule.example_stream)) is not None else None
         ),
         suites=[(suite, suite_counts(suite)) for suite in summary.suites],
+        sweep=summary.sweep,
+        sweep_heading=SWEEP_HEADING,
+        sweep_rows=[] if summary.sweep is None else sweep_rows(summary.sweep),
         suite_page=f"{CONFORMANCE}/report.html",
         several=several,
         matrix=verdict_matrix(summary),

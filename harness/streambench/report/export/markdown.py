@@ -11,6 +11,7 @@ from streambench.report.wording import (
     CLAIM_HEADING,
     HEADLINE,
     MILESTONE_HEADING,
+    SWEEP_HEADING,
     bare,
     claim_row,
     figure,
@@ -19,6 +20,7 @@ from streambench.report.wording import (
     metric_heading,
     milestone_rows,
     suite_counts,
+    sweep_rows,
     verdict_matrix,
 )
 
@@ -38,6 +40,7 @@ def render_markdown(summary: Summary) -> str:
         f"## {MARKS[summary.verdict]} streambench: {_escape(summary.header['scenario']['name'])} {summary.verdict}",
         f"{_escape(headline(summary))}.",
         "\n".join(f"- {_escape(finding)}" for finding in findings_in_words(summary)),
+        *_sweep(summary),
         *_matrix(summary),
         "### Gates",
         case_table("gate", gate_cases(summary)),
@@ -53,6 +56,13 @@ def render_markdown(summary: Summary) -> str:
         rows = [tuple(map(_escape, claim_row(claim))) for claim in claims]
         parts += ["### Claims about real streaming, and what was measured", _table(CLAIM_HEADING, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _sweep(summary: Summary) -> list[str]:
+    if summary.sweep is None:
+        return []
+    rows = [tuple(map(_escape, row)) for row in sweep_rows(summary.sweep)]
+    return [f"### Steps of the sweep on {_escape(summary.sweep.target)}", _table(SWEEP_HEADING, rows)]
 
 
 def _suites(summary: Summary) -> list[str]:
