@@ -116,7 +116,9 @@ class SocketUser:
         return self._link
 
     async def connect(self) -> None:
-        """Connect ahead of the setup. A failure is not told here: the setup meets it again."""
+        """Connect ahead of the first prompt, if the setup has not done that. The stream meets a failure again."""
+        if self._link is not None and self._link.open:
+            return
         with contextlib.suppress(SetupError):
             began_ns = _clock.now_ns()
             await self._connect()

@@ -276,7 +276,7 @@ def test_what_failed_is_not_hammered(run: Run) -> None:
 
 
 def test_a_failed_setup_is_a_failed_stream_and_is_tried_again(run: Run) -> None:
-    tries = iter([True, True, False])
+    tries = iter([True, True, True, False])  # the first one before the phase, which is nobody's stream
     script = Script(refuse_setup=lambda number: next(tries))
     ran = run(ClosedPhase(users=1, streams=4), script=script, setup=True)
     assert ran.outcomes() == {"failed": 2, "completed": 2}
@@ -284,10 +284,25 @@ def test_a_failed_setup_is_a_failed_stream_and_is_tried_again(run: Run) -> None:
     assert ran.intended() == [0, 1, 2, 2.1]
 
 
-def test_a_user_begins_to_wait_when_setup_is_done(run: Run) -> None:
-    ran = run(ClosedPhase(users=1, streams=2), script=Script(prepare_s=3), setup=True)
-    assert ran.intended() == [3, 3.1]
-    assert ran.facts.start_delays_ns == [0, 0]
+def test_users_do_their_setup_before_the_phase_begins(run: Run) -> None:
+    """And all of them together: 150 users take as long as two groups of a hundred at most."""
+    ran = run(ClosedPhase(users=150, streams=150), script=Script(prepare_s=3), setup=True)
+    assert ran.intended()[:2] == [6, 6.0005]
+    assert ran.facts.start_delays_ns == [0] * 150
+    assert all((user.prepared, user.connected) == (1, 1) for user in ran.script.users)
+
+
+def test_a_user_who_comes_later_begins_to_wait_when_setup_is_done(run: Run) -> None:
+    ran = run(StepsPhase((1, 2), 10 * S, think_ns=5 * S), script=Script(prepare_s=3), setup=True)
+    assert ran.intended(user=0, iteration=0) == [3]
+    assert ran.intended(user=1, iteration=0) == [16]
+    assert set(ran.facts.start_delays_ns) == {0}
+
+
+def test_stopping_while_users_do_their_setup_closes_them(run: Run) -> None:
+    ran = run(ClosedPhase(users=3, streams=3), script=Script(prepare_s=1000), setup=True, stop_after_s=5)
+    assert not ran.finished
+    assert ran.records == []
 
 
 # Open model

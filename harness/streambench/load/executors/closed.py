@@ -85,8 +85,8 @@ class ClosedExecutor:
         self._users = Users(stage, phase.think_ns, phase.streams)
 
     async def prepare(self) -> None:
-        """The users connect before the phase begins."""
-        await self._users.connect(self._phase.users)
+        """The users connect and do their setup before the phase begins."""
+        await self._users.prepare(self._phase.users)
 
     async def run(self, begin_ns: int) -> None:
         """Until the time is over or the streams are used up."""

@@ -103,8 +103,8 @@ class StepsExecutor:
         self._users = Users(stage, phase.think_ns)
 
     async def prepare(self) -> None:
-        """The users of the first step connect before it begins; the others when they come."""
-        await self._users.connect(self._phase.users[0])
+        """The users of the first step connect and do their setup before it begins; the others when they come."""
+        await self._users.prepare(self._phase.users[0])
 
     async def run(self, begin_ns: int) -> None:
         """Until the last step is over; who is in a stream then, or at a step down, may finish it."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from streambench.drivers.failures import SetupError
 from streambench.drivers.users import UserSession
 from streambench.load.pacing import Alarm
 from streambench.load.target_load import Iteration, Stage
@@ -57,28 +59,33 @@ class Users:
         self._present: dict[_User, None] = {}  # in the order in which they came
         self._resting: set[_User] = set()
         self._gone = asyncio.Event()
-        self._ready: deque[tuple[int, UserSession]] = deque()  # connected, and not come yet
+        self._ready: deque[_Ready] = deque()  # those who have not come yet
 
-    async def connect(self, users: int) -> None:
-        """Have the first users connected before they begin: those who do it together make each other late.
+    async def prepare(self, users: int) -> None:
+        """Have the first users connected, and their setup done, before they begin.
 
-        Where a setup comes first, it connects as it must, and its users are not ready before it is over.
+        Those who do it together make each other late. A setup that fails is tried again when its user begins, and is
+        that user's failed stream then.
         """
         load = self._stage.load
-        if load.target.spec.setup_steps:
-            return
         room = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
-        async def connect(session: UserSession) -> None:
+        async def make_ready(user: _Ready) -> None:
             async with room:
-                await session.connect()
+                if load.target.spec.setup_steps:
+                    try:
+                        await user.session.prepare()
+                    except SetupError:
+                        return
+                    user.prepared = True
+                await user.session.connect()
 
-        self._ready.extend(load.new_user() for _ in range(load.segment.count(users)))
+        self._ready.extend(_Ready(*load.new_user()) for _ in range(load.segment.count(users)))
         try:
-            await asyncio.gather(*(connect(session) for _, session in self._ready))
+            await asyncio.gather(*map(make_ready, self._ready))
         except BaseException:
-            for _, session in self._ready:
-                await session.close()
+            for user in self._ready:
+                await user.session.close()
             raise
 
     def begin(self, users: int, begin_ns: int, duration_ns: int | None, ramp_up_ns: int = 0) -> None:
@@ -119,8 +126,8 @@ class Users:
 
     def _come(self, moments_ns: Iterable[int]) -> None:
         for due_ns in moments_ns:
-            number, session = self._ready.popleft() if self._ready else self._stage.load.new_user()
-            user = _User(self, self._stage, due_ns, number, session)
+            ready = self._ready.popleft() if self._ready else _Ready(*self._stage.load.new_user())
+            user = _User(self, self._stage, due_ns, ready)
             self._present[user] = None
             task = self._stage.load.tasks.start(user.run(self._think_ns, self._judged_ns, self._end_ns))
             user.task = task
@@ -144,13 +151,23 @@ class Users:
                 user.leave(at_once=False)
 
 
+@dataclass(slots=True)
+class _Ready:
+    """A user with its number; `prepared`: its setup is done."""
+
+    number: int
+    session: UserSession
+    prepared: bool = False
+
+
 class _User:
     """One of them. It leaves between two streams."""
 
-    def __init__(self, users: Users, stage: Stage, due_ns: int, number: int, session: UserSession) -> None:
+    def __init__(self, users: Users, stage: Stage, due_ns: int, ready: _Ready) -> None:
         self._users = users
-        self._number = number
-        self._session = session
+        self._number = ready.number
+        self._session = ready.session
+        self._prepared = ready.prepared
         self._stage = stage
         self._due_ns = due_ns
         self._alarm = Alarm(stage.load.clock)
@@ -172,7 +189,7 @@ class _User:
     async def _talk(self, session: UserSession, user: int, think_ns: int, judged_ns: int, end_ns: int | None) -> None:
         load = self._stage.load
         number = 0
-        prepared = False
+        prepared = self._prepared
         while not self._leaving:
             due_ns = self._due_ns
             if end_ns is not None and due_ns >= end_ns:
