@@ -88,7 +88,7 @@ KIND = PhaseType("volley", "open", Section("a phase", VOLLEY), lambda given: Vol
     lines={
         f"{LOAD}/executors/__init__.py": [
             ("from streambench.load.executors.trace import", "from streambench.load.executors import volley\n"),
-            ("REPLAY)\n", "volley.KIND, "),
+            ("SEARCH)\n", "volley.KIND, "),
         ]
     },
 )
@@ -249,6 +249,10 @@ class LineLink:
     @property
     def open(self):
         return self._channel.open
+
+    @property
+    def resent(self):
+        return 0
 
     async def start(self):
         self._channel = await open_channel(self._spec.endpoint, locate(self._spec.endpoint.url))

@@ -330,7 +330,8 @@ class LevelTally:
         # Distributions use the columns up, and further steps may be added to these.
         columns = copy.copy(self._tally.columns)
         columns.chunks = dict(columns.chunks)
-        tally = replace(self._tally, columns=columns)
+        tally = copy.copy(self._tally)
+        tally.columns = columns
         seconds = sum(step.end_ns - step.begin_ns for step in steps) / NS_PER_S
         goodput = _goodput_of(sweep.until)
         good = 0 if goodput is None or not len(columns) else goodput_of(goodput, columns).good

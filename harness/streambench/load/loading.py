@@ -11,8 +11,8 @@ from pathlib import Path
 
 from streambench.analysis.gates import GOODPUT as GOODPUT_METRICS
 from streambench.analysis.gates import Gate, GateError, parse_gate
-from streambench.dialects import bundled_dialects
 from streambench.analysis.sweep import Sweep
+from streambench.dialects import bundled_dialects
 from streambench.errors import ConfigurationError, nearest
 from streambench.files import is_there, read_text
 from streambench.load.bounds import read_limits

@@ -19,15 +19,17 @@ def begin_stream(
     intended_ns: int,
     start_ns: int,
     *,
+    tokens: int | None = None,
     keep_text: bool = False,
 ) -> tuple[StreamRecord, Recorder, str]:
     """The record of a target's stream with this number, what fills it, and what is to be said.
 
-    Where a plan orders the reply, the prompt carries its mark, and the text is kept to be compared with what was sent.
+    `tokens`: the length of its reply, where that is not the prompt's affair. Where a plan orders the reply, the prompt
+    carries its mark, and the text is kept to be compared with what was sent.
     """
     prompt = prompts.of_stream(number)
     text, mark = prompt.text, None
-    plan = plans.get(prompt.tokens)
+    plan = plans.get(prompt.tokens if tokens is None else tokens)
     if plan is not None:
         mark = plan.mark_of(number)
         text = marked(text, mark)

@@ -31,7 +31,8 @@ OpenSession = Callable[[TargetSpec, Mapping[str, str]], UserSession]
 class Iteration:
     """One stream of a user: when it is due, in which phase, and which one of its user it is.
 
-    `setup_ns`: of what passed since it was due, the server's part.
+    `setup_ns`: of what passed since it was due, the server's part. `tokens`: how many its reply has, where that is not
+    its prompt's affair.
     """
 
     phase: int
@@ -40,6 +41,7 @@ class Iteration:
     user: int | None = None
     number: int = 0
     setup_ns: int = 0
+    tokens: int | None = None
 
 
 class TargetLoad:
@@ -142,7 +144,13 @@ class TargetLoad:
         self._streams += self.segment.of
         self.facts.begun += 1
         record, recorder, prompt = begin_stream(
-            self.target, self._prompts, self._plans, number, iteration.intended_ns, self.clock.now_ns()
+            self.target,
+            self._prompts,
+            self._plans,
+            number,
+            iteration.intended_ns,
+            self.clock.now_ns(),
+            tokens=iteration.tokens,
         )
         record.phase = iteration.phase
         record.user = iteration.user

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from streambench.clock import MonotonicClock
 from streambench.errors import TargetUnreachable
+from streambench.load.executors.trace import TracePhase
 from streambench.load.scenario import Scenario
 from streambench.load.servers import BundledServers
 from streambench.load.service import OnDeath, Service
@@ -141,10 +142,12 @@ async def preflight(scenario: Scenario, wait_ns: int = 0) -> None:
 
 
 def plans_of(scenario: Scenario, token: str) -> dict[str, dict[int | None, Plan]]:
-    """The plans of each target that is seen from both sides, one for each length of reply that its prompts ask for."""
+    """The plans of each target that is seen from both sides, one for each length of reply that is asked for."""
     served = scenario.serve.openai or {}
     profile = scenario.prompts.profile if scenario.prompts.profile is not None else served.get("profile")
-    lengths = sorted({prompt.tokens for prompt in scenario.prompts.prompts}, key=lambda n: -1 if n is None else n)
+    asked = {prompt.tokens for prompt in scenario.prompts.prompts}
+    asked.update(*(phase.tokens or () for phase in scenario.load.phases if isinstance(phase, TracePhase)))
+    lengths = sorted(asked, key=lambda n: -1 if n is None else n)
     plans: dict[str, dict[int | None, Plan]] = {}
     for index, target in enumerate(scenario.targets):
         if target.two_sided:

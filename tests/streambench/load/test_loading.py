@@ -11,9 +11,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from streambench.analysis.sweep import Sweep
 from streambench.dialects import load_dialect
 from streambench.drivers.leaving import Leave
-from streambench.analysis.sweep import Sweep
 from streambench.errors import ConfigurationError, ExitCode
 from streambench.load.executors.closed import ClosedPhase
 from streambench.load.executors.open import OpenPhase
@@ -710,7 +710,7 @@ def test_a_sweep(load: Load) -> None:
         ("{sweep: {users: 0..5, until: ttfc.p95 < 1s}}", "above 0"),
         ("{sweep: {users: 1..2e3, until: ttfc.p95 < 1s}}", "not a number of users"),
         ("{sweep: {users: 1..20000, until: ttfc.p95 < 1s}}", "at most 10,000"),
-        ("{sweep: {users: 1..5, until: ttcf.p95 < 1s}}", "did you mean"),
+        ("{sweep: {users: 1..5, until: ttcf.p95 < 1s}}", "Did you mean 'ttfc'"),
         ("{sweep: {users: 1..5, until: forward_lag.p95 < 1s}}", "upstream's side"),
         ("{sweep: {users: 1..5, until: ttfc.p95 < 1s}, cv: 2}", "says nothing in a sweep over users"),
         ("{sweep: {rate: 1/s..5/s, until: ttfc.p95 < 1s}, think: 1s}", "says nothing in a sweep over a rate"),
@@ -730,7 +730,9 @@ def test_a_sweep_has_one_target(load: Load) -> None:
 def test_arrivals_of_a_trace(load: Load, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\ufeffseconds,note\n10.5,a\n10,b\n\n12.25,c\n", "utf-8")
     (phase,) = load(T + "load: {trace: t.csv, max_active: 5}\n").load.phases
-    assert phase.at_ns == (0, S // 2, 9 * S // 4)
+    assert (phase.at_ns, phase.tokens) == ((0, S // 2, 9 * S // 4), None)
+    (faster,) = load(T + "load: {trace: t.csv, speed: 10}\n").load.phases
+    assert faster.at_ns == (0, S // 20, 9 * S // 40)
     assert (phase.max_active, phase.is_open) == (5, True)
 
 

@@ -64,6 +64,12 @@ def test_plans_of_several_lengths_have_names_of_their_own(load: Load, tmp_path: 
     assert not {plan.id for plan in plans.values()} & {plan.id for plan in other.values()}
 
 
+def test_a_plan_for_each_length_that_a_trace_tells(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("at,tokens\n0,5\n1,12\n2,5\n")
+    plans = plans_of(load(TWO + "load: {trace: t.csv}\n"), "run")["real"]
+    assert {length: plan.tokens for length, plan in plans.items()} == {None: 40, 5: 5, 12: 12}
+
+
 def test_the_header_is_what_a_summary_needs_and_holds_no_secret(load: Load, tmp_path: Path) -> None:
     """MODE is the name of a target as well, and none of its uses may be torn apart."""
     scenario = load(TWO + L)

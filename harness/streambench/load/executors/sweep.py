@@ -149,7 +149,7 @@ SWEEP: Field[Given | None] = Field(
     "the highest load that meets conditions is looked for, step by step",
     None,
 )
-SECTION = Section("a phase", SWEEP, THINK, ARRIVALS, CV, ACTIVE)
+SECTION = Section("a phase of 'load'", SWEEP, THINK, ARRIVALS, CV, ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)

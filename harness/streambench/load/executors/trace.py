@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,52 +11,28 @@ from streambench.errors import ConfigurationError
 from streambench.load.executors.keys import ACTIVE, DURATION, MOST_EXPECTED, STREAMS, PhaseType
 from streambench.load.executors.visits import Visits
 from streambench.load.fields import Field, Given, Section
-from streambench.load.kinds import Schema
+from streambench.load.kinds import Number, Schema
 from streambench.load.pacing import Alarm
 from streambench.load.target_load import Stage
+from streambench.load.trace_file import Trace, TraceError, read_trace
 from streambench.load.values import Values
 from streambench.located import Located
 from streambench.units import NS_PER_S
 
-MAX_ARRIVALS = 1_000_000
-MAX_SECONDS = 1e9  # three decades, and Unix times too
 
+class TraceFile:
+    """The name of a file of arrivals; read as what it holds."""
 
-def _second(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-class ArrivalTimes:
-    """A CSV file whose first column holds seconds; read as ns from its first arrival, ascending."""
-
-    def read(self, node: Located, values: Values, what: str) -> tuple[int, ...]:
-        """The arrivals. Raises ConfigurationError with the line of the file where one is no number."""
+    def read(self, node: Located, values: Values, what: str) -> Trace:
+        """The arrivals. Raises ConfigurationError with the line of the file that is wrong."""
         name = values.text(node, what)
         path, content = values.file_beside(node, name, f"the trace {name}")
-        seconds: list[float] = []
-        reader = csv.reader(io.StringIO(content, newline=""))
         try:
-            for row in reader:
-                if len(seconds) == MAX_ARRIVALS:
-                    raise node.error(f"the trace {name} holds more than {MAX_ARRIVALS:,} arrivals")
-                if row and row[0].strip():
-                    second = _second(row[0])
-                    if second is None and reader.line_num == 1:
-                        continue  # a heading
-                    if second is None or not abs(second) < MAX_SECONDS:
-                        raise ConfigurationError(
-                            "an arrival time is a number of seconds", path=str(path), line=reader.line_num
-                        )
-                    seconds.append(second)
-        except csv.Error as error:
-            raise ConfigurationError(f"is not CSV: {error}", path=str(path), line=reader.line_num) from None
-        if not seconds:
-            raise node.error(f"the trace {name} holds no arrival")
-        first = min(seconds)
-        return tuple(sorted(round((second - first) * NS_PER_S) for second in seconds))
+            return read_trace(content)
+        except TraceError as error:
+            if error.line is None:
+                raise node.error(f"the trace {name}: {error}", text=name) from None
+            raise ConfigurationError(str(error), path=str(path), line=error.line) from None
 
     def schema(self) -> Schema:
         """The name of a file."""
@@ -68,24 +43,30 @@ class ArrivalTimes:
         return ""
 
 
-TRACE: Field[tuple[int, ...]] = Field(
+TRACE: Field[Trace] = Field(
     "trace",
-    ArrivalTimes(),
-    "a CSV file whose first column holds arrival times in seconds; the first arrival is at 0, a heading is skipped",
-    (),
+    TraceFile(),
+    "a file of arrivals, the first of which is at 0: an Azure, BurstGPT or Mooncake trace, or a CSV file whose first "
+    "column holds seconds",
+    Trace(()),
     required=True,
 )
-SECTION = Section("a phase of 'load'", TRACE, ACTIVE, DURATION, STREAMS)
+SPEED = Field("speed", Number(0.001, 100_000), "so many times as fast as the trace, 0.001 to 100,000", 1.0)
+SECTION = Section("a phase of 'load'", TRACE, SPEED, ACTIVE, DURATION, STREAMS)
 
 
 @dataclass(frozen=True, slots=True)
 class TracePhase:
-    """Streams start at `at_ns` from the beginning, until `duration_ns` are over or `streams` have started."""
+    """Streams start at `at_ns` from the beginning, until `duration_ns` are over or `streams` have started.
+
+    `tokens`: how many each reply has, where the trace tells.
+    """
 
     at_ns: tuple[int, ...]
     duration_ns: int | None = None
     streams: int | None = None
     max_active: int = 10_000
+    tokens: tuple[int, ...] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -113,7 +94,8 @@ class TracePhase:
 
 def read(given: Given) -> TracePhase:
     """The phase that these keys describe. Raises ConfigurationError."""
-    return TracePhase(given[TRACE], given[DURATION] or None, given[STREAMS], given[ACTIVE])
+    trace = given[TRACE].faster(given[SPEED])
+    return TracePhase(trace.at_ns, given[DURATION] or None, given[STREAMS], given[ACTIVE], trace.tokens)
 
 
 REPLAY = PhaseType("trace", "replay", SECTION, read)
@@ -134,12 +116,13 @@ class TraceExecutor:
     async def run(self, begin_ns: int) -> None:
         """Until the last arrival has started, or the phase's time is over."""
         alarm = Alarm(self._clock)
-        for at_ns in self._phase.arrivals_ns():
+        lengths = self._phase.tokens or itertools.repeat(None)
+        for at_ns, tokens in zip(self._phase.arrivals_ns(), lengths, strict=False):
             if not self._visits.next_is_ours:
                 self._visits.leave_to_others()
                 continue
             await alarm.sleep_until(begin_ns + at_ns)
-            self._visits.arrive(begin_ns + at_ns, warmup=False)
+            self._visits.arrive(begin_ns + at_ns, warmup=False, tokens=tokens)
         if self._phase.duration_ns is not None:
             await alarm.sleep_until(begin_ns + self._phase.duration_ns)
 

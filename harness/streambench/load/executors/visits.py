@@ -42,11 +42,11 @@ class Visits:
         """The next arrival happens elsewhere."""
         self._load.dealt += 1
 
-    def arrive(self, intended_ns: int, *, warmup: bool) -> None:
-        """The arrival that was due at `intended_ns` happens now."""
+    def arrive(self, intended_ns: int, *, warmup: bool, tokens: int | None = None) -> None:
+        """The arrival that was due at `intended_ns` happens now; `tokens`: of its reply, where that is known."""
         load, facts = self._load, self._load.facts
         load.dealt += 1
-        iteration = Iteration(self._stage.index, intended_ns, warmup)
+        iteration = Iteration(self._stage.index, intended_ns, warmup, tokens=tokens)
         if not warmup:
             facts.requested += 1
         if load.visits >= self._max_active:
