@@ -13,8 +13,8 @@ from collections.abc import Callable
 from itertools import count
 
 NS_PER_S = 1_000_000_000
-STEPS_PER_PASS = 512
-"""Writes in a row before a request, a closed connection or a signal gets its turn."""
+PASS_NS = 1_000_000
+"""Writes in a row take so long before a request, a closed connection or a signal gets its turn."""
 
 
 class Pacer:
@@ -51,14 +51,14 @@ class Pacer:
         self._timer = None
         due = self._due
         now_ns = time.monotonic_ns()
-        left = STEPS_PER_PASS
-        while due and due[0][0] <= now_ns and left:
+        end_ns = now_ns + PASS_NS
+        while due and due[0][0] <= now_ns < end_ns:
             step = due[0][2]
             next_ns = step()
             if next_ns is None:
                 heapq.heappop(due)
             else:
-                heapq.heapreplace(due, (next_ns, next(self._order), step))
+                # Who is late goes behind those who are due now: a long reply that is due at once holds up nobody.
+                heapq.heapreplace(due, (max(next_ns, now_ns), next(self._order), step))
             now_ns = time.monotonic_ns()
-            left -= 1
         self._arm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 from collections.abc import Callable
 
 from aiohttp import web
@@ -16,6 +17,7 @@ IDLE_S = 60.0  # a connection without a whole request is closed then
 ACCEPTED_AT_ONCE = 2
 """Connections that are accepted in a round of the loop: a thousand in a row would hold up everything that is due."""
 GC_THRESHOLDS = (1_000, 5, 1_000)
+SWITCH_S = 0.0002
 
 
 async def running(app: web.Application) -> web.AppRunner:
@@ -27,10 +29,14 @@ async def running(app: web.Application) -> web.AppRunner:
     return runner
 
 
-def calm_garbage_collection() -> None:
-    """Collect a little and often: a collection over the objects of a thousand streams makes all of them late."""
+def keep_pauses_short() -> None:
+    """Collect garbage a little and often, and let the thread that composes long replies run for moments only.
+
+    A collection over the objects of a thousand streams, or that thread's turn, would make all of them late.
+    """
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
 
 
 class Alone:
@@ -56,7 +62,7 @@ class Alone:
         self._runner = await running(self._app)
         await self._listener.open()
         self._ledger.refuse_all = self._listener.close_for
-        calm_garbage_collection()
+        keep_pauses_short()
         return self._listener.url
 
     async def _accept(self, listening: socket.socket) -> Stop:

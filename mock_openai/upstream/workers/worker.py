@@ -17,7 +17,7 @@ from aiohttp import web
 
 from mock_openai.upstream.app import SERVICE, UpstreamSettings, create_app, plans_of
 from mock_openai.upstream.loop import PacedLoop, new_event_loop
-from mock_openai.upstream.serving import calm_garbage_collection, running
+from mock_openai.upstream.serving import keep_pauses_short, running
 from mock_openai.upstream.workers.channel import Channel
 from mock_openai.upstream.workers.remote import RemoteDesk, RemoteLedger
 
@@ -101,7 +101,7 @@ async def _work(settings: UpstreamSettings, control: socket.socket, handed: sock
     if isinstance(loop, PacedLoop):
         loop.prefer(control)
     telling = loop.create_task(ledger.keep_telling())
-    calm_garbage_collection()
+    keep_pauses_short()
     channel.tell("ready")
     await ended.wait()
     telling.cancel()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
 
 from mock_openai.upstream.loop import MOST_AT_ONCE, new_event_loop
+from mock_openai.upstream.pacing import Pacer
 
 
 @pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="there is no epoll")
@@ -36,3 +38,26 @@ def test_a_crowd_of_ready_sockets_is_read_in_turns() -> None:
         runner.run(watch(40))
     assert seen == set(range(40)), "every socket had its turn"
     assert max(map(len, rounds)) <= MOST_AT_ONCE
+
+
+async def test_who_is_late_holds_up_nobody_who_is_due() -> None:
+    pacer, ended = Pacer(), asyncio.Event()
+    called: list[str] = []
+
+    def at_once() -> int | None:
+        """All of a long reply is due since the beginning of time."""
+        called.append("long")
+        if len(called) < 5000:
+            return 1
+        ended.set()
+        return None
+
+    def paced() -> None:
+        called.append("paced")
+
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(called.append, "request"))
+    pacer.start(1, at_once)
+    pacer.start(time.monotonic_ns(), paced)
+    await asyncio.wait_for(ended.wait(), 20)
+    assert called[:2] == ["long", "paced"], "one write each, and not the long reply first"
+    assert called.index("request") < len(called) - 1, "a request has its turn before the long reply is over"
