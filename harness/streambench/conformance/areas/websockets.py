@@ -81,15 +81,6 @@ def _whole(reply: Reply, message: str) -> None:
     check(holds, message, expected="a whole reply", got=describe(reply))
 
 
-async def _ends(trial: Trial, what: str, *frames: bytes) -> None:
-    """The target ends a connection on which these frames come."""
-    async with trial.client.connected() as socket:
-        for frame in frames:
-            socket.write(frame)
-        ended = await socket.is_closed(ANSWERED_S)
-    check(ended, f"{what} is put up with", expected="the connection ends", got="it stays open")
-
-
 @case(
     "ws.version",
     MUST,
@@ -237,105 +228,74 @@ async def split_character(trial: Trial) -> None:
     check("😀" in asked, "the character is another one", expected="😀", got=asked[-80:])
 
 
-@case(
-    "ws.stray-continuation",
-    MUST,
+def _ends_case(name: str, requirement: str, what: str, frame: bytes, *, section: str, code: int, defect: str) -> None:
+    """A case for a frame that nobody may send; `what` it is."""
+
+    async def judge(trial: Trial) -> None:
+        async with trial.client.connected() as socket:
+            socket.write(frame)
+            ended = await socket.is_closed(ANSWERED_S)
+        check(ended, f"{what} is put up with", expected="the connection ends", got="it stays open")
+
+    judge.__doc__ = f"""Connect, and send {what}.
+
+    Within 2 s the connection is ended.
+    """
+    source, remedy = f"RFC 6455, section {section}", FAIL.format(code=code)
+    case(f"ws.{name}", MUST, requirement, source=source, remedy=remedy, defect=defect, needs=SOCKET)(judge)
+
+
+_ends_case(
+    "stray-continuation",
     "A continuation of nothing ends the connection.",
-    source="RFC 6455, section 5.4",
-    remedy=FAIL.format(code=1002),
+    "a continuation of nothing",
+    frame_bytes(Opcode.CONTINUATION, b"more"),
+    section="5.4",
+    code=1002,
     defect="ignores-stray-continuations",
-    needs=SOCKET,
 )
-async def stray_continuation(trial: Trial) -> None:
-    """Connect, and send a continuation frame first.
-
-    Within 2 s the connection is ended.
-    """
-    await _ends(trial, "a continuation of nothing", frame_bytes(Opcode.CONTINUATION, b"more"))
-
-
-@case(
-    "ws.bad-utf8",
-    MUST,
+_ends_case(
+    "bad-utf8",
     "A text that is not UTF-8 ends the connection.",
-    source="RFC 6455, section 8.1",
-    remedy=FAIL.format(code=1007),
+    "a text with half a character",
+    frame_bytes(Opcode.TEXT, b'{"type": "\xc3\x28"}'),
+    section="8.1",
+    code=1007,
     defect="reads-any-utf8",
-    needs=SOCKET,
 )
-async def bad_utf8(trial: Trial) -> None:
-    """Connect, and send a text with half a character.
-
-    Within 2 s the connection is ended.
-    """
-    await _ends(trial, "a text that is no UTF-8", frame_bytes(Opcode.TEXT, b'{"type": "\xc3\x28"}'))
-
-
-@case(
-    "ws.reserved-bits",
-    MUST,
+_ends_case(
+    "reserved-bits",
     "A frame with reserved bits that nobody has agreed on ends the connection.",
-    source="RFC 6455, section 5.2",
-    remedy=FAIL.format(code=1002),
+    "a ping with all three reserved bits",
+    bytes([frame_bytes(Opcode.PING)[0] | RESERVED]) + frame_bytes(Opcode.PING)[1:],
+    section="5.2",
+    code=1002,
     defect="ignores-reserved-bits",
-    needs=SOCKET,
 )
-async def reserved_bits(trial: Trial) -> None:
-    """Connect, and send a ping with all three reserved bits.
-
-    Within 2 s the connection is ended.
-    """
-    frame = bytearray(frame_bytes(Opcode.PING))
-    frame[0] |= RESERVED
-    await _ends(trial, "a frame with reserved bits", bytes(frame))
-
-
-@case(
-    "ws.unknown-opcode",
-    MUST,
+_ends_case(
+    "unknown-opcode",
     "A frame of an unknown kind ends the connection.",
-    source="RFC 6455, section 5.2",
-    remedy=FAIL.format(code=1002),
+    "a frame with opcode 3",
+    frame_bytes(UNKNOWN_OPCODE, b"?"),
+    section="5.2",
+    code=1002,
     defect="ignores-unknown-opcodes",
-    needs=SOCKET,
 )
-async def unknown_opcode(trial: Trial) -> None:
-    """Connect, and send a frame with opcode 3.
-
-    Within 2 s the connection is ended.
-    """
-    await _ends(trial, "a frame of an unknown kind", frame_bytes(UNKNOWN_OPCODE, b"?"))
-
-
-@case(
-    "ws.long-control",
-    MUST,
+_ends_case(
+    "long-control",
     "A control frame of more than 125 bytes ends the connection.",
-    source="RFC 6455, section 5.5",
-    remedy=FAIL.format(code=1002),
+    "a ping of 126 bytes",
+    frame_bytes(Opcode.PING, b"x" * 126),
+    section="5.5",
+    code=1002,
     defect="cuts-long-controls",
-    needs=SOCKET,
 )
-async def long_control(trial: Trial) -> None:
-    """Connect, and send a ping of 126 bytes.
-
-    Within 2 s the connection is ended.
-    """
-    await _ends(trial, "a ping of 126 bytes", frame_bytes(Opcode.PING, b"x" * 126))
-
-
-@case(
-    "ws.fragmented-control",
-    MUST,
+_ends_case(
+    "fragmented-control",
     "A control frame in fragments ends the connection.",
-    source="RFC 6455, section 5.5",
-    remedy=FAIL.format(code=1002),
+    "a ping that says that more follows",
+    frame_bytes(Opcode.PING, b"x", final=False),
+    section="5.5",
+    code=1002,
     defect="joins-controls",
-    needs=SOCKET,
 )
-async def fragmented_control(trial: Trial) -> None:
-    """Connect, and send a ping that says that more follows.
-
-    Within 2 s the connection is ended.
-    """
-    await _ends(trial, "a ping in fragments", frame_bytes(Opcode.PING, b"x", final=False))
