@@ -309,6 +309,13 @@ class ResponseDecoding(StreamDecoding):
         if self._excerpt is not None:
             self._excerpt += piece[: MAX_EXCERPT_BYTES - len(self._excerpt)]
             return
+        for part in self._repeats.parts(piece):
+            self._part(part, at_ns)
+            if self._recorder.unreadable:
+                return
+
+    def _part(self, piece: bytes, at_ns: int) -> None:
+        """The next bytes of a stream. Raises WireError."""
         recorder = self._recorder
         since_ns = at_ns - self._early_ns
         texts = self._repeats.texts(piece)

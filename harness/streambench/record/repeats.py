@@ -24,7 +24,7 @@ class Repeats:
     A message has so many `lines`.
     """
 
-    __slots__ = ("_before", "_between", "_decoder", "_last", "_max_bytes", "_shape", "_stream", "lines")
+    __slots__ = ("_before", "_between", "_decoder", "_end", "_last", "_max_bytes", "_shape", "_stream", "lines")
 
     def __init__(self, decoder: BodyDecoder, stream: DialectStream, max_bytes: int) -> None:
         self._decoder = decoder
@@ -32,8 +32,27 @@ class Repeats:
         self._max_bytes = max_bytes
         self._shape: Shape | None = None
         # What stands before the first text, between two of them, and behind the last one.
-        self._before = self._between = self._last = b""
+        self._before = self._between = self._last = self._end = b""  # `_end` is that of any message
         self.lines = 0
+
+    def parts(self, data: bytes) -> tuple[bytes, ...]:
+        """`data` in order: the end of a message that began before, whole ones, and the beginning of one, if any.
+
+        A read that is full ends within a message, and the next one begins there.
+        """
+        shape = self._stream.shape
+        if shape is None:
+            return (data,)
+        if shape is not self._shape:
+            self._surround(shape)
+        if not self._before or (self._decoder.between and data.endswith(self._end)):
+            return (data,)
+        size = len(self._end)
+        begin = 0 if self._decoder.between else data.find(self._end) + size
+        end = data.rfind(self._end) + size
+        if end < size or end == begin:  # no message ends here, or only the one that began before
+            return (data,)
+        return tuple(filter(None, (data[:begin], data[begin:end], data[end:])))
 
     def texts(self, data: bytes) -> list[str] | None:
         """The texts of the deltas that `data` consists of, at least one; they are taken then.
@@ -88,6 +107,7 @@ class Repeats:
             start, end = self._decoder.envelope(shape.wire_event)
             before, after = shape.around
             self._before = start + before.encode()
+            self._end = end
             self._last = after.encode() + end
             self._between = self._last + self._before
             self.lines = start.count(b"\n") + end.count(b"\n")

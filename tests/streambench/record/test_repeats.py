@@ -154,6 +154,12 @@ def test_deltas_are_found_in_bytes_and_however_they_are_split_the_record_is_the_
         both(monkeypatch, "openai-chat", [*start, rest[:place], rest[place:]])
 
 
+def test_of_reads_that_end_within_a_delta_the_whole_ones_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b"".join(map(delta, "abcdefghijklmnopqrstuvwxyz" * 4))
+    reads = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    assert both(monkeypatch, "openai-chat", [FIRST, delta("a"), delta("b"), delta("c"), *reads]) > 60
+
+
 @pytest.mark.parametrize(
     "limits",
     [
