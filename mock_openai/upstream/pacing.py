@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import count
 
 NS_PER_S = 1_000_000_000
-PASS_NS = 1_000_000
+PASS_NS = 5_000_000
 """Writes in a row take so long before a request, a closed connection or a signal gets its turn."""
 
 

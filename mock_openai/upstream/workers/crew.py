@@ -81,18 +81,20 @@ class Crew:
 
     async def _accept(self, listening: socket.socket) -> Stop:
         loop = asyncio.get_running_loop()
+        accepted: list[socket.socket] = []  # at most one, that no worker could take yet
 
         def accept() -> None:
             for _ in range(ACCEPTED_AT_ONCE):
-                try:
-                    connection, _address = listening.accept()
-                except OSError:
-                    return
-                with connection:
-                    if not self._hand_out(connection):
-                        loop.remove_reader(listening)
-                        loop.call_later(FULL_S, again)
+                if not accepted:
+                    try:
+                        accepted.append(listening.accept()[0])
+                    except OSError:
                         return
+                if not self._hand_out(accepted[0]):
+                    loop.remove_reader(listening)
+                    loop.call_later(FULL_S, again)
+                    return
+                accepted.pop().close()
 
         def again() -> None:
             if listening.fileno() >= 0:
@@ -101,6 +103,8 @@ class Crew:
         async def stop() -> None:
             loop.remove_reader(listening)
             listening.close()
+            while accepted:
+                accepted.pop().close()
 
         loop.add_reader(listening, accept)
         return stop
