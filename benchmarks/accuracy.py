@@ -93,8 +93,7 @@ def certificate(folder: Path) -> list[str]:
 def pinned(core: int, *, first: bool = True) -> Any:
     """For a child process: one core, and (`first`) ahead of whatever else the machine does, where that is allowed.
 
-    Beside others the system takes 5% of a core from processes of the real-time class: what needs more than that shows
-    pauses of 50 ms, and wants a machine of its own.
+    By its priority, and not as a real-time process: the system stops those for 50 ms when they have used 95% of a second.
     """
 
     def prepare() -> None:
@@ -102,7 +101,7 @@ def pinned(core: int, *, first: bool = True) -> Any:
             os.sched_setaffinity(0, {core})
         if first:
             with contextlib.suppress(OSError):
-                os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+                os.setpriority(os.PRIO_PROCESS, 0, -20)
 
     return prepare
 
