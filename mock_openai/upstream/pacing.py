@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 
 NS_PER_S = 1_000_000_000
-PASS_NS = 5_000_000
-"""Writes in a row take so long before a request, a closed connection or a signal gets its turn."""
+PASS_NS = 30_000_000
+"""Writes in a row take so long before a request, a closed connection or a signal gets its turn. A request takes a
+millisecond or two: were passes as short, a thousand streams that are read as fast as they can be would fall behind."""
+BULK_NS = 1_000_000
+"""In each pass, the time for replies that are due as a whole: they take turns, and nobody waits for them."""
 
 
 class Pacer:
@@ -22,6 +26,8 @@ class Pacer:
 
     def __init__(self) -> None:
         self._due: list[tuple[int, int, Callable[[], int | None]]] = []
+        # Replies whose next write is due no later than their last one, each with the moment when it was.
+        self._bulk: deque[tuple[int, Callable[[], int | None]]] = deque()
         self._order = count()
         self._timer: asyncio.Handle | None = None
         self._timer_ns = 0
@@ -32,9 +38,9 @@ class Pacer:
         self._arm()
 
     def _arm(self) -> None:
-        if not self._due:
+        if not self._due and not self._bulk:
             return
-        next_ns = self._due[0][0]
+        next_ns = 0 if self._bulk else self._due[0][0]
         if self._timer is not None:
             if self._timer_ns <= next_ns:
                 return
@@ -53,12 +59,26 @@ class Pacer:
         now_ns = time.monotonic_ns()
         end_ns = now_ns + PASS_NS
         while due and due[0][0] <= now_ns < end_ns:
-            step = due[0][2]
+            due_ns, _, step = due[0]
             next_ns = step()
             if next_ns is None:
                 heapq.heappop(due)
+            elif next_ns > due_ns:
+                heapq.heapreplace(due, (next_ns, next(self._order), step))
             else:
-                # Who is late goes behind those who are due now: a long reply that is due at once holds up nobody.
-                heapq.heapreplace(due, (max(next_ns, now_ns), next(self._order), step))
+                heapq.heappop(due)
+                self._bulk.append((due_ns, step))
             now_ns = time.monotonic_ns()
+        self._run_bulk(now_ns)
         self._arm()
+
+    def _run_bulk(self, now_ns: int) -> None:
+        end_ns = now_ns + BULK_NS
+        while self._bulk and now_ns < end_ns:
+            due_ns, step = self._bulk.popleft()
+            next_ns = step()
+            if next_ns is not None and next_ns > due_ns:
+                heapq.heappush(self._due, (next_ns, next(self._order), step))
+            elif next_ns is not None:
+                self._bulk.append((due_ns, step))
+            now_ns = time.monotonic_ns()

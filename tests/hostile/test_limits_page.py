@@ -16,7 +16,7 @@ from streambench.drivers.setup import MAX_ANSWER_BYTES
 from streambench.load import loading as scenario_files
 from streambench.load import values
 from streambench.load.bounds import SECTION
-from streambench.load.executors.trace import MAX_ARRIVALS
+from streambench.load.trace_file import MAX_ARRIVALS
 from streambench.load.prompts import MAX_PROMPTS
 from streambench.load.scenario import MAX_NAME_CHARS
 from streambench.transport.aio.backlog import MAX_BYTES, MAX_LINE_BYTES

@@ -66,7 +66,7 @@ async def test_a_service_that_does_not_cancel_has_failed_the_gate(
         assert not len(target.distributions["cancel_lag"]), target.name
         assert target.distributions["wasted_tokens"].values[0] >= 10, "of 25 tokens, three were read"
     failed = [gate for gate in summary.gates if gate.result is Result.FAILED]
-    assert [gate.reason for gate in failed] == ["the upstream never saw 4 of 4 clients leave"] * len(SYSTEMS)
+    assert [gate.reason for gate in failed] == ["the upstream never noticed 4 of 4 clients leaving"] * len(SYSTEMS)
     assert summary.exit_code is ExitCode.PERFORMANCE
 
 

@@ -88,7 +88,7 @@ def test_the_upstreams_command_line_hands_everything_on() -> None:
     assert as_arguments(upstream_parser().parse_args([])) == []
 
 
-def test_an_unknown_defect_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_defect_is_refused_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parser().parse_args(["--defect", "bad-breath"])
-    assert "wrong-content-type" in capsys.readouterr().err
+        parser().parse_args(["--defect", "wrong-contenttype"])
+    assert "Did you mean 'wrong-content-type'?" in capsys.readouterr().err

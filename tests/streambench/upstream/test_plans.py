@@ -49,7 +49,7 @@ async def test_an_upstream_that_refuses_says_why(client: httpx.AsyncClient, star
     url = start_mock("--no-chat").openai
     with pytest.raises(ConfigurationError, match="no-such-profile"):
         await post_plans(client, url, [Plan("one", profile="no-such-profile")])
-    with pytest.raises(ConfigurationError, match="refuses"):
+    with pytest.raises(ConfigurationError, match="refused the plan"):
         await post_plans(client, url, [Plan("one", faults=("no-such-fault",))])
 
 
