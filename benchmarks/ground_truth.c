@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -502,6 +503,7 @@ int main(int argc, char **argv) {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
+  signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to a connection that its peer may have closed
   if (argc > 1 && !strcmp(argv[1], "serve")) return serve(argc, argv);
   if (argc > 2 && !strcmp(argv[1], "read")) return read_streams(argc, argv);
   fprintf(stderr, "usage: ground_truth serve FIRST_MS GAP_MS CHUNKS [TRANSPORT] | read PORT STREAMS [BODY]\n");

@@ -44,7 +44,9 @@ def ours(port: int, streams: int, core: int, transport: str = "http1") -> float:
         lines = [json.loads(line) for line in next((Path(name) / "accuracy").glob("*/records.jsonl")).open()]
     records = [line for line in lines if line["kind"] == "stream"]
     assert len(records) == streams
-    assert all(record["outcome"] == "completed" for record in records)
+    assert all(record["outcome"] == "completed" for record in records), {
+        (r["error"], r["error_message"]) for r in records
+    }
     (end,) = (line for line in lines if line["kind"] == "end")
     return (end["at_ns"] - min(record["start_ns"] for record in records)) / 1e9
 
