@@ -93,7 +93,8 @@ def certificate(folder: Path) -> list[str]:
 def pinned(core: int, *, first: bool = True) -> Any:
     """For a child process: one core, and (`first`) ahead of whatever else the machine does, where that is allowed.
 
-    By its priority, and not as a real-time process: the system stops those for 50 ms when they have used 95% of a second.
+    By its priority, and not as a real-time process: the system stops those for 50 ms when they have used 95% of a
+    second.
     """
 
     def prepare() -> None:

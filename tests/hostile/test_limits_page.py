@@ -16,9 +16,9 @@ from streambench.drivers.setup import MAX_ANSWER_BYTES
 from streambench.load import loading as scenario_files
 from streambench.load import values
 from streambench.load.bounds import SECTION
-from streambench.load.trace_file import MAX_ARRIVALS
 from streambench.load.prompts import MAX_PROMPTS
 from streambench.load.scenario import MAX_NAME_CHARS
+from streambench.load.trace_file import MAX_ARRIVALS
 from streambench.transport.aio.backlog import MAX_BYTES, MAX_LINE_BYTES
 from streambench.transport.aio.turns import MESSAGE_COST
 from streambench.transport.aio.websocket import MAX_UNSENT_BYTES
