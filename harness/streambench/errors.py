@@ -29,9 +29,16 @@ class ExitCode(IntEnum):
 
     @classmethod
     def worst(cls, codes: Iterable[ExitCode]) -> ExitCode:
-        """The one to exit with where several hold: unreachable, then invalid, conformance, performance."""
+        """The one to exit with where several hold: unreachable, invalid, interrupted, conformance, performance."""
         found = set(codes)
-        for code in (cls.UNREACHABLE, cls.INVALID, cls.CONFORMANCE, cls.PERFORMANCE):
+        for code in (
+            cls.UNREACHABLE,
+            cls.INVALID,
+            cls.INTERRUPTED,
+            cls.TERMINATED,
+            cls.CONFORMANCE,
+            cls.PERFORMANCE,
+        ):
             if code in found:
                 return code
         return cls.PASSED

@@ -141,7 +141,10 @@ class LocustSession:
                 case "start":
                     self._begin(said["run"])
                 case "end":
-                    self._end([SelfReport(**worker) for worker in said["workers"]], reason="finished")
+                    # In the UI a stop is one way to end a run; without it, the run had an end of its own.
+                    cut_short = self._stopping and self._options.web is None
+                    reports = [SelfReport(**worker) for worker in said["workers"]]
+                    self._end(reports, reason="interrupted" if cut_short else "finished")
                 case "quit":
                     self._quit = True
         if not self._quit:

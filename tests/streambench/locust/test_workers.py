@@ -68,6 +68,16 @@ def test_without_the_ui_two_workers_are_one_generator(locust: Callable[..., Any]
     assert 5 < generator["requested_rate"] < 20
 
 
+def test_without_the_ui_an_interrupted_run_says_so(locust: Callable[..., Any]) -> None:
+    run = locust(FAST, "--headless", "--json", "-u", "2", "-t", "600s")
+    run.patiently(lambda: any('"kind":"stream"' in path.read_text() for path in run.folder.rglob("records.jsonl")))
+    run.process.send_signal(signal.SIGINT)
+    printed, _ = run.process.communicate(timeout=100)
+    summary = json.loads(printed)
+    assert run.process.returncode == summary["exit_code"] == 130
+    assert summary["interrupted"]
+
+
 def test_a_run_may_be_stopped_while_its_users_still_come(crew: Any) -> None:
     before = len(crew.summaries())
     crew.start(200, spawn_rate=2)
