@@ -325,9 +325,9 @@ class Answer:
         self.limits_headers = verdict.headers
         return verdict
 
-    def refuse_connections(self, ns: int) -> None:
-        """Let nobody connect for a while."""
-        self.service.ledger.refuse_connections(ns)
+    async def refuse_connections(self, ns: int) -> None:
+        """Let nobody connect for a while; when it returns, nobody can."""
+        await self.service.ledger.refuse_connections(ns)
 
     async def delay(self, ns: int) -> None:
         """Wait until `ns` after the request came; the whole reply counts from then."""

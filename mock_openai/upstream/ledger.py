@@ -7,7 +7,7 @@ parent's, see `workers/`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,8 +60,8 @@ class Ledger(Protocol):
     def refused(self, route: str, status: int) -> None:
         """Count a request that was wrong, and so has no entry."""
 
-    def refuse_connections(self, ns: int) -> None:
-        """Let nobody connect for a while."""
+    async def refuse_connections(self, ns: int) -> None:
+        """Let nobody connect for a while; when it returns, nobody can."""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class OwnLedger:
     metrics: Metrics = field(default_factory=Metrics)
     quotas: Quotas = field(default_factory=Quotas)
     pools: Pools = field(default_factory=Pools)
-    refuse_all: Callable[[int], None] = lambda ns: None
+    refuse_all: Callable[[int], Awaitable[None]] | None = None
 
     async def begin(self, entry: Entry, key: str, variants: Sequence[Variant], charge: Charge) -> Verdict:
         """As `Ledger.begin`."""
@@ -121,6 +121,7 @@ class OwnLedger:
         """As `Ledger.refused`."""
         self.metrics.refused(route, status)
 
-    def refuse_connections(self, ns: int) -> None:
+    async def refuse_connections(self, ns: int) -> None:
         """As `Ledger.refuse_connections`."""
-        self.refuse_all(ns)
+        if self.refuse_all is not None:
+            await self.refuse_all(ns)

@@ -36,7 +36,7 @@ class Listener:
         self._stop = await self._accept(listening)
         listening.listen(BACKLOG)
 
-    def close_for(self, ns: int) -> None:
+    async def close_for(self, ns: int) -> None:
         """Refuse connections for a while; those that are open stay. A longer closure replaces a shorter one."""
         loop = asyncio.get_running_loop()
         if self._reopen is not None:
@@ -46,7 +46,7 @@ class Listener:
         self._reopen = loop.call_later(ns / 1e9, self._open_again)
         if self._stop is not None:
             stop, self._stop = self._stop, None
-            self._task = loop.create_task(stop())
+            await stop()
 
     def _open_again(self) -> None:
         self._reopen = None

@@ -59,8 +59,8 @@ class Opening(Protocol):
     async def hold(self, ns: int | None) -> None:
         """Keep the client waiting, for ever where `ns` is None; the client's leaving ends it."""
 
-    def refuse_connections(self, ns: int) -> None:
-        """Let nobody connect for a while."""
+    async def refuse_connections(self, ns: int) -> None:
+        """Let nobody connect for a while; when it returns, nobody can."""
 
 
 Act = Callable[[Opening, Fault], Awaitable[web.StreamResponse | None]]
@@ -199,7 +199,7 @@ async def _silent_headers(opening: Opening, fault: Fault) -> web.StreamResponse:
 
 @_fault("refuse", "RST, and for so long nobody can connect to the server", {"ms": Range(500, 1, 60_000)})
 async def _refuse(opening: Opening, fault: Fault) -> web.StreamResponse:
-    opening.refuse_connections(fault.ms_ns() or 0)
+    await opening.refuse_connections(fault.ms_ns() or 0)
     _reset_now(opening, fault)
     raise ConnectionResetError
 

@@ -131,9 +131,9 @@ class RemoteLedger:
         """As `Ledger.refused`."""
         self._parent.tell("refused", route, status)
 
-    def refuse_connections(self, ns: int) -> None:
+    async def refuse_connections(self, ns: int) -> None:
         """As `Ledger.refuse_connections`."""
-        self._parent.tell("refuse_connections", ns)
+        await self._parent.call("refuse_connections", ns)
 
     async def tell_all(self) -> None:
         """Tell the parent all that it does not know yet."""
