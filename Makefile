@@ -21,9 +21,9 @@ demo: $(INSTALLED)
 	@$(BIN)/streambench run scenarios/simulated-vs-real.yaml || { code=$$?; [ $$code -eq 4 ] || exit $$code; \
 	echo; echo "Nothing is broken: the first lines above say why this run decides nothing. Close what else runs on this machine, and try make demo again."; }
 
-# Two at a time, a file each: most tests wait for servers.
+# Three at a time, a file each: most tests wait for servers, on two cores as well.
 test: $(INSTALLED) node-packages
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types layers
 
