@@ -175,7 +175,7 @@ def _scenario(
     document: dict[str, Any] = {"name": "probe", "target": target, "timeouts": {"total": f"{timeout / NS_PER_MS}ms"}}
     if prompt is not None:
         document["prompts"] = {"text": prompt}
-    places = [_place(override, dialect) for override in overrides]
+    places = _places(overrides, dialect)
     # JSON is YAML: the loader's checks and errors are those of a scenario file.
     try:
         return read_scenario(json.dumps(document), "probe", overrides=places, environ=os.environ)
@@ -193,12 +193,15 @@ def _scenario(
         raise ConfigurationError(reason, text=error.text, suggestion=error.suggestion) from None
 
 
-def _place(override: str, dialect: str) -> str:
-    """The override with the whole path: a variable of the dialect may be named alone, as in `model=gpt-4o`."""
+def _places(overrides: Sequence[str], dialect: str) -> list[str]:
+    """The overrides with whole paths: a variable of the dialect may be named alone, as in `model=gpt-4o`."""
     from streambench.dialects.loading import load_dialect
 
-    name = override.partition("=")[0].strip()
-    return f"target.variables.{override}" if name in load_dialect(dialect).variables else override
+    variables = load_dialect(dialect).variables if overrides else ()
+    return [
+        f"target.variables.{override}" if override.partition("=")[0].strip() in variables else override
+        for override in overrides
+    ]
 
 
 def _header(text: str) -> tuple[str, str]:
