@@ -148,6 +148,13 @@ def interrupted(folder: Path, after_s: float) -> int:
     return code
 
 
+def told(records: Path) -> tuple[int, int]:
+    """Of a run that goes on, how many streams its file says have begun, and how many it holds."""
+    lines = [json.loads(line) for line in records.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    begun = [line["streams"] for line in lines if line["kind"] == "begun"]
+    return (begun[-1] if begun else 0), sum(line["kind"] == "stream" for line in lines)
+
+
 def test_of_a_killed_run_the_finished_streams_stay(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / "here.yaml").write_text(SLOW)
     process = subprocess.Popen(
@@ -155,14 +162,19 @@ def test_of_a_killed_run_the_finished_streams_stay(jobs: Jobs, tmp_path: Path) -
     )
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
-        found = list(tmp_path.glob("out/here/*-*/records.jsonl"))
-        if found and found[0].read_bytes().count(b'"kind":"stream"') >= 4:
-            break
         time.sleep(0.05)
+        # Held still while its file is read: it must be killed with two streams open, and must have said so.
+        os.kill(process.pid, signal.SIGSTOP)
+        found = list(tmp_path.glob("out/here/*-*/records.jsonl"))
+        begun, finished = told(found[0]) if found else (0, 0)
+        if finished >= 2 and begun - finished == 2:
+            break
+        os.kill(process.pid, signal.SIGCONT)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(SECONDS)
     assert gone(process.pid), members(process.pid)
     (records,) = tmp_path.glob("out/here/*-*/records.jsonl")
     done = jobs.run("report", str(records.parent), cwd=tmp_path)
     assert (done.code, done.is_bug) == (130, False), done.err
-    assert "2 streams" in done.out + done.err
+    assert f"{finished} streams on 1 target" in done.out
+    assert "while 2 streams were open" in done.out
