@@ -19,7 +19,7 @@ NODE_INSTALLED := node_modules/.package-lock.json
 
 demo: $(INSTALLED)
 	@$(BIN)/streambench run scenarios/simulated-vs-real.yaml || { code=$$?; [ $$code -eq 4 ] || exit $$code; \
-	echo; echo "Nothing is broken: the first lines above say why this run decides nothing. Close what else runs on this machine, and try make demo again."; }
+	echo; echo "Nothing is broken: the first lines above say why this run is inconclusive. Close other programs on this machine and try make demo again."; }
 
 # Three at a time, a file each: most tests wait for servers, on two cores as well.
 test: $(INSTALLED) node-packages

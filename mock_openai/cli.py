@@ -47,17 +47,17 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="accept this name as Host too (repeatable; default: loopback names, or any when bound elsewhere)",
+        help="also accept this name in Host (repeatable; default: loopback names, or any if bound beyond loopback)",
     )
     out.add_argument(
-        "--port", type=port_number, default=4010, help="the upstream's port, 0 for a free one (default: %(default)s)"
+        "--port", type=port_number, default=4010, help="the upstream's port; 0 picks a free one (default: %(default)s)"
     )
     out.add_argument(
         "--workers",
         type=_workers,
         default=1,
         metavar="N",
-        help="processes that share the upstream's port, its plans and its journal (default: %(default)s)",
+        help="processes that share the upstream's port, plans and journal (default: %(default)s)",
     )
     out.add_argument(
         "--json", action="store_true", help="print the URLs as one line of JSON, and exit when the parent process does"
@@ -68,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME|JSON",
         help=f"latency profile: {', '.join(PROFILE_NAMES)}, or an object with its parameters (default: %(default)s)",
     )
-    out.add_argument("--seed", type=int, default=0, help="seed of texts and latencies (default: %(default)s)")
-    out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="length of a reply (default: %(default)s)")
+    out.add_argument("--seed", type=int, default=0, help="seed for texts and latencies (default: %(default)s)")
+    out.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="tokens in a reply (default: %(default)s)")
     out.add_argument("--style", choices=STYLES, default="plain", help="style of generated texts (default: %(default)s)")
     out.add_argument("--api-key", help="accept only this API key")
     out.add_argument(
@@ -77,9 +77,9 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="accept this model name too; * accepts any (repeatable)",
+        help="also accept this model name; * accepts any (repeatable)",
     )
-    out.add_argument("--admin-token", help="require this token on admin routes, which then also answer beyond loopback")
+    out.add_argument("--admin-token", help="require this token on admin routes, which then also answer other machines")
     out.add_argument(
         "--max-memory",
         type=_count,
@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MIB",
         help="memory for unfinished replies; beyond it, clients that do not read are dropped (default: %(default)d)",
     )
-    limits = out.add_argument_group("rate limits of each key")
+    limits = out.add_argument_group("rate limits for each API key")
     limits.add_argument("--limit-requests", type=_count, metavar="N", help="requests allowed in each window")
     limits.add_argument("--limit-tokens", type=_count, metavar="N", help="tokens allowed in each window")
     limits.add_argument(

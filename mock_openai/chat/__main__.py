@@ -28,20 +28,20 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--upstream",
         default=os.environ.get("OPENAI_BASE_URL"),
-        help="base URL of the OpenAI service (default: OPENAI_BASE_URL)",
+        help="base URL of the OpenAI service (default: $OPENAI_BASE_URL)",
     )
     out.add_argument(
         "--gemini-upstream",
         metavar="URL",
         default=os.environ.get("GOOGLE_GEMINI_BASE_URL"),
-        help="base URL of the Gemini service (default: GOOGLE_GEMINI_BASE_URL, or the OpenAI service's)",
+        help="base URL of the Gemini service (default: $GOOGLE_GEMINI_BASE_URL, or that of the OpenAI service)",
     )
     out.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     out.add_argument(
         "--port",
         type=port_number,
         default=os.environ.get("PORT", "4000"),
-        help="port, 0 for a free one (default: PORT, or 4000)",
+        help="port; 0 picks a free one (default: $PORT, or 4000)",
     )
     out.add_argument(
         "--json",
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="accept this name as Host too (repeatable; default: loopback names, or any when bound elsewhere)",
+        help="also accept this name in Host (repeatable; default: loopback names, or any if bound beyond loopback)",
     )
     add_options(out)
     return out

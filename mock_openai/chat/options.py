@@ -22,14 +22,14 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
     """Everything about how the server behaves. Where it listens is not here."""
     add = parser.add_argument
     add("--streaming", choices=MODES, default=DEFAULT_MODE, help="streaming mode (default: %(default)s)")
-    add("--db", default=":memory:", metavar="FILE", help="SQLite file (default: %(default)s)")
-    add("--user", action="append", default=[], metavar="NAME:TOKEN", help="one more user (repeatable)")
+    add("--db", default=":memory:", metavar="FILE", help="SQLite database for conversations (default: %(default)s)")
+    add("--user", action="append", default=[], metavar="NAME:TOKEN", help="add a user (repeatable)")
     add(
         "--clearance",
         action="append",
         default=[],
         metavar="NAME:LEVEL",
-        help=f"which stored documents a user may read: {', '.join(CLEARANCES)} (repeatable)",
+        help=f"the stored documents that a user may read: {', '.join(CLEARANCES)} (repeatable)",
     )
     add("--rate-limit", metavar="N/UNIT", help="requests allowed per user, such as 5/s (default: no limit)")
     add(
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="an origin whose pages may call the server (repeatable)",
+        help="allow pages of this origin to call the server (repeatable)",
     )
     add("--open", action="store_true", help="development mode: any origin, no sign-in; loopback only")
     caps = Caps()
@@ -46,35 +46,35 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         type=_positive,
         default=caps.duration_s,
         metavar="S",
-        help="longest duration of a reply (default: %(default)g)",
+        help="longest duration of a reply, in seconds (default: %(default)g)",
     )
     add(
         "--max-chunks",
         type=_count,
         default=caps.chunks,
         metavar="N",
-        help="most chunks of a reply (default: %(default)d)",
+        help="largest number of chunks in a reply (default: %(default)d)",
     )
     add(
         "--max-idle",
         type=_positive,
         default=caps.idle_s,
         metavar="S",
-        help="longest silence of a model within a reply (default: %(default)g)",
+        help="longest silence of the model within a reply, in seconds (default: %(default)g)",
     )
     add(
         "--first-text",
         type=_positive,
         default=caps.first_text_s,
         metavar="S",
-        help="how long to wait for a model's first text before asking the next model (default: %(default)g)",
+        help="seconds to wait for a model's first text before trying the next model (default: %(default)g)",
     )
     add(
         "--resume",
         type=_not_negative,
         default=0.0,
         metavar="S",
-        help="how long a reply goes on after its client has left, so that it can reconnect (default: stop at once)",
+        help="seconds for which a reply goes on after its client has left, so that it can reconnect (default: 0)",
     )
     add(
         "--defect",
@@ -82,13 +82,13 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         default=[],
         choices=DEFECTS,
         metavar="NAME",
-        help=f"misbehave in this one way, to test a tester (repeatable): {', '.join(DEFECTS)}",
+        help=f"misbehave in this way, to test a test suite (repeatable): {', '.join(DEFECTS)}",
     )
     add(
         "--debug",
         default=os.environ.get("DEBUG", ""),
         metavar="TOPICS",
-        help="log these topics to standard error: chat:streaming (default: DEBUG)",
+        help="log these topics to standard error; the only one is chat:streaming (default: $DEBUG)",
     )
 
 

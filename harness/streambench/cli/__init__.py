@@ -21,7 +21,7 @@ from streambench.errors import ExitCode, StreambenchError, nearest
 # Command -> its line in the overview, so that `--help` does not have to import every command.
 COMMANDS = {
     "run": "Run scenarios, write a report and say whether they passed.",
-    "locust": "Start runs from Locust's web UI, on one machine or on many.",
+    "locust": "Run a scenario from Locust's web UI, on one machine or many.",
     "probe": "Show one stream as it arrives.",
     "check": "Check a captured stream against its protocol, offline.",
     "conform": "Run the conformance cases against an endpoint.",
@@ -29,7 +29,7 @@ COMMANDS = {
     "report": "Rebuild the reports of a run from its records.",
     "mock": "Start the fake OpenAI upstream and the reference chat server.",
     "dialects": "List, show, draw, validate or draft protocol descriptions.",
-    "schema": "Print the JSON Schema of the scenario or the dialect file.",
+    "schema": "Print the JSON Schema of scenario or dialect files.",
 }
 
 

@@ -21,15 +21,15 @@ LOADS = (10, 50, 100, 200, 500, 1000, 2000)
     type=click.IntRange(1, 10_000),
     multiple=True,
     metavar="N",
-    help="Concurrent streams to try (repeatable). Default: from 10 to 2,000.",
+    help="Concurrent streams to try (repeatable).  [default: from 10 to 2,000]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print only the result on standard output, as JSON.")
 @click.option("--no-save", is_flag=True, help="Do not save the result for later reports to quote.")
 def command(loads: tuple[int, ...], as_json: bool, no_save: bool) -> None:
     """Measure this machine's accuracy under rising load.
 
-    Each load runs for about two seconds against a small built-in server that knows when it wrote. Calibration stops at
-    the first load at which the figures are off.
+    Each load runs for about two seconds against a small built-in server that logs when it wrote. Calibration stops at
+    the first load whose figures are wrong.
 
     \b
     Example:

@@ -121,7 +121,7 @@ class CheckResult:
 @click.option("--events", "show_events", is_flag=True, help="Print the decoded events as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--har", is_flag=True, help="FILE is a HAR file; every stream in it is checked.")
-@click.option("--session", is_flag=True, help="FILE holds several replies from one socket, one after another.")
+@click.option("--session", is_flag=True, help="FILE holds several replies of one socket, one after another.")
 def command(
     file: IO[bytes],
     dialect: str | None,

@@ -29,15 +29,15 @@ END_S = 5.0  # how long the end of servers is waited for after a signal
 @click.option("--dialect", "-d", metavar="NAME|FILE", help="The protocol of a URL.")
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
-@click.option("--upstream", metavar="URL", help="The fake upstream behind a URL; unlocks most cases.")
+@click.option("--upstream", metavar="URL", help="The fake upstream behind a URL; most cases need it.")
 @click.option(
     "--profile",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the target promises: limits, users, conversations. Default: the dialect's own.",
+    help="What the target promises: limits, users, conversations.  [default: the dialect's]",
 )
 @click.option("--case", "patterns", multiple=True, metavar="GLOB", help="Run only these cases, such as 'auth.*'.")
 @click.option("--list", "list_only", is_flag=True, help="List the cases without running them.")
-@click.option("--strict", is_flag=True, help="Let a broken SHOULD fail the suite too.")
+@click.option("--strict", is_flag=True, help="Fail the suite for a broken SHOULD, too.")
 @click.option(
     "--repeat",
     type=click.IntRange(1, 100),
@@ -51,7 +51,7 @@ END_S = 5.0  # how long the end of servers is waited for after a signal
     "--output",
     "-o",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write HTML, Markdown, JUnit, a badge and the wire logs there.",
+    help="Write HTML, Markdown, JUnit, a badge and the wire logs to DIRECTORY.",
 )
 def command(
     targets: tuple[str, ...],
@@ -68,7 +68,7 @@ def command(
     commands: bool,
     output: Path | None,
 ) -> int:
-    """Test each target as a careful tester would, and say which requirements it meets.
+    """Run the conformance cases against each target and say which requirements it meets.
 
     \b
     Example:

@@ -29,7 +29,7 @@ class _NameOrCommand(click.Group):
 @click.group("dialects", cls=_NameOrCommand, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """List the bundled dialects; with a NAME or a FILE, show and validate that one.
+    """List the bundled dialects; with a NAME or FILE, validate and show that dialect.
 
     \b
     Example:
@@ -94,9 +94,9 @@ def listing() -> None:
 @command.command("draw")
 @click.argument("name", metavar="NAME|FILE", type=DIALECT)
 def draw(name: str) -> None:
-    """Print a Mermaid state diagram.
+    """Draw a dialect's order of events as a Mermaid state diagram.
 
-    It shows the order of events, as `show --diagram` does.
+    The same as `show --diagram`.
 
     \b
     Example:

@@ -49,10 +49,10 @@ class RunTime(click.ParamType[int]):
 @click.option("--run-time", "-t", type=RunTime(), help="Stop after this time, such as 90s, 5m or 1h30m.")
 @click.option("--headless", is_flag=True, help="No web UI: run once and exit with the same code as `run`.")
 @click.option(
-    "--workers", metavar="N|auto", default="auto", show_default=True, help="Measuring processes on this machine."
+    "--workers", metavar="N|auto", default="auto", show_default=True, help="Number of worker processes on this machine."
 )
-@click.option("--master", "is_master", is_flag=True, help="Only the master; workers join from elsewhere.")
-@click.option("--worker", "is_worker", is_flag=True, help="Only workers, for a master elsewhere.")
+@click.option("--master", "is_master", is_flag=True, help="Start only the master; workers join from other machines.")
+@click.option("--worker", "is_worker", is_flag=True, help="Start only workers, for a master on another machine.")
 @click.option("--master-host", default="127.0.0.1", show_default=True, help="For a worker: the master's address.")
 @click.option(
     "--master-port",
@@ -78,7 +78,7 @@ class RunTime(click.ParamType[int]):
     metavar="SECONDS",
     help="How long open streams may take to finish after a stop.",
 )
-@click.option("--web-host", default="127.0.0.1", show_default=True, help="Where the web UI listens.")
+@click.option("--web-host", default="127.0.0.1", show_default=True, help="The address that the web UI listens on.")
 @click.option(
     "--web-port", type=click.IntRange(1, 65535), default=8089, show_default=True, help="The port of the web UI."
 )
@@ -89,7 +89,7 @@ class RunTime(click.ParamType[int]):
 @click.option(
     "--web-login",
     is_flag=True,
-    help=f"Ask for a login; ${LOGIN_VARIABLE} is NAME:PASSWORD; without it, one is generated.",
+    help=f"Require a login: NAME:PASSWORD from ${LOGIN_VARIABLE}, or else a generated one.",
 )
 @click.option(
     "--output",
@@ -97,18 +97,22 @@ class RunTime(click.ParamType[int]):
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("reports"),
     show_default=True,
-    help="Where run folders are written: DIR/<name>/<UTC time>/.",
+    help="Write run folders to DIRECTORY/<name>/<UTC time>/.",
 )
-@click.option("--gate", "gates", multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'.")
+@click.option("--gate", "gates", multiple=True, metavar="EXPR", help="Add a gate, such as 'ttfc.p95 < 800ms'.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as prompts.tokens=50."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a value of the scenario, such as prompts.tokens=50.",
 )
-@click.option("--seed", type=int, help="Seed of arrivals, texts and latencies.")
+@click.option("--seed", type=int, help="Seed for arrivals, texts and latencies.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the verdicts.")
 @click.option("--json", "as_json", is_flag=True, help="Print only summary.json of each run on standard output.")
 @click.option("--no-plots", is_flag=True, help="Leave the charts out of the report.")
 def command(scenario: str, **given: Any) -> int:
-    """Run SCENARIO, a file or a bundled name, from Locust's web UI; every run ends with its folder and a verdict.
+    """Run SCENARIO (a file or a bundled name) from Locust's web UI; every run ends with a run folder and a verdict.
 
     \b
     Example:

@@ -35,7 +35,7 @@ REFRESH_S = 0.1
 @click.command("probe")
 @click.argument("url")
 @click.option(
-    "--dialect", "-d", type=DIALECT, metavar="NAME|FILE", help="The protocol; not needed for a bundled scenario's name."
+    "--dialect", "-d", type=DIALECT, metavar="NAME|FILE", help="The protocol; not needed for a bundled scenario."
 )
 @click.option("--prompt", metavar="TEXT", help="The prompt to send.")
 @click.option(
@@ -44,15 +44,15 @@ REFRESH_S = 0.1
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="How many streams, one after another.",
+    help="Number of streams, one after another.",
 )
 @click.option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="A request header (repeatable).")
 @click.option("--bearer-env", metavar="NAME", help="Environment variable that holds a bearer token.")
-@click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint, to judge both sides.")
+@click.option("--upstream", metavar="URL", help="The fake upstream behind the endpoint, for a verdict from both sides.")
 @click.option(
     "--encodings",
     is_flag=True,
-    help="Send each prompt plain and with a browser's Accept-Encoding, and say whether compression holds text back.",
+    help="Send each prompt without and with a browser's Accept-Encoding, and say whether compression holds text back.",
 )
 @click.option(
     "--set",
@@ -65,13 +65,17 @@ REFRESH_S = 0.1
     "--timeout", type=DURATION, default="120s", show_default=True, metavar="DURATION", help="Limit for a whole stream."
 )
 @click.option(
-    "--wait", type=DURATION, default="0", metavar="DURATION", help="How long to wait for a target that is not up yet."
+    "--wait",
+    type=DURATION,
+    default="0",
+    metavar="DURATION",
+    help="How long to wait for a target that is not up yet; not at all by default.",
 )
 @click.option(
     "--save",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Save what arrived, byte by byte; `streambench check FILE` judges it again.",
+    help="Save what arrived, byte by byte, for `streambench check FILE`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print only the records, as JSON lines.")
 def command(

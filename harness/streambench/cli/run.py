@@ -27,16 +27,22 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("reports"),
     show_default=True,
-    help="Where run folders are written: DIR/<name>/<UTC time>/.",
+    help="Write run folders to DIRECTORY/<name>/<UTC time>/.",
 )
 @click.option(
-    "--gate", "gates", type=GATE, multiple=True, metavar="EXPR", help="One more gate, such as 'ttfc.p95 < 800ms'."
+    "--gate", "gates", type=GATE, multiple=True, metavar="EXPR", help="Add a gate, such as 'ttfc.p95 < 800ms'."
 )
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value, such as load.users=50.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a value of the scenario, such as load.users=50.",
+)
 @click.option(
     "--workers",
     metavar="auto|N",
-    help="Processes that share the load; auto uses the cores that the served components leave free.",
+    help="Processes that share the load; auto uses the cores that served components leave free.",
 )
 @click.option("--seed", type=int, help="Seed for arrivals, texts and latencies.")
 @click.option(
@@ -44,16 +50,16 @@ if TYPE_CHECKING:
     type=DURATION,
     default="0",
     metavar="DURATION",
-    help="How long to wait for targets that are not up yet.",
+    help="How long to wait for targets that are not up yet; not at all by default.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print only the verdict, and no progress.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the verdict, without progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print only summary.json on standard output.")
 @click.option(
     "--save-streams",
     type=click.Choice(["all", "failed", "none"]),
     default="failed",
     show_default=True,
-    help="Which streams to keep byte by byte; `failed` adds protocol violations and the slowest.",
+    help="Streams to keep byte by byte; `failed` includes those with violations, and the slowest.",
 )
 @click.option("--no-plots", is_flag=True, help="Leave the charts out of the report.")
 def command(

@@ -10,7 +10,7 @@ import click
 @click.command("schema")
 @click.argument("what", type=click.Choice(["scenario", "dialect"]), default="scenario")
 def command(what: str) -> None:
-    """Print the JSON Schema of the scenario file, or of the dialect file.
+    """Print the JSON Schema of scenario files or of dialect files.
 
     \b
     Example, for editors that use YAML Language Server:
