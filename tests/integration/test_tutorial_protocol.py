@@ -54,7 +54,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
     edit(desk, "# interrupt: error", "interrupt: sorry")
     edit(
         desk,
-        "  # error: {error: error.message}   # no failure was captured: how does one look?",
+        "  # error: {error: error.message}   # no failure was captured: what does one look like?",
         "  sorry: {error: why}",
     )
     edit(desk, "  bye:\n", "  bye:\n    tokens: cost.out\n")

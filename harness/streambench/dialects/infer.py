@@ -219,7 +219,7 @@ def _write(name: str, transport: str, source: str | None, events: Mapping[str, _
         if not seen.literal and any(word in seen.name.lower() for word in FAILURE_WORDS):
             failures.append(seen.name)
     if not failures:
-        lines += ["  # error: {error: error.message}   # no failure was captured: how does one look?"]
+        lines += ["  # error: {error: error.message}   # no failure was captured: what does one look like?"]
     lines += ["", *_order(order, failures)]
     invariants = _invariants(events, order, source)
     if invariants:

@@ -437,7 +437,7 @@ class _Loader:
         for use in parsed.all_uses():
             if use.name not in rules:
                 raise node.error(
-                    f"the {key} speaks of {use.name!r}, which is not among the events.",
+                    f"the {key} names {use.name!r}, which is not among the events.",
                     text=use.name,
                     valid=rules,
                     at=use.position,

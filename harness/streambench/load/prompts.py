@@ -95,7 +95,7 @@ PROFILE = Field(
 FAULTS = Field(
     "faults",
     Plain({"type": "array"}),
-    "what it gets wrong on purpose: [how to order a failure](../howto/order-a-failure.md)",
+    "what it gets wrong on purpose: [how to inject a fault](../howto/inject-a-fault.md)",
     None,
     shown="none",
 )

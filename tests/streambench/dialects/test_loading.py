@@ -58,8 +58,8 @@ def test_the_bundled_dialects_load_and_carry_the_name_of_their_file(name: str) -
     ("old", "new", "line", "column", "reason", "suggestion"),
     [
         # names
-        ("grammar: start delta* stop", "grammar: start dleta* stop", 10, 16, "speaks of 'dleta'", "delta"),
-        ("interrupt: error", "interrupt: eror", 11, 12, "speaks of 'eror'", "error"),
+        ("grammar: start delta* stop", "grammar: start dleta* stop", 10, 16, "names 'dleta'", "delta"),
+        ("interrupt: error", "interrupt: eror", 11, 12, "names 'eror'", "error"),
         ("interrupt: error", "interrupt: error\nanywhere: [stat]", 12, 12, "no event 'stat'", "start"),
         ("interrupt: error", "interrupt: error\nterminal: stopp", 12, 11, "no event 'stopp'", "stop"),
         ("delta: {content: text}", "delta: {contents: text}", 7, 11, "has no key 'contents'", "content"),
@@ -234,7 +234,7 @@ def test_a_step_that_may_have_nothing_to_wait_for(step: str, reason: str) -> Non
 def test_the_message_can_be_clicked_and_names_the_remedy() -> None:
     error = failure(HEAD.replace("start delta* stop", "start dleta* stop"))
     assert str(error) == (
-        "mine.yaml:10:16: the grammar speaks of 'dleta', which is not among the events. Did you mean 'delta'?"
+        "mine.yaml:10:16: the grammar names 'dleta', which is not among the events. Did you mean 'delta'?"
     )
 
 
