@@ -50,29 +50,29 @@ class Words:
 COMMAND: Field[tuple[str, ...]] = Field(
     "command",
     Words(),
-    "what starts it: a text, split into words as a shell does it, or the list of words. No shell is in between; "
-    '`[sh, -c, "…"]` is one',
+    "the command that starts it: a string, split into words as a shell would, or a list of words. No "
+    'shell runs it; for one, write `[sh, -c, "…"]`',
     (),
     required=True,
 )
 ENV: Field[dict[str, str]] = Field(
     "env",
     ScalarMap("the variable"),
-    "environment variables beside those of `streambench`; `PORT` is set too",
+    "environment variables, in addition to those of `streambench`; `PORT` is always set",
     {},
     shown="",
 )
-CWD = Field("cwd", Text(), "its working directory, seen from the scenario file", ".")
-OWN_PORT: Field[int | None] = Field("port", Integer(1, 65_535), "the port that it listens on", None, shown="a free one")
+CWD = Field("cwd", Text(), "its working directory, relative to the scenario file", ".")
+OWN_PORT: Field[int | None] = Field("port", Integer(1, 65_535), "the port it listens on", None, shown="a free one")
 HTTP: Field[str | None] = Field(
     "http",
     Text(("/.*",)),
-    "it is ready when `GET` of this path is answered below 400",
+    "the path of a `GET` request that is answered with a status below 400 once it is ready",
     None,
     shown="when the port is open",
 )
-WITHIN = Field("within", Duration(some=True), "how long it may take", READY_NS)
-READY: Field[Given | None] = Field("ready", Nested(Section("'ready'", HTTP, WITHIN)), "when it can be used", None)
+WITHIN = Field("within", Duration(some=True), "how long it may take to become ready", READY_NS)
+READY: Field[Given | None] = Field("ready", Nested(Section("'ready'", HTTP, WITHIN)), "when it counts as ready", None)
 SECTION = Section("a server with a 'command'", COMMAND, ENV, CWD, OWN_PORT, READY)
 
 

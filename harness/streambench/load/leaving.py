@@ -62,12 +62,12 @@ def _at_milestone(node: Located, values: Values, what: str) -> Leave:
 AFTER: Field[Leave] = Field(
     "after",
     Moment(),
-    "a number of chunks, a time since the request (`2s`), `first_text`, or a [milestone](dialect-file.md#milestones) "
-    "of every target",
+    "a number of chunks, a time since the request (`2s`), `first_text`, or a "
+    "[milestone](dialect-file.md#milestones) that every target has",
     Leave(),
     required=True,
 )
-PROBABILITY = Field("probability", Number(0, 1), "the share of the streams that are left, 0 to 1", 1.0)
+PROBABILITY = Field("probability", Number(0, 1), "the share of streams that are left, 0 to 1", 1.0)
 SECTION = Section("'leave'", AFTER, PROBABILITY)
 
 

@@ -23,8 +23,8 @@ from streambench.located import Located
 WARMUP = Field(
     "warmup",
     Duration(),
-    "before the first phase, with its load (of a ramp its first rate, of steps the first): streams that are recorded, "
-    "and not judged; not before a `trace`",
+    "time before the first phase, under that phase's load (a ramp's first rate, the first step): its "
+    "streams are recorded but not judged; not allowed before a `trace`",
     0,
 )
 MAX_WORKERS = 256
@@ -52,12 +52,11 @@ AUTO = "auto"
 WORKERS: Field[int | None] = Field(
     "workers",
     WorkersKind(),
-    "processes that share the load, 1 to 256; `auto`: as many as the machine has cores, less one for each served "
-    "component",
+    "processes that share the load, 1 to 256; `auto`: the number of cores, less one for each served component",
     1,
 )
 PHASES: Field[Any] = Field(
-    "phases", Plain(), "a list of phases; their keys may also stand in `load` itself, for one phase", None
+    "phases", Plain(), "a list of phases; the keys of a single phase may also stand in `load` itself", None
 )
 LEAVE: Field[Given | None] = Field(
     "leave", Nested(LEAVE_SECTION), "users who [leave](#users-who-leave) before their reply is complete", None

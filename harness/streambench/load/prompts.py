@@ -68,34 +68,33 @@ class OneOrMore:
         return f"`{DEFAULT_PROMPT}`"
 
 
-TEXT: Field[tuple[str, ...]] = Field(
-    "text", OneOrMore(), "what users say: a text, or a list of texts", (DEFAULT_PROMPT,)
-)
+TEXT: Field[tuple[str, ...]] = Field("text", OneOrMore(), "the prompt, or a list of prompts", (DEFAULT_PROMPT,))
 FILE: Field[str | None] = Field(
     "file",
     Text(),
-    "JSON Lines (a text a line, or an object with `text` and optional `tokens`) or CSV (columns `text`, `tokens`); "
-    "`prompt` may stand for `text`; at most 100,000 rows; instead of `text`",
+    "instead of `text`: a JSON Lines file (per line a string, or an object with `text` and optional "
+    "`tokens`) or a CSV file (columns `text`, `tokens`); the field may also be called `prompt`; at "
+    "most 100,000 rows",
     None,
 )
 TOKENS: Field[int | None] = Field(
     "tokens",
     Integer(0, MAX_TOKENS),
-    "length of the fake upstream's reply, 0 to 100,000",
+    "length of the fake upstream's reply in tokens, 0 to 100,000",
     None,
     shown="the upstream's",
 )
 PROFILE = Field(
     "profile",
     LatencyProfile(),
-    "its latency profile, a name or an object",
+    "the fake upstream's latency profile, a name or an object",
     None,
     shown="`serve.openai.profile`",
 )
 FAULTS = Field(
     "faults",
     Plain({"type": "array"}),
-    "what it gets wrong on purpose: [how to inject a fault](../howto/inject-a-fault.md)",
+    "faults that the fake upstream injects: [how to inject a fault](../howto/inject-a-fault.md)",
     None,
     shown="none",
 )

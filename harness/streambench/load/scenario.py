@@ -33,12 +33,12 @@ MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}"
 
 _TIMEOUTS = Timeouts()
-CONNECT = Field("connect", Duration(), "for a connection, TLS included", _TIMEOUTS.connect_ns)
+CONNECT = Field("connect", Duration(), "to open a connection, including TLS", _TIMEOUTS.connect_ns)
 FIRST_CHUNK = Field("first_chunk", Duration(), "from the request to the first content", _TIMEOUTS.first_chunk_ns)
 IDLE = Field(
     "idle",
     Duration(),
-    "after the first content: from one read (on sockets: one message) to the next",
+    "after the first content: from one read (on sockets, one message) to the next",
     _TIMEOUTS.idle_ns,
 )
 TOTAL = Field("total", Duration(), "from the request to the end of the reply", _TIMEOUTS.total_ns)
@@ -114,11 +114,11 @@ VERSION = Field("version", Plain({"const": VERSION_NUMBER}), "version of this fo
 NAME: Field[str | None] = Field(
     "name", Name(), "up to 100 letters, digits, `.`, `_`, `-`; the folder of its runs", None, shown="the file's name"
 )
-SERVE: Field[Serve] = Field("serve", ServeKind(), "[bundled servers](#serve) to start", Serve(), shown="none")
+SERVE: Field[Serve] = Field("serve", ServeKind(), "[servers](#serve) to start", Serve(), shown="none")
 TARGET: Field[Any] = Field(
     "target",
     Plain({"$ref": "#/$defs/target"}),
-    "the one [system under test](#target-and-targets); its name is that of its dialect",
+    "the one [system under test](#target-and-targets), named after its dialect",
     None,
 )
 TARGETS: Field[Any] = Field(
@@ -137,7 +137,7 @@ TARGETS: Field[Any] = Field(
 PROMPTS: Field[Given | None] = Field(
     "prompts",
     Nested(PROMPTS_SECTION, in_table=False),
-    "[what users say](#prompts), and how the fake upstream replies",
+    "[what users ask](#prompts), and how the fake upstream replies",
     None,
     shown="one prompt",
 )
@@ -151,7 +151,7 @@ LIMITS: Field[Given | None] = Field(
 GATES: Field[Any] = Field(
     "gates",
     GateList(),
-    "[what must hold](gates.md), a list of texts",
+    "[what must hold](gates.md), a list of gates",
     None,
 )
 GOODPUT: Field[str | None] = Field(
@@ -176,20 +176,21 @@ CONFORM: Field[Any] = Field(
             "additionalProperties": False,
         }
     ),
-    "[conformance cases](conformance/README.md): `profile`, a file beside the scenario; `cases`, patterns of those to "
-    "run; `expected_failures`, ids of those that may fail; `gate: true`, so that `run` tries them too and fails where "
-    "they do; `strict: true`, so that a broken SHOULD counts",
+    "[conformance cases](conformance/README.md): `profile`, a file beside the scenario; `cases`, "
+    "patterns of the cases to run; `expected_failures`, ids of cases that may fail; `gate: true` "
+    "makes `run` run the cases too, and fail if one fails; `strict: true` makes a broken SHOULD a "
+    "failure",
     None,
     shown="all cases, and the dialect's bundled profile",
 )
 SEED = Field(
-    "seed", Integer(0, MAX_SEED), "the seed of arrivals and of the fake upstream's texts and latencies, from 0", 0
+    "seed", Integer(0, MAX_SEED), "seed of the arrivals and of the fake upstream's texts and latencies, from 0", 0
 )
 STALL_AFTER = Field("stall_after", Duration(), "a longer gap is a stall", 500 * NS_PER_MS)
 READING_WPM = Field(
     "reading_wpm",
     Number(1, 10_000),
-    "the reader's speed for `qoe` and `reading_stall`, words per minute, 1 to 10,000",
+    "reading speed for `qoe` and `reading_stall`, in words per minute, 1 to 10,000",
     250.0,
 )
 SECTION = Section(

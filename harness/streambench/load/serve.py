@@ -26,12 +26,19 @@ PROFILE = Field(
     None,
     shown="`openai-fast`",
 )
-SEED = Field("seed", Integer(0, MAX_SEED), "its own seed, for requests without a mark", 0)
-TOKENS = Field("tokens", Integer(0, MAX_TOKENS), "length of a reply", 80)
+SEED = Field("seed", Integer(0, MAX_SEED), "seed for requests without a mark", 0)
+TOKENS = Field("tokens", Integer(0, MAX_TOKENS), "length of a reply in tokens", 80)
 STYLES = ("plain", "markdown")
-STYLE = Field("style", Scalar(STYLES), "of generated texts: " + " or ".join(f"`{style}`" for style in STYLES), "plain")
+STYLE = Field(
+    "style", Scalar(STYLES), "style of generated texts: " + " or ".join(f"`{style}`" for style in STYLES), "plain"
+)
 MAX_WORKERS = 64
-WORKERS = Field("workers", Integer(1, MAX_WORKERS), "processes that share its port, its plans and its journal", 1)
+WORKERS = Field(
+    "workers",
+    Integer(1, MAX_WORKERS),
+    "processes that serve as one upstream, with one port, one journal and the same plans",
+    1,
+)
 OPENAI_SECTION = Section("'serve.openai'", PROFILE, SEED, TOKENS, STYLE, WORKERS)
 
 MODES = (
@@ -40,8 +47,8 @@ MODES = (
 )
 STREAMING = Field("streaming", Scalar(MODES), ", ".join(f"`{mode}`" for mode in MODES), "real")
 DB = Field("db", Scalar(), "its SQLite file, or `:memory:`", ":memory:")
-USERS: Field[Any] = Field("users", ScalarMap("the token of"), "more users: a mapping from name to token", None)
-RATE_LIMIT = Field("rate_limit", Scalar(), "requests of one user, such as `5/s`", None, shown="none")
+USERS: Field[Any] = Field("users", ScalarMap("the token of"), "additional users: a mapping from name to token", None)
+RATE_LIMIT = Field("rate_limit", Scalar(), "limit on the requests of one user, such as `5/s`", None, shown="none")
 CHAT_SECTION = Section("'serve.chat'", STREAMING, DB, USERS, RATE_LIMIT)
 
 OPENAI: Field[Given | None] = Field(

@@ -68,28 +68,29 @@ class DialectName:
 DIALECT: Field[str] = Field(
     "dialect",
     DialectName(),
-    "the protocol: a [bundled dialect](dialects/) or a [dialect file](dialect-file.md), looked for beside the scenario "
-    "first",
+    "the protocol: a [bundled dialect](dialects/) or a [dialect file](dialect-file.md), looked up in "
+    "the scenario's folder first",
     "",
     required=True,
 )
 URL: Field[str] = Field(
     "url",
     Text((_url_of("https?", "wss?"),)),
-    "`http(s)://`, for sockets also `ws(s)://`. The base URL where the dialect knows its path, else the endpoint "
-    "itself. Encoded as the URL standard says. No user or password in it: those belong in `auth` or `headers`",
+    "`http(s)://`, for sockets also `ws(s)://`. The base URL if the dialect has a path, otherwise "
+    "the endpoint itself. Percent-encoded as the URL standard says. Credentials do not belong in it: "
+    "use `auth` or `headers`",
     "",
     required=True,
 )
 HEADERS: Field[dict[str, str]] = Field(
     "headers",
     ScalarMap("the header", HEADER_NAME, HEADER_VALUE),
-    "request headers, by name; `accept-encoding` is what browsers send, `gzip, deflate, br, zstd`, unless it is here",
+    "request headers, by name; `accept-encoding` defaults to what browsers send: `gzip, deflate, br, zstd`",
     {},
     shown="",
 )
 QUERY: Field[dict[str, str]] = Field(
-    "query", ScalarMap("the query's"), "query parameters, by name; added to the URL", {}, shown=""
+    "query", ScalarMap("the query's"), "query parameters to add to the URL, by name", {}, shown=""
 )
 BEARER = Field("bearer", Text((HEADER_VALUE,)), "sent as `Authorization: Bearer TOKEN`", None)
 COOKIE = Field("cookie", Text((HEADER_VALUE,)), "sent as `Cookie: TEXT`", None)
@@ -103,45 +104,46 @@ AUTH: Field[Given | None] = Field(
 VARIABLES: Field[dict[str, str]] = Field(
     "variables",
     ScalarMap("the variable"),
-    "values for the dialect's placeholders, such as `{model: gpt-4o}`; only names that the dialect or the setup uses. "
-    "`{user}` is `user-N`",
+    "values for the placeholders that the dialect or the setup uses, such as `{model: gpt-4o}`; "
+    "`{user}` is set to `user-N`",
     {},
     shown="the dialect's",
 )
 EXTRA: Field[Mapping[str, Any]] = Field(
     "extra",
     JsonObject(),
-    "fields added to the JSON of the request, in place of those of the same name, such as `{temperature: 0}`; objects "
-    "within are merged",
+    "fields to set in the request's JSON, such as `{temperature: 0}`; they replace fields of the "
+    "same name, and nested objects are merged",
     {},
     shown="",
 )
 SETUP = Field(
     "setup",
     Plain({"type": "array", "items": {"$ref": "#/$defs/setup_step"}}),
-    "steps that each user does once before its first prompt, in place of the dialect's own: see [below](#setup)",
+    "steps that each user runs once before its first prompt, instead of the dialect's own: see [below](#setup)",
     None,
     shown="the dialect's",
 )
 MILESTONES: Field[Any] = Field(
     "milestones",
     Plain(milestones_schema()),
-    "moments of a reply that have a name, such as `{first_document: search_documents}`, beside those of the dialect: "
-    "[milestones](dialect-file.md#milestones)",
+    "named moments of a reply, such as `{first_document: search_documents}`, in addition to the "
+    "dialect's: [milestones](dialect-file.md#milestones)",
     None,
     shown="the dialect's",
 )
 UPSTREAM: Field[str | None] = Field(
     "upstream",
     Plain({"anyOf": [{"type": "null"}, pattern("none", "https?://.*")]}),
-    "base URL of the fake upstream behind this target, which makes the measurement two-sided; `none` for one side only",
+    "base URL of the fake upstream behind this target, which makes the measurement two-sided; `none`: one side only",
     None,
-    shown="`${serve.openai}` where that is started, else none",
+    shown="`${serve.openai}` if served, otherwise none",
 )
 UPSTREAM_TOKEN = Field(
     "upstream_token",
     Text((HEADER_VALUE,)),
-    "the token of `mock --admin-token`, for an upstream on another machine; taken from the environment",
+    "the token given to `mock --admin-token`, for an upstream on another machine; must come from an "
+    "environment variable",
     None,
     shown="none",
 )
@@ -149,14 +151,14 @@ VERIFY = Field("verify", Plain({"type": ["boolean", "string"]}), "how certificat
 TLS: Field[Given | None] = Field(
     "tls",
     Nested(Section("'tls'", VERIFY), in_table=False),
-    "`verify: true`, `false`, or the path of a CA file",
+    "how certificates are verified: `verify: true`, `verify: false`, or `verify:` the path of a CA file",
     None,
     shown="`{verify: true}`",
 )
 HTTP = Field(
     "http",
     Integer(1, 2),
-    "HTTP version: `1`, or `2`, which is agreed on with TLS (ALPN), and is spoken at once without TLS",
+    "HTTP version: `1` or `2`; HTTP/2 is negotiated with ALPN over TLS, and used with prior knowledge without TLS",
     1,
 )
 PROXY: Field[str | None] = Field(
@@ -169,7 +171,8 @@ PROXY: Field[str | None] = Field(
 STAMPS: Field[Any] = Field(
     "stamps",
     Choice(("auto", "kernel", "user")),
-    "who stamps arrivals: `kernel`, `user`, or `auto` (the kernel where it can): [stamps](../explanation/stamps.md)",
+    "what timestamps arrivals: `kernel`, `user` (streambench itself), or `auto` (the kernel where "
+    "possible): [stamps](../explanation/stamps.md)",
     "auto",
 )
 SECTION = Section(

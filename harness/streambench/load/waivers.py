@@ -52,14 +52,14 @@ class WaiverList:
 ACCEPT: Field[Sequence[Located]] = Field(
     "accept",
     WaiverList(),
-    "[rules that may be broken](#accept-and-ignore): they are shown, and fail no gate",
+    "[rules that may be broken](#accept-and-ignore): their violations are shown but fail no gate",
     (),
     shown="",
 )
 IGNORE: Field[Sequence[Located]] = Field(
     "ignore",
     WaiverList(ignored=True),
-    "[rules that are not counted](#accept-and-ignore), each with its `reason`",
+    "[rules that are not counted](#accept-and-ignore), each with a `reason`",
     (),
     shown="",
 )

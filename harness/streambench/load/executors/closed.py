@@ -17,13 +17,13 @@ MAX_USERS = 10_000
 USERS = Field(
     "users",
     Integer(1, MAX_USERS),
-    "number of users, each of whom waits for a reply before the next prompt, 1 to 10,000",
+    "number of users, 1 to 10,000; each waits for its reply before it sends the next prompt",
     1,
 )
 RAMP_UP = Field(
     "ramp_up",
     Duration(),
-    "the users begin one after the other, evenly over this time; 0: all at once, on connections opened before",
+    "the users start one after another, evenly spaced over this time; 0: all at once, on connections opened beforehand",
     0,
 )
 SECTION = Section("a phase of 'load'", USERS, RAMP_UP, THINK, DURATION, STREAMS, rules=ENDS)

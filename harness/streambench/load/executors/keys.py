@@ -16,13 +16,13 @@ MOST_EXPECTED = 1_000  # of streams at once in the open model, where `max_active
 
 DURATION: Field[int] = Field("duration", Duration(), "how long the phase lasts", 0, shown="")
 STREAMS: Field[int | None] = Field(
-    "streams", Integer(1, 10**9), "how many streams, of all users together, the phase runs", None
+    "streams", Integer(1, 10**9), "how many streams the phase runs, over all users", None
 )
 THINK = Field("think", Duration(), "a user's pause between two streams", 0)
 ACTIVE = Field(
     "max_active",
     Integer(1, MAX_ACTIVE),
-    "the most streams open at a time, 1 to 100,000; an arrival beyond that is dropped",
+    "the maximum number of open streams, 1 to 100,000; an arrival beyond it is dropped",
     10_000,
 )
 # A phase without an end of its own needs one.

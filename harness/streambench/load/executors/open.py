@@ -63,7 +63,7 @@ class RateOrRamp:
 RATE: Field[tuple[float, float]] = Field(
     "rate",
     RateOrRamp(),
-    "streams that start each second, at most 100,000; `{from: RATE, to: RATE}` is a ramp and needs a `duration`",
+    "streams started per second, at most 100,000; `{from: RATE, to: RATE}` is a ramp and needs a `duration`",
     (0.0, 0.0),
     required=True,
 )
@@ -71,7 +71,8 @@ ARRIVALS = Field("arrivals", Choice(PROCESSES), "`constant`, `poisson` or `gamma
 CV = Field(
     "cv",
     Number(0.01, 100),
-    "coefficient of variation of `gamma` distances, 0.01 to 100; below 1 more regular than Poisson, above 1 burstier",
+    "coefficient of variation of `gamma` inter-arrival times, 0.01 to 100: below 1 more regular than "
+    "Poisson, above 1 burstier",
     1.0,
 )
 _RAMP_ENDS = {"if": {"properties": {"rate": {"type": "object"}}}, "then": {"required": [DURATION.name]}}

@@ -42,11 +42,11 @@ class Numbers:
 
 
 USERS: Field[tuple[int, ...]] = Field(
-    "users", Numbers(), "the users of each step, a list: `[25, 50, 100]`", (), required=True
+    "users", Numbers(), "the number of users in each step: `[25, 50, 100]`", (), required=True
 )
 HOLD: Field[int] = Field("hold", Duration(some=True), "how long each step lasts", 0, required=True)
 STEPS: Field[Given | None] = Field(
-    "steps", Nested(Section("'steps'", USERS, HOLD)), "the number of users, changed step by step", None
+    "steps", Nested(Section("'steps'", USERS, HOLD)), "a number of users that changes in steps", None
 )
 SECTION = Section("a phase of 'load'", STEPS, THINK)
 

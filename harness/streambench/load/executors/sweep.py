@@ -113,16 +113,19 @@ def check_conditions(node: Located, text: str, *, two_sided: bool) -> None:
 
 
 RATE: Field[tuple[float, float] | None] = Field(
-    "rate", Rates("1/s..200/s", MAX_RATE_PER_S), "streams a second, from the lowest to the highest: `1/s..200/s`", None
+    "rate",
+    Rates("1/s..200/s", MAX_RATE_PER_S),
+    "the range of rates to search, in streams per second: `1/s..200/s`",
+    None,
 )
 USERS: Field[tuple[float, float] | None] = Field(
-    "users", Numbers("1..500", MAX_USERS), "instead of `rate`: users, from the fewest to the most: `1..500`", None
+    "users", Numbers("1..500", MAX_USERS), "instead of `rate`: the range of users to search: `1..500`", None
 )
 UNTIL: Field[str] = Field(
     "until",
     Conditions(),
-    "what a load must meet, [gates](gates.md) joined by `and`: `ttfc.p95 < 1s and error_rate < 1%`. Without a word of "
-    "errors, no stream may fail",
+    "the conditions that a load must meet, [gates](gates.md) joined by `and`: `ttfc.p95 < 1s and "
+    "error_rate < 1%`. If none of them is about errors, no stream may fail",
     "",
     required=True,
 )
@@ -130,7 +133,8 @@ HOLD: Field[int] = Field("hold", Duration(some=True), "how long each step lasts"
 PRECISION = Field(
     "precision",
     Number(0.001, 1),
-    "how far the load that met the conditions and the one that did not may be apart at the end, as a share, 0.001 to 1",
+    "the relative distance at which the search stops, between the load that met the conditions and "
+    "the one that did not, 0.001 to 1",
     0.05,
 )
 SWEEP: Field[Given | None] = Field(

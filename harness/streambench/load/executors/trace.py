@@ -46,12 +46,12 @@ class TraceFile:
 TRACE: Field[Trace] = Field(
     "trace",
     TraceFile(),
-    "a file of arrivals, the first of which is at 0: an Azure, BurstGPT or Mooncake trace, or a CSV file whose first "
-    "column holds seconds",
+    "a file of arrivals, the first of which counts as 0: an Azure, BurstGPT or Mooncake trace, or a "
+    "CSV file whose first column holds seconds",
     Trace(()),
     required=True,
 )
-SPEED = Field("speed", Number(0.001, 100_000), "so many times as fast as the trace, 0.001 to 100,000", 1.0)
+SPEED = Field("speed", Number(0.001, 100_000), "playback speed relative to the trace, 0.001 to 100,000", 1.0)
 SECTION = Section("a phase of 'load'", TRACE, SPEED, ACTIVE, DURATION, STREAMS)
 
 
