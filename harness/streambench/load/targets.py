@@ -142,8 +142,7 @@ UPSTREAM: Field[str | None] = Field(
 UPSTREAM_TOKEN = Field(
     "upstream_token",
     Text((HEADER_VALUE,)),
-    "the token given to `mock --admin-token`, for an upstream on another machine; must come from an "
-    "environment variable",
+    "the token given to `mock --admin-token`, for an upstream on another machine; write it as `${NAME}`",
     None,
     shown="none",
 )

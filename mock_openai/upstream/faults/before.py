@@ -123,7 +123,7 @@ async def _status(opening: Opening, fault: Fault) -> web.StreamResponse:
 
 @_fault(
     "rate-limit",
-    "429 with that retry header",
+    "429 with the chosen retry header",
     {
         "retry": Words("retry-after", ("retry-after", "retry-after-ms", "retry-after-date", "none")),
         "after_ms": MS,
@@ -163,7 +163,7 @@ def _limits_nothing(options: Mapping[str, Any]) -> str | None:
 
 @_fault(
     "quota",
-    "a real rate limit of the plan: 429 only when it is used up",
+    "a real rate limit for the plan: 429 once it is used up",
     {
         "requests": Range(None, 1, 1_000_000),
         "tokens": Range(None, 1, 1_000_000_000),
@@ -182,7 +182,7 @@ async def _quota(opening: Opening, fault: Fault) -> web.StreamResponse | None:
     return opening.refuse(over_quota(verdict), fault.name) if verdict.retry_ns else None
 
 
-@_fault("slow-headers", "everything comes later, the headers too", {"ms": MS})
+@_fault("slow-headers", "the whole response is delayed, headers included", {"ms": MS})
 async def _slow_headers(opening: Opening, fault: Fault) -> None:
     await opening.delay(fault.ms_ns() or 0)
     opening.applied(fault.name)
@@ -197,7 +197,7 @@ async def _silent_headers(opening: Opening, fault: Fault) -> web.StreamResponse:
     raise ConnectionResetError
 
 
-@_fault("refuse", "RST, and for so long nobody can connect to the server", {"ms": Range(500, 1, 60_000)})
+@_fault("refuse", "RST, and the server accepts no connections for `ms`", {"ms": Range(500, 1, 60_000)})
 async def _refuse(opening: Opening, fault: Fault) -> web.StreamResponse:
     await opening.refuse_connections(fault.ms_ns() or 0)
     _reset_now(opening, fault)
@@ -235,7 +235,7 @@ async def _html(opening: Opening, fault: Fault) -> web.StreamResponse:
 
 @_fault(
     "content-type",
-    "the right reply under the wrong content type",
+    "the correct reply with the wrong content type",
     {"content_type": Words("text/plain; charset=utf-8")},
 )
 async def _content_type(opening: Opening, fault: Fault) -> None:
@@ -243,7 +243,7 @@ async def _content_type(opening: Opening, fault: Fault) -> None:
     opening.applied(fault.name)
 
 
-@_fault("invalid-json", "200 with a JSON body that breaks off")
+@_fault("invalid-json", "200 with a truncated JSON body")
 async def _invalid_json(opening: Opening, fault: Fault) -> web.StreamResponse:
     headers = {"content-type": "application/json", **opening.headers()}
     return opening.instead(web.Response(body=BROKEN_JSON, headers=headers), fault.name)

@@ -14,7 +14,7 @@ STAGES: Mapping[str, Sequence[Kind]] = {
     "before the stream": before.KINDS,
     "left out of the reply": content.KINDS,
     "changed frames": frames.KINDS,
-    "the way it is written": writing.KINDS,
+    "how the reply is written": writing.KINDS,
     "the end of the reply": ending.KINDS,
 }
 """The kinds by stage. The faults of one reply act in this order."""

@@ -64,13 +64,13 @@ KINDS: list[Kind] = [
     FrameChange("cut-rst", "RST in the middle of the body", placed=True, change=_ends_in(Ending.RST)),
     FrameChange(
         "cut-end",
-        "the body ends as HTTP says, but early: no terminal event",
+        "the body ends as HTTP requires, but early: no terminal event",
         placed=True,
         change=_ends_in(Ending.END),
     ),
     FrameChange(
         "error",
-        "an error object in the stream, which then ends; 500 where the reply is not streamed",
+        "an error object in the stream, which then ends; 500 if the reply is not streamed",
         {
             "message": Words(
                 "The server had an error while processing your request. Sorry about that!",
@@ -84,12 +84,12 @@ KINDS: list[Kind] = [
         change=_error,
     ),
     FrameChange(
-        "stall-forever", "nothing more; after `ms` FIN", {"ms": FOREVER_MS}, placed=True, change=_stall_forever
+        "stall-forever", "nothing more is sent; FIN after `ms`", {"ms": FOREVER_MS}, placed=True, change=_stall_forever
     ),
-    ScriptChange("hold-open", "the body is not ended after the terminal event", {"ms": FOREVER_MS}, change=_hold_open),
+    ScriptChange("hold-open", "the body stays open after the terminal event", {"ms": FOREVER_MS}, change=_hold_open),
     ScriptChange(
         "ignore-cancel",
-        "the reply goes on for so long after its client has left",
+        "the reply goes on for `ms` after the client has left",
         {"ms": Range(None, 0, MAX_MS, "to the end")},
         change=_ignore_cancel,
     ),

@@ -35,14 +35,14 @@ def _malform(draft: Draft, fault: Fault) -> None:
         draft.note(index, fault)
 
 
-@_fault("duplicate-chunk", "the chunk twice")
+@_fault("duplicate-chunk", "the chunk is sent twice")
 def _duplicate(draft: Draft, fault: Fault) -> None:
     for index in reversed(hits(draft.frames, fault.where, draft.draw)):
         draft.frames.insert(index + 1, replace(draft.frames[index], notes=()))
         draft.note(index + 1, fault)
 
 
-@_fault("reorder-chunks", "the chunk after the one that follows it")
+@_fault("reorder-chunks", "the chunk changes places with the next one")
 def _reorder(draft: Draft, fault: Fault) -> None:
     frames = draft.frames
     for index in hits(frames, fault.where, draft.draw):
@@ -72,7 +72,7 @@ def _insert_empty(draft: Draft, fault: Fault) -> None:
 
 @_fault(
     "giant-chunk",
-    "the chunk's frame is so large, by white space that means nothing",
+    "the chunk's frame is padded to this size with insignificant white space",
     stream_only=False,
     bytes=Range(1 << 20, 1, MAX_BYTES),
 )
@@ -88,7 +88,7 @@ def _giant(draft: Draft, fault: Fault) -> None:
 
 @_fault(
     "comments",
-    "a comment line before the chunk; without `at` before the first chunk and each `every`-th after it",
+    "a comment line before the chunk; without `at`, before the first chunk and every `every`-th after it",
     text=Words("keep-alive"),
     every=Range(1, 1, 100_000),
 )

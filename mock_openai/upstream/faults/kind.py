@@ -42,7 +42,7 @@ class Words:
 
 
 MS = Range(1000, 0, MAX_MS)
-FOREVER_MS = Range(None, 0, MAX_MS, "for ever")
+FOREVER_MS = Range(None, 0, MAX_MS, "forever")
 GAP_MS = Range(20, 0, MAX_MS)
 
 

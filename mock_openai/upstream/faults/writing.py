@@ -122,14 +122,14 @@ def _gzip(script: Script, fault: Fault) -> None:
 KINDS: list[Kind] = [
     FrameChange(
         "coalesce",
-        "so many chunks leave in one write, when the last of them is due",
+        "this many chunks go out in one write, when the last of them is due",
         {"chunks": Range(5, 2, 100_000)},
         stream_only=True,
         change=_coalesce,
     ),
     FrameChange(
         "split-utf8",
-        "a character's bytes are in two writes; a generated text has such characters then",
+        "a multi-byte character is split across two writes; generated text then contains such characters",
         {"gap_ms": GAP_MS},
         placed=True,
         wide_text=True,
@@ -137,19 +137,19 @@ KINDS: list[Kind] = [
     ),
     FrameChange(
         "split-frame",
-        'a frame is in two writes: at `byte` of the chunk\'s frame, or at `{"byte": n}` of the body',
+        'a frame is split across two writes: at `byte` of the chunk\'s frame, or at `{"byte": n}` of the body',
         {"gap_ms": GAP_MS, "byte": Range(None, 1, MAX_BYTES, "the middle")},
         placed=True,
         change=_split_frame,
     ),
     FrameChange(
         "drip",
-        "so many bytes in each write; without `at` all of the reply",
+        "this many bytes per write; without `at`, throughout the reply",
         {"bytes": Range(1, 1, 65_536), "gap_ms": Range(1, 0, 10_000)},
         placed=True,
         change=_drip,
     ),
-    FrameChange("stall", "nothing for so long, then the rest", {"ms": MS}, placed=True, change=_stall),
+    FrameChange("stall", "a pause of `ms`, then the rest", {"ms": MS}, placed=True, change=_stall),
     ScriptChange("crlf", "lines end in CR LF", stream_only=True, change=_crlf),
-    ScriptChange("gzip", "compressed, and flushed at each write", change=_gzip),
+    ScriptChange("gzip", "compressed, and flushed after each write", change=_gzip),
 ]
