@@ -1,11 +1,21 @@
-"""`python -m streambench` is the `streambench` command."""
+"""The `streambench` command, installed as a script or run as `python -m streambench`, from its first import on."""
 
 import signal
 
-# Until it can be answered, Ctrl-C ends the process as it ends any other, and not with a traceback out of an import.
-answer = signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from streambench.cli import main  # noqa: E402
+def main() -> None:
+    """Entry point: imports the command line, runs it, and exits with one of `ExitCode`."""
+    # Until it can be answered, Ctrl-C ends the process as it ends any other, and not with a traceback out of an import.
+    answer = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from streambench.cli import main as run_and_exit
 
-signal.signal(signal.SIGINT, answer)
-main()
+    signal.signal(signal.SIGINT, answer)
+    try:
+        run_and_exit()
+    finally:
+        # All is said and written: from here on Ctrl-C would only meet Python on its way out.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    main()

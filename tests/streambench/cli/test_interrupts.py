@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import streambench.cli
 from streambench.cli import main
 
-# Stops the interpreter as soon as it imports the command line.
-LATE = """
+PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+SCRIPT, _, FUNCTION = PROJECT["scripts"]["streambench"].partition(":")
+STARTS = {
+    "script": f"from {SCRIPT} import {FUNCTION}; {FUNCTION}()",
+    "module": "import runpy; runpy.run_module('streambench', run_name='__main__')",
+}
+
+# Meets the interpreter as soon as it imports the command line.
+IMPORTING = """
 import os, signal, sys
 
 class Finder:
@@ -20,9 +29,47 @@ class Finder:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Finder())
-import runpy
-runpy.run_module("streambench", run_name="__main__")
 """
+
+# Meets the interpreter when it has nothing more to do.
+LEAVING = """
+import atexit, os, signal, sys
+
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+sys.argv[1:] = ["--version"]
+"""
+
+# Meets an event loop that is half made, and one that is half closed.
+LOOPS = """
+import os, signal, sys
+from streambench.transport.aio import polls
+
+class Readers(polls.Readers):
+    def __init__(self, loop):
+        if sys.argv[1] == "made":
+            os.kill(os.getpid(), signal.SIGINT)
+        super().__init__(loop)
+
+    def close(self):
+        super().close()
+        if sys.argv[1] == "closed":
+            os.kill(os.getpid(), signal.SIGINT)
+
+async def work():
+    print("began", flush=True)
+    await polls.asyncio.sleep(0)
+    print("went on", flush=True)
+
+polls.Readers = Readers
+try:
+    polls.run_polled(work())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def run(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_while_it_is_said_how_the_command_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +82,22 @@ def test_while_it_is_said_how_the_command_ended(monkeypatch: pytest.MonkeyPatch)
     assert ended.value.code == 130
 
 
-def test_while_the_command_is_imported() -> None:
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False, timeout=60)
+@pytest.mark.parametrize("start", STARTS)
+def test_while_the_command_is_imported(start: str) -> None:
+    done = run(IMPORTING + STARTS[start])
     assert (done.returncode, done.stderr) == (-2, "")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_when_the_command_has_ended(start: str) -> None:
+    done = run(LEAVING + STARTS[start])
+    assert (done.returncode, done.stderr) == (-2, "")
+    assert "streambench" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("moment", "told"), [("made", "began\ninterrupted\n"), ("closed", "began\nwent on\ninterrupted\n")]
+)
+def test_while_the_event_loop_is(moment: str, told: str) -> None:
+    done = run(LOOPS, moment)
+    assert (done.stdout, done.stderr) == (told, "")
