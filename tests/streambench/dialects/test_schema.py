@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jsonschema_rs
@@ -21,9 +22,13 @@ grammar: a* b
 """
 
 
+@cache
+def schema() -> Any:
+    return jsonschema_rs.validator_for(dialect_schema())
+
+
 def errors(text: str) -> list[Any]:
-    document = read_yaml(text, "d.yaml").plain()
-    return list(jsonschema_rs.validator_for(dialect_schema()).iter_errors(document))
+    return list(schema().iter_errors(read_yaml(text, "d.yaml").plain()))
 
 
 @pytest.mark.parametrize("name", bundled_dialects())

@@ -44,6 +44,12 @@ def load(tmp_path: Path) -> Load:
     return make
 
 
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    """The schema of scenario files. It is compiled once: that takes a hundred times as long as asking it."""
+    return jsonschema_rs.validator_for(scenario_schema())
+
+
 def mistake(load: Load, text: str, *overrides: str, **options: Any) -> ConfigurationError:
     with pytest.raises(ConfigurationError) as caught:
         load(text, *overrides, **options)
@@ -133,11 +139,11 @@ reading_wpm: 300
 
 
 @pytest.mark.parametrize("name", bundled_scenarios())
-def test_bundled_scenarios_load_by_their_name_and_fit_the_schema(name: str) -> None:
+def test_bundled_scenarios_load_by_their_name_and_fit_the_schema(name: str, schema: Any) -> None:
     scenario = load_scenario(name, environ={})
     assert scenario.name == name
     document = read_yaml(Path(scenario.path).read_text("utf-8"), name).plain()
-    assert list(jsonschema_rs.validator_for(scenario_schema()).iter_errors(document)) == []
+    assert list(schema.iter_errors(document)) == []
 
 
 def test_merge_keys_and_anchors(load: Load) -> None:
@@ -430,16 +436,16 @@ def test_a_mistake_has_its_place_and_its_remedy(load: Load, text: str, said: str
 
 
 @pytest.mark.parametrize("text", [text for text, _ in MISTAKES])
-def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:
+def test_the_schema_refuses_what_the_loader_refuses(text: str, schema: Any) -> None:
     """An editor shows the mistake while it is being made."""
     if any(reason in text for reason in BEYOND_A_SCHEMA) or text == "▸":
         return
     document = read_yaml(text.replace("▸", ""), "s.yaml").plain()
-    assert not jsonschema_rs.validator_for(scenario_schema()).is_valid(document)
+    assert not schema.is_valid(document)
 
 
 @pytest.mark.parametrize("place", BEYOND_A_SCHEMA)
-def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
+def test_what_is_said_to_be_beyond_a_schema_is(place: str, schema: Any) -> None:
     texts = [text.replace("▸", "") for text, _ in MISTAKES if place in text]
     assert texts
     for text in texts:
@@ -447,7 +453,7 @@ def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
             document = read_yaml(text, "s.yaml").plain()
         except ConfigurationError:
             continue  # not even YAML of ours
-        assert jsonschema_rs.validator_for(scenario_schema()).is_valid(document), text
+        assert schema.is_valid(document), text
 
 
 @pytest.mark.parametrize(
@@ -481,11 +487,11 @@ def test_what_is_said_to_be_beyond_a_schema_is(place: str) -> None:
         "serve: {app: {command: 'x --port ${port}', port: 8000}, b: {command: y, env: {APP: '${serve.app}'}}}",
     ],
 )
-def test_the_schema_takes_what_the_loader_takes(load: Load, more: str) -> None:
+def test_the_schema_takes_what_the_loader_takes(load: Load, more: str, schema: Any) -> None:
     target = "target: {dialect: chat-stream, url: 'http://127.0.0.1:9/', milestones: {finished: done}}\n"
     text = f"{target}{more}\n"
     load(text, environ={"USERS": "3", "TIME": "4s"})
-    errors = jsonschema_rs.validator_for(scenario_schema()).iter_errors(read_yaml(text, "s.yaml").plain())
+    errors = schema.iter_errors(read_yaml(text, "s.yaml").plain())
     assert [error.message for error in errors] == []
 
 
