@@ -177,12 +177,12 @@ def _index() -> str:
     lines = [
         "# Conformance cases",
         "",
-        "What `streambench conform` asks of a chat endpoint, area by area. A case is one requirement: a broken MUST is",
-        "failed, a broken SHOULD is a warning, a broken MAY is information. Each case is shown to hold on the",
-        "reference chat server, and to be broken by one defect of it (`streambench mock --defect NAME`).",
+        "What `streambench conform` requires of a chat endpoint, area by area. Each case tests one requirement: a",
+        "broken MUST is a failure, a broken SHOULD a warning, a broken MAY information. Every case passes on the",
+        "reference chat server, and is broken by one of its defects (`streambench mock --defect NAME`).",
         "",
-        "`python -m tools.conformance` writes these pages from the code, and `--prove` shows every case both ways.",
-        "How the suite is run: [commands](../commands.md#streambench-conform). What a target may declare:",
+        "`python -m tools.conformance` generates these pages from the code; `--prove` tries every case both ways.",
+        "How to run the suite: [commands](../commands.md#streambench-conform). What a target can declare:",
         "[profiles](#profiles). What nginx and model gateways fail: [real software](real-software.md).",
         "",
         "| area | cases | MUST | SHOULD | MAY |",
@@ -199,10 +199,10 @@ def _index() -> str:
 
 
 def _section(case: Case) -> str:
-    needs = "; ".join(need.value for need in case.needs) or "nothing beyond the target"
+    needs = "; ".join(need.value for need in case.needs) or "only the target"
     return (
         f"## `{case.id}`\n\n{case.keyword}: {case.requirement}\n\n"
-        f"- **Steps**: {case.steps}\n- **Judged**: {case.judgement}\n- **Source**: {case.source}\n"
+        f"- **Steps**: {case.steps}\n- **Expected**: {case.judgement}\n- **Source**: {case.source}\n"
         f"- **Needs**: {needs}\n- **Remedy**: {case.remedy}\n"
         f"- **Broken by**: `--defect {case.defect}` ({DEFECTS[case.defect].told})\n"
     )
@@ -211,40 +211,40 @@ def _section(case: Case) -> str:
 _PROFILES = """\
 ## Profiles
 
-A profile is what a target promises beyond its dialect. What it declares is tested, what it does not declare is not. The
-systems of the reference chat server have bundled profiles; another one is a YAML file (`--profile FILE`, or in a
-scenario `conform: {profile: FILE}`):
+A profile says what a target promises beyond its dialect. Only what it declares is tested. The systems of the reference
+chat server have bundled profiles; for your own target, write a YAML file (`--profile FILE`, or in a scenario
+`conform: {profile: FILE}`):
 
 ```yaml
-auth: true                        # who has no token is turned away
+auth: true                        # requests without a token are refused
 refuses_empty: true               # a message without text is refused
 max_chars: 4000                   # the longest message
 max_body: 65536                   # the largest body, in bytes
-idle_s: 30                        # how long a silent upstream is waited for
+idle_s: 30                        # timeout for a silent upstream, in seconds
 second_user: {headers: {authorization: Bearer other-token}}
 conversation:
   create: {method: POST, path: /api/conversations, json: {title: test}, capture: id}
-  json: {message: "{prompt}", conversationId: "{conversation_id}"}   # where it is not the dialect's own body
+  json: {message: "{prompt}", conversationId: "{conversation_id}"}   # if not the dialect's own body
   read: {path: "/api/conversations/{conversation_id}", messages: messages, role: role, content: content}
 health: {path: /health, streams: streams}
 model: model                      # the field of the body that names the model
-params: {temperature: 0.7}        # what the upstream should be asked with
-fallback: true                    # there is a second provider
+params: {temperature: 0.7}        # expected in requests to the model
+fallback: true                    # the service has a second provider
 history_messages: 10
 rate_limit: {burst: 5, recovers_s: 1}   # 5 requests at once, then one more after each second
-rooms:                            # whose members hear the replies to each other
+rooms:                            # whose members receive each other's replies
   join: {emit: [join-room, {roomName: "{room}"}], heard: room-joined}   # or `send: MESSAGE`; `heard` confirms it
   leave: {emit: [leave-room, {roomName: "{room}"}], heard: room-left}
-  joined: participant-joined      # tells the members who comes, and `left` who goes
+  joined: participant-joined      # the event for members who join; `left` for those who leave
   left: participant-left
-  text: {other-chunk: content}    # the events that bring such a reply, and where their text is
+  text: {other-chunk: content}    # the events of such a reply, and where their text is
   ends: [other-complete, other-error]
 ```
 
-On a socket, `conversation.create: {capture: NAME}` says under which name the dialect's setup captures the conversation
-that it makes. `create: {by: reply, capture: PATH}` is for a service that keeps a conversation for each connection, and
-tells its id in the events of a reply. `rooms: {shared: NAME}`, in place of `join` and `leave`, says that connections
-with the same value of that variable are in one room, and `closed: true` that not everybody may enter it."""
+On a socket, `conversation.create: {capture: NAME}` names the variable in which the dialect's setup captures the new
+conversation. `create: {by: reply, capture: PATH}` is for a service that keeps one conversation per connection and sends
+its id in the events of a reply. `rooms: {shared: NAME}`, instead of `join` and `leave`, means that connections with the
+same value of that variable are in one room; `closed: true` means that access to it is restricted."""
 
 
 async def suites_on(upstream_url: str, system: str, cases: Sequence[Case]) -> list[SuiteResult]:

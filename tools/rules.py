@@ -16,15 +16,15 @@ PAGE = ROOT / "docs/reference/rules.md"
 HEAD = """\
 # Rules
 
-Every finding names the rule that it comes from. Findings are on one of four axes, which are never mixed: **content**
-(the text is not what was sent), **grammar** (events out of order or malformed), **termination** (how the stream ended),
-**timing** (clocks that go back). A fifth kind, **interop**, breaks no rule: popular clients would read the same bytes
-differently. It is reported as information.
+Every finding names its rule. A rule belongs to one of four axes, which are never mixed: **content** (the text differs
+from what was sent), **grammar** (events out of order or malformed), **termination** (how the stream ended), **timing**
+(clocks that go back). A fifth kind, **interop**, breaks no rule: popular clients would read the same bytes differently.
+It is reported as information.
 
-Violations decide the exit code of `check` (3) and the metric `violations`; information never does. A part of a rule's
-name in capitals stands for a name from the dialect: `schema.EVENT` is `schema.token` where the event `token` is meant.
+Violations set the exit code of `check` (3) and count in the metric `violations`; information does neither. Capitals in
+a rule's name stand for a name from the dialect: for the event `token`, `schema.EVENT` is `schema.token`.
 
-`python -m tools.rules` writes this page from the code.
+`python -m tools.rules` generates this page from the code.
 """
 
 SECTIONS = {
@@ -36,9 +36,7 @@ SECTIONS = {
     "Engine.IO and Socket.IO": ("engineio.", "socketio."),
     "Other checks": ("",),
 }
-NOTES = {
-    "Text": "`content.lost` to `content.whitespace` compare with the upstream's own text, in a run that has both sides."
-}
+NOTES = {"Text": "`content.lost` to `content.whitespace` compare with the upstream's own text, in two-sided runs."}
 
 
 def page(rules: Sequence[Rule]) -> str:

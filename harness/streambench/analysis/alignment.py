@@ -20,7 +20,7 @@ TRUNCATED = declare(
     Rule(
         "termination.hidden-truncation",
         Axis.TERMINATION,
-        "A reply that the upstream broke off is not presented as complete.",
+        "A reply that the upstream cut short is not presented as complete.",
         "how the upstream's exchange ended",
     )
 )

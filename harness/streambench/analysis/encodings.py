@@ -17,8 +17,8 @@ ENCODING = declare(
     Rule(
         "http.encoding",
         Axis.TIMING,
-        "A compressed reply flows as it does without compression.",
-        "the same prompt, asked as browsers ask and with `accept-encoding: identity`",
+        "Compression does not hold back the text of a reply.",
+        "the same prompt, sent with a browser's `accept-encoding` and with `identity`",
         Severity.INFO,
     )
 )

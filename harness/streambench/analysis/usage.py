@@ -12,7 +12,7 @@ USAGE = declare(
         "content.usage",
         Axis.CONTENT,
         "The reported number of tokens matches the text.",
-        "the tokens that the upstream wrote, a word each; without one, a token has at least one character",
+        "the tokens that the upstream wrote, one per word; without an upstream, a token has at least one character",
         may_inform=True,
     )
 )

@@ -159,5 +159,5 @@ class Conversations:
             self.heard(name, await socket.ask(self.client.question(socket, QUESTION), Manner(SHORT_S, SHORT_S)))
         if name not in self._told:
             wanted = f"{self._known.create['capture']} in a reply"
-            raise Broken("no reply tells the conversation's id", expected=wanted, got=socket.exchange.refused)
+            raise Broken("no reply contains the conversation's id", expected=wanted, got=socket.exchange.refused)
         return self._told[name]

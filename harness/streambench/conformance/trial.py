@@ -94,7 +94,7 @@ class Trial:
             self.exchanges.append(reply.exchange)
         self._of_all.append(reply.exchange)
         if not reply.is_stream and not reply.exchange.pieces:
-            raise Broken("there was no reply to judge", got=describe(reply))
+            raise Broken("there was no reply to check", got=describe(reply))
         return reply
 
     async def ask(
@@ -196,7 +196,9 @@ class Trial:
         answer = await self.client.send("GET", self.subject.url_at_root(health["path"]))
         found = compile_path(health["streams"])(answer.json())
         if not isinstance(found, int):
-            raise Untestable("the health route does not tell the open streams", "`health.streams` in the profile")
+            raise Untestable(
+                "the health route does not report the number of open streams", "`health.streams` in the profile"
+            )
         return found
 
     @property
@@ -207,9 +209,9 @@ class Trial:
     async def request_upstream(self, reply: Reply) -> dict[str, Any]:
         """The first request that reached the upstream for a reply. Raises Broken where none has."""
         entries = await self.upstream.settled(reply.mark)
-        check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+        check(bool(entries), "the prompt did not reach the upstream", got=describe(reply))
         request = entries[0]["request"]
-        check(isinstance(request, dict), "the upstream's request is not known")
+        check(isinstance(request, dict), "the upstream did not keep the request")
         return dict(request)
 
     async def never_reached_upstream(self, mark: str, why: str) -> None:

@@ -16,7 +16,7 @@ UNKNOWN_EVENT: Final = declare(
     Rule(
         "grammar.unknown-event",
         Axis.GRAMMAR,
-        "The dialect knows every event; information if the dialect says `unknown: info`.",
+        "Every event is listed in the dialect; information if the dialect says `unknown: info`.",
         _EVENTS,
         may_inform=True,
     )
@@ -26,7 +26,7 @@ SCHEMA: Final = declare(
 )
 
 NOT_TEXT: Final = declare(
-    Rule("content.not-text", Axis.CONTENT, "The field for the text holds text.", "the event's `content`")
+    Rule("content.not-text", Axis.CONTENT, "The text field is a string.", "the event's `content`")
 )
 SNAPSHOT: Final = declare(
     Rule(
@@ -40,7 +40,7 @@ LONE_SURROGATE: Final = declare(
     Rule(
         "content.lone-surrogate",
         Axis.CONTENT,
-        "The text holds whole characters: no UTF-16 surrogate lacks its other half.",
+        "The text has no unpaired UTF-16 surrogate.",
         "The Unicode Standard, section 3.9, D91",
     )
 )
@@ -54,7 +54,8 @@ PREMATURE_END: Final = declare(
     Rule(
         "grammar.premature-end",
         Axis.TERMINATION,
-        "The response or the connection does not end before the reply is complete; the shortest completion is given.",
+        "Neither the response nor the connection ends before the reply is complete; the finding gives "
+        "the shortest completion.",
         _END,
     )
 )
@@ -62,7 +63,7 @@ RESET: Final = declare(
     Rule("termination.reset", Axis.TERMINATION, "The connection is not reset before the reply is complete.", _END)
 )
 TIMEOUT: Final = declare(
-    Rule("termination.timeout", Axis.TERMINATION, "The rest of the reply comes in time.", "the target's `timeouts`")
+    Rule("termination.timeout", Axis.TERMINATION, "The reply completes before a timeout.", "the target's `timeouts`")
 )
 CLOSE_FRAME: Final = declare(
     Rule(

@@ -12,7 +12,7 @@ _SOURCE: Final = "the dialect's `grammar`"
 _SLICES: Final = "the dialect's `grammar`, an `each`"
 
 UNEXPECTED_EVENT: Final = declare(
-    Rule("grammar.unexpected-event", Axis.GRAMMAR, "An event comes only where the grammar allows it.", _SOURCE)
+    Rule("grammar.unexpected-event", Axis.GRAMMAR, "An event is sent only where the grammar allows it.", _SOURCE)
 )
 AFTER_TERMINAL: Final = declare(
     Rule(
@@ -34,13 +34,18 @@ INCOMPLETE_SLICE: Final = declare(
     Rule("grammar.incomplete-slice", Axis.GRAMMAR, "Each part is finished before the stream moves on.", _SLICES)
 )
 NO_SLICE_KEY: Final = declare(
-    Rule("grammar.no-slice-key", Axis.GRAMMAR, "An event of a part carries the field that tells parts apart.", _SLICES)
+    Rule(
+        "grammar.no-slice-key",
+        Axis.GRAMMAR,
+        "Every event of a part carries the field that identifies the part.",
+        _SLICES,
+    )
 )
 TOO_MANY_SLICES: Final = declare(
     Rule(
         "grammar.too-many-slices",
         Axis.GRAMMAR,
-        "A stream has at most 10,000 parts at once; the rest is not followed.",
+        "A stream has at most 10,000 parts at once; further parts are not checked.",
         "a bound of this tool",
     )
 )
@@ -48,7 +53,7 @@ TOLERATED: Final = declare(
     Rule(
         "grammar.tolerated",
         Axis.GRAMMAR,
-        "An event that the grammar marks with `~` is better left out; reported once per event.",
+        "An event that the grammar marks with `~` should not be sent; reported once per event.",
         _SOURCE,
         Severity.INFO,
     )

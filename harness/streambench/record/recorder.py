@@ -42,7 +42,7 @@ EMPTY = declare(
     Rule(
         "content.empty",
         Axis.CONTENT,
-        "A complete reply has text, unless its dialect says that it may have none (`empty: info`).",
+        "A complete reply has text, unless the dialect allows empty replies (`empty: info`).",
         "the events with `content` of the dialect",
         may_inform=True,
     )
@@ -54,8 +54,8 @@ REPEATED = declare(
     Rule(
         "content.repeated",
         Axis.CONTENT,
-        "A chunk does not come twice in a row.",
-        "the text of each chunk against the one before it; seen from one side, it may be the model's own words",
+        "No chunk is sent twice in a row.",
+        "each chunk compared with the one before it; measured from one side, the repetition may be the model's own",
         Severity.INFO,
     )
 )

@@ -20,7 +20,7 @@ from streambench.wire.message import WireMessage
 from streambench.wire.ndjson import NdjsonDecoder
 
 WEBSOCKET_INVALID_UTF8: Final = declare(
-    Rule("websocket.invalid-utf8", Axis.CONTENT, "A text message is UTF-8.", "RFC 6455, section 8.1")
+    Rule("websocket.invalid-utf8", Axis.CONTENT, "A text message is valid UTF-8.", "RFC 6455, section 8.1")
 )
 REFUSED: Final = declare(
     Rule(
@@ -31,7 +31,9 @@ REFUSED: Final = declare(
     )
 )
 NO_BODY: Final = declare_note(
-    "har.no-body", "A HAR file holds the bodies of its streams: one without it is not checked.", "HAR 1.2, `content`"
+    "har.no-body",
+    "A HAR file contains the bodies of its streams: a stream without its body is not checked.",
+    "HAR 1.2, `content`",
 )
 
 

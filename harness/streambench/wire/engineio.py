@@ -41,10 +41,17 @@ BAD_BASE64: Final = declare(
     Rule("engineio.bad-base64", Axis.GRAMMAR, "A binary packet in a polling body is base64.", _SOURCE)
 )
 BAD_HANDSHAKE: Final = declare(
-    Rule("engineio.bad-handshake", Axis.GRAMMAR, "The OPEN packet gives a session id and the heartbeat.", _SOURCE)
+    Rule(
+        "engineio.bad-handshake", Axis.GRAMMAR, "The OPEN packet has a session id and the heartbeat settings.", _SOURCE
+    )
 )
 INVALID_UTF8: Final = declare(
-    Rule("engineio.invalid-utf8", Axis.CONTENT, "A text packet is UTF-8: clients read U+FFFD where it is not.", _SOURCE)
+    Rule(
+        "engineio.invalid-utf8",
+        Axis.CONTENT,
+        "A text packet is valid UTF-8: clients read U+FFFD in place of invalid bytes.",
+        _SOURCE,
+    )
 )
 
 

@@ -17,9 +17,9 @@ from streambench.wire.limits import WireError
 
 _SOURCE = "Engine.IO protocol, revision 4"
 NO_HANDSHAKE = declare(
-    Rule("engineio.no-handshake", Axis.GRAMMAR, "Nothing comes before the OPEN packet of the handshake.", _SOURCE)
+    Rule("engineio.no-handshake", Axis.GRAMMAR, "The OPEN packet of the handshake is sent first.", _SOURCE)
 )
-SECOND_OPEN = declare(Rule("engineio.second-open", Axis.GRAMMAR, "A session has one handshake.", _SOURCE))
+SECOND_OPEN = declare(Rule("engineio.second-open", Axis.GRAMMAR, "A session has only one handshake.", _SOURCE))
 STRAY_PONG = declare(Rule("engineio.stray-pong", Axis.GRAMMAR, "A server sends no unsolicited PONG.", _SOURCE))
 STRAY_UPGRADE = declare(Rule("engineio.stray-upgrade", Axis.GRAMMAR, "Only a client sends UPGRADE.", _SOURCE))
 

@@ -22,7 +22,7 @@ OVERSIZE = declare(
     Rule(
         "wire.oversize",
         Axis.GRAMMAR,
-        "An event, a line, an attachment or a decompressed body stays within its limit; beyond it nothing is read.",
+        "Events, lines, attachments and decompressed bodies stay within their limits; nothing beyond a limit is read.",
         "a bound of this tool",
     )
 )
@@ -30,7 +30,7 @@ FLOOD = declare(
     Rule(
         "wire.flood",
         Axis.GRAMMAR,
-        "Events, lines and frames come no faster than a reader can take them; a flood is read no further.",
+        "Events, lines and frames arrive no faster than a reader can handle; a flood is not read to its end.",
         "a bound of this tool",
     )
 )

@@ -21,7 +21,7 @@ INVALID_UTF8 = declare(
     Rule(
         "ndjson.invalid-utf8",
         Axis.CONTENT,
-        "Lines of JSON are UTF-8: clients read U+FFFD where they are not.",
+        "Lines of JSON are valid UTF-8: clients read U+FFFD in place of invalid bytes.",
         "RFC 8259, section 8.1",
     )
 )
@@ -32,10 +32,12 @@ BYTE_ORDER_MARK = declare_note(
 )
 NO_LAST_NEWLINE = declare_note(
     "ndjson.no-last-newline",
-    "The last line ends in a newline: clients that wait for one lose it.",
+    "The last line ends in a newline: clients that wait for one lose the line.",
     "NDJSON 1.0, section 3.1",
 )
-CUT_LINE = declare_note("ndjson.cut-line", "The stream does not end within a line.", "NDJSON 1.0, section 3.1")
+CUT_LINE = declare_note(
+    "ndjson.cut-line", "The stream does not end in the middle of a line.", "NDJSON 1.0, section 3.1"
+)
 
 
 class NdjsonDecoder:

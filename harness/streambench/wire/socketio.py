@@ -40,24 +40,22 @@ def _rule(name: str, requirement: str) -> Rule:
 
 
 UNKNOWN_TYPE: Final = _rule("unknown-type", "A packet begins with one of the types 0 to 6.")
-BAD_ATTACHMENTS: Final = _rule("bad-attachments", "A binary packet says how many attachments it has.")
+BAD_ATTACHMENTS: Final = _rule("bad-attachments", "A binary packet states its number of attachments.")
 BAD_PAYLOAD: Final = _rule("bad-payload", "A packet's payload has the form that its type requires.")
-BAD_PLACEHOLDER: Final = _rule("bad-placeholder", "A placeholder stands for one of the packet's attachments.")
+BAD_PLACEHOLDER: Final = _rule("bad-placeholder", "A placeholder refers to one of the packet's attachments.")
 NOT_JSON: Final = _rule("not-json", "A packet's payload is JSON.")
 TOO_DEEP: Final = _rule("too-deep", f"A packet's JSON is nested at most {MAX_NESTING} levels deep.")
-BAD_ID: Final = _rule("bad-id", "An acknowledgement id is a number that a client can hold.")
+BAD_ID: Final = _rule("bad-id", "An acknowledgement id is a number that clients can represent.")
 BAD_NAMESPACE: Final = _rule("bad-namespace", "The name of a namespace is terminated.")
 MISSING_ATTACHMENTS: Final = _rule("missing-attachments", "Every attachment that a packet announces follows it.")
-STRAY_ATTACHMENT: Final = _rule("stray-attachment", "A binary message belongs to a packet that announced it.")
+STRAY_ATTACHMENT: Final = _rule("stray-attachment", "A binary message belongs to a packet that announces it.")
 NO_PAYLOAD: Final = _rule("no-payload", "An event has a name, and an acknowledgement has an array.")
 MANY_ATTACHMENTS: Final = declare_note(
     "socketio.many-attachments",
     f"A packet has at most {OFFICIAL_MAX_ATTACHMENTS} attachments: popular clients accept no more by default.",
     "socket.io-parser 4.2.6",
 )
-RESERVED_EVENT: Final = declare_note(
-    "socketio.reserved-event", "No event has a name that clients reserve for themselves.", _SOURCE
-)
+RESERVED_EVENT: Final = declare_note("socketio.reserved-event", "No event uses a name that clients reserve.", _SOURCE)
 
 # Names that mean something to the official clients themselves; their parser refuses events called so.
 RESERVED_EVENTS: Final = frozenset(

@@ -27,14 +27,12 @@ class NamespaceState(StrEnum):
 
 
 _SOURCE: Final = "Socket.IO protocol, revision 5"
-NO_SID: Final = declare(
-    Rule("socketio.no-sid", Axis.GRAMMAR, "The answer to a connection gives its session id.", _SOURCE)
-)
+NO_SID: Final = declare(Rule("socketio.no-sid", Axis.GRAMMAR, "The response to CONNECT has a session id.", _SOURCE))
 UNKNOWN_ACK: Final = declare(
-    Rule("socketio.unknown-ack", Axis.GRAMMAR, "An acknowledgement answers something that was sent.", _SOURCE)
+    Rule("socketio.unknown-ack", Axis.GRAMMAR, "An acknowledgement answers an event that was sent.", _SOURCE)
 )
 WRONG_NAMESPACE_STATE: Final = declare(
-    Rule("socketio.wrong-namespace-state", Axis.GRAMMAR, "Events come only in a connected namespace.", _SOURCE)
+    Rule("socketio.wrong-namespace-state", Axis.GRAMMAR, "Events are sent only in a connected namespace.", _SOURCE)
 )
 
 _CONNECTED_ONLY: Final = (NamespaceState.CONNECTED,)

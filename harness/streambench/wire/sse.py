@@ -34,7 +34,7 @@ INVALID_UTF8: Final = declare(
     Rule(
         "sse.invalid-utf8",
         Axis.CONTENT,
-        "An event stream is UTF-8: clients read U+FFFD where it is not.",
+        "An event stream is valid UTF-8: clients read U+FFFD in place of invalid bytes.",
         "WHATWG HTML, section 9.2.5",
     )
 )
@@ -55,22 +55,22 @@ CRLF: Final = declare_note(
 )
 NO_SPACE: Final = declare_note(
     "sse.no-space",
-    "A space follows `data:`: clients that look for `data: ` skip the line without it.",
+    "A space follows `data:`: clients that look for `data: ` skip lines without it.",
     _SOURCE,
 )
 MULTI_LINE_DATA: Final = declare_note(
     "sse.multi-line-data",
-    "One event has one `data` line: clients that parse each line by itself get fragments.",
+    "An event has a single `data` line: clients that parse each line separately get fragments.",
     _SOURCE,
 )
 FOREIGN_LINE_END: Final = declare_note(
     "sse.foreign-line-end",
-    "The data holds no character that Python's `splitlines` takes for a line end.",
+    "The data contains no character that Python's `splitlines` treats as a line break.",
     _SOURCE,
 )
 NO_DATA: Final = declare_note(
     "sse.no-data",
-    "A block with fields has a `data` line: without it nothing is dispatched, but some SDKs emit an empty event.",
+    "A block with fields has a `data` line: without one nothing is dispatched, but some SDKs emit an empty event.",
     _SOURCE,
 )
 BLANK_BLOCK_AFTER_ID: Final = declare_note(
@@ -80,7 +80,7 @@ BLANK_BLOCK_AFTER_ID: Final = declare_note(
 )
 UNDISPATCHED_TAIL: Final = declare_note(
     "sse.undispatched-tail",
-    "A blank line follows the last block: conforming clients lose the event without it.",
+    "A blank line follows the last block: without it, conforming clients drop the event.",
     _SOURCE,
 )
 

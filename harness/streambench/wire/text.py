@@ -19,7 +19,7 @@ INVALID_UTF8 = declare(
     Rule(
         "text.invalid-utf8",
         Axis.CONTENT,
-        "The text is UTF-8: clients read U+FFFD where it is not.",
+        "The text is valid UTF-8: clients read U+FFFD in place of invalid bytes.",
         "RFC 3629, section 3",
     )
 )

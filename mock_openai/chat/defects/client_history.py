@@ -76,17 +76,19 @@ def _hearing_all(response: web.StreamResponse) -> None:
 
 
 DEFECTS = [
-    Defect("last-message-only", "the model gets a client's last message alone", spoil=_sending(lambda said: said[-1:])),
+    Defect(
+        "last-message-only", "the model gets only the client's last message", spoil=_sending(lambda said: said[-1:])
+    ),
     Defect(
         "client-roles-lost",
-        "the model gets all of a client's messages as the user's",
+        "the model gets all of the client's messages with the user's role",
         spoil=_sending(lambda said: [{**message, "role": "user"} for message in said]),
     ),
     Defect(
         "oldest-of-client",
-        "the model gets the first messages of a client instead of the last",
+        "the model gets the oldest messages of a client instead of the newest",
         spoil=_sending(lambda said: [*said[:-1][:HISTORY_MESSAGES], said[-1]]),
     ),
-    Defect("adds-stored-history", "what is stored is added to what the client sends", AddsStored),
-    Defect("all-of-client", "the model gets all that a client sends", SendsAll, spoil=_hearing_all),
+    Defect("adds-stored-history", "the stored history is added to the client's", AddsStored),
+    Defect("all-of-client", "the model gets every message that a client sends", SendsAll, spoil=_hearing_all),
 ]

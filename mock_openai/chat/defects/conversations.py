@@ -42,7 +42,7 @@ class StoreFailureEndsStream(ChatServer):
 DEFECTS = [
     Defect(
         "first-ten-history",
-        "the model gets the first messages of a conversation instead of the last",
+        "the model gets the oldest messages of a conversation instead of the newest",
         FirstTenHistory,
     ),
     Defect("forgets-partial-replies", "a reply that was cut short is not stored", ForgetsPartialReplies),

@@ -210,22 +210,28 @@ def _split_pairs(event: dict[str, Any]) -> list[dict[str, Any] | bytes]:
 _HIGH = {"\\ud8", "\\ud9", "\\uda", "\\udb"}
 
 DEFECTS = [
-    Defect("events-out-of-order", "the first two events change places", spoil=edited(_swapped)),
-    Defect("unknown-event", "an event that nobody knows comes first", spoil=edited(_with_stranger)),
-    Defect("no-terminal", "the event that completes a reply does not come", spoil=edited(lambda: _no_last)),
+    Defect("events-out-of-order", "the first two events are swapped", spoil=edited(_swapped)),
+    Defect("unknown-event", "an unknown event is sent first", spoil=edited(_with_stranger)),
+    Defect("no-terminal", "the event that completes a reply is not sent", spoil=edited(lambda: _no_last)),
     Defect(
         "no-terminal-for-short",
-        "the event that completes a reply does not come where the reply has one piece",
+        "the event that completes a reply is not sent for replies of one piece",
         spoil=edited(_no_last_for_short),
     ),
     Defect("text-after-end", "text follows the event that completes a reply", spoil=edited(_with_more_after_end)),
-    Defect("broken-json", "events with text lack their last brace", spoil=edited(lambda: _broken)),
-    Defect("wrong-shape", "events lack a field and have another one", spoil=edited(lambda: _misshapen)),
+    Defect("broken-json", "events with text lack the closing brace", spoil=edited(lambda: _broken)),
+    Defect("wrong-shape", "events lack a field and have an undocumented one", spoil=edited(lambda: _misshapen)),
     Defect("text-as-object", "texts are objects", spoil=edited(lambda: _as_object)),
-    Defect("wrong-accumulated", "the text so far has another last character", spoil=edited(lambda: _wrong_accumulated)),
-    Defect("clock-goes-back", "the third event is of the year 2001", spoil=edited(_back_in_time)),
-    Defect("flag-too-early", "every piece says that it is the last", spoil=edited(lambda: _all_complete)),
-    Defect("done-after-error", "a reply that failed is complete as well", spoil=edited(lambda: _done_after_error)),
+    Defect(
+        "wrong-accumulated", "the accumulated text ends in a wrong character", spoil=edited(lambda: _wrong_accumulated)
+    ),
+    Defect("clock-goes-back", "the third event is dated 2001", spoil=edited(_back_in_time)),
+    Defect("flag-too-early", "every piece is flagged as the last", spoil=edited(lambda: _all_complete)),
+    Defect(
+        "done-after-error",
+        "a failed reply also gets the event that completes it",
+        spoil=edited(lambda: _done_after_error),
+    ),
     Defect("goes-on-after-error", "text follows an error", spoil=edited(lambda: _text_after_error)),
-    Defect("splits-pairs", "emoji are cut in two halves", spoil=edited(lambda: _split_pairs)),
+    Defect("splits-pairs", "emoji are split into two halves", spoil=edited(lambda: _split_pairs)),
 ]

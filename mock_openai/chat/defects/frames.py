@@ -225,31 +225,33 @@ def _foreign_subprotocol(response: web.StreamResponse) -> None:
 DEFECTS = [
     Defect(
         "any-websocket-version",
-        "handshakes of every version are let in",
+        "handshakes with any version are accepted",
         around=_handshake(lambda headers: headers.update({"sec-websocket-version": "13"})),
     ),
     Defect(
         "any-websocket-key",
-        "handshakes without a key are let in",
+        "handshakes without a key are accepted",
         around=_handshake(lambda headers: headers.setdefault("sec-websocket-key", A_KEY)),
     ),
-    Defect("foreign-subprotocol", "a subprotocol is chosen that nobody offers", spoil=_foreign_subprotocol),
-    Defect("loses-fragments", "messages in fragments are lost", spoil=_reading(_each(_whole_only))),
-    Defect("empty-fragment-ends", "a fragment without bytes ends a message", spoil=_reading(_ending_at_empty)),
-    Defect("control-breaks-message", "a ping ends the message around it", spoil=_reading(_breaking)),
-    Defect("decodes-fragments", "each fragment is decoded by itself", spoil=_reading(_each(_decoded))),
-    Defect("ignores-stray-continuations", "continuations of nothing are left out", spoil=_reading(_without_strays)),
-    Defect("reads-any-utf8", "texts that are not UTF-8 are mended", spoil=_reading(_each(_decoded_if_whole))),
+    Defect(
+        "foreign-subprotocol", "a subprotocol is selected that the client did not offer", spoil=_foreign_subprotocol
+    ),
+    Defect("loses-fragments", "fragmented messages are lost", spoil=_reading(_each(_whole_only))),
+    Defect("empty-fragment-ends", "an empty fragment ends a message", spoil=_reading(_ending_at_empty)),
+    Defect("control-breaks-message", "a ping between fragments ends the message", spoil=_reading(_breaking)),
+    Defect("decodes-fragments", "each fragment is decoded separately", spoil=_reading(_each(_decoded))),
+    Defect("ignores-stray-continuations", "stray continuation frames are ignored", spoil=_reading(_without_strays)),
+    Defect("reads-any-utf8", "invalid UTF-8 is repaired", spoil=_reading(_each(_decoded_if_whole))),
     Defect(
         "ignores-reserved-bits",
-        "reserved bits are overlooked",
+        "reserved bits are ignored",
         spoil=_reading(_each(lambda frame: replace(frame, first=frame.first & ~RESERVED))),
     ),
     Defect(
         "ignores-unknown-opcodes",
-        "frames of unknown kinds are left out",
+        "frames with unknown opcodes are ignored",
         spoil=_reading(_each(lambda frame: frame if frame.opcode in KNOWN_OPCODES else None)),
     ),
-    Defect("cuts-long-controls", "control frames that are too long are cut", spoil=_reading(_each(_shortened))),
-    Defect("joins-controls", "control frames in fragments are taken for whole", spoil=_reading(_each(_joined))),
+    Defect("cuts-long-controls", "control frames that are too long are truncated", spoil=_reading(_each(_shortened))),
+    Defect("joins-controls", "fragmented control frames are accepted", spoil=_reading(_each(_joined))),
 ]

@@ -233,24 +233,26 @@ def _dropping(response: web.StreamResponse) -> None:
 
 
 DEFECTS = [
-    Defect("status-202", "event streams begin with 202", spoil=_accepted),
+    Defect("status-202", "event streams have status 202", spoil=_accepted),
     Defect(
         "latin1-charset",
-        "event streams say that they are in Latin-1",
+        "event streams are labelled as Latin-1",
         spoil=with_headers(content_type="text/event-stream; charset=iso-8859-1"),
     ),
-    Defect("cacheable-stream", "caches may keep event streams", spoil=with_headers(cache_control="no-transform")),
+    Defect("cacheable-stream", "caches may store event streams", spoil=with_headers(cache_control="no-transform")),
     Defect(
         "transformable-stream",
-        "proxies are not asked to leave event streams alone",
+        "proxies are not asked to leave event streams unbuffered and unchanged",
         spoil=with_headers(cache_control="no-cache", x_accel_buffering=None),
     ),
-    Defect("announces-length", "event streams announce a length that nobody knows", spoil=_with_length),
+    Defect("announces-length", "event streams have a made-up Content-Length", spoil=_with_length),
     Defect("always-gzip", "event streams are compressed, whatever the client accepts", spoil=_compressed),
-    Defect("late-headers", "headers are sent with the first event", spoil=_late),
+    Defect("late-headers", "response headers are sent with the first event", spoil=_late),
     Defect("closes-connection", "connections are closed after each reply", spoil=with_headers(connection="close")),
     Defect(
-        "invalid-utf8", "events have a byte that is not UTF-8", spoil=changed(lambda d: d.replace(b'"}', b'\xff"}'))
+        "invalid-utf8",
+        "events contain a byte that is not valid UTF-8",
+        spoil=changed(lambda d: d.replace(b'"}', b'\xff"}')),
     ),
     Defect("sse-bom", "event streams begin with a byte order mark", spoil=writing(_with_mark)),
     Defect("sse-bare-cr", "lines end in CR", spoil=changed(lambda d: d.replace(b"\n", b"\r"))),
@@ -258,15 +260,15 @@ DEFECTS = [
     Defect("sse-no-space", "no space follows `data:`", spoil=changed(lambda d: d.replace(b"data: ", b"data:"))),
     Defect(
         "sse-multi-line",
-        "the data of an event is on two lines",
+        "the data of an event is split over two lines",
         spoil=changed(lambda d: d.replace(b"data: {", b"data: {\ndata: ")),
     ),
     Defect(
         "sse-line-separator",
-        "texts begin with U+2028, which is not escaped",
+        "texts begin with an unescaped U+2028",
         spoil=changed(lambda d: d.replace(b'"content": "', b'"content": "\xe2\x80\xa8')),
     ),
-    Defect("sse-no-data", "events without data come in between", spoil=changed(lambda d: b"event: ping\n\n" + d)),
+    Defect("sse-no-data", "events without data are sent in between", spoil=changed(lambda d: b"event: ping\n\n" + d)),
     Defect("sse-cut-tail", "no blank line follows the last event", spoil=writing(_without_last_blank)),
     Defect("splits-events", "events are written in two halves, 80 ms apart", spoil=writing(lambda: _in_halves)),
     Defect("raw-newlines", "line breaks in texts are not escaped", spoil=changed(lambda d: d.replace(b"\\n", b"\n"))),

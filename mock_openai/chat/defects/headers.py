@@ -13,5 +13,5 @@ def _as_plain_text(response: web.StreamResponse) -> None:
 
 
 DEFECTS = [
-    Defect("wrong-content-type", "event streams say that they are plain text", spoil=_as_plain_text),
+    Defect("wrong-content-type", "event streams are labelled as plain text", spoil=_as_plain_text),
 ]

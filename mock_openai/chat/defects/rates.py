@@ -78,9 +78,9 @@ def limited_by(kind: type[RateLimit]) -> type[ChatServer]:
 
 
 DEFECTS = [
-    Defect("limit-as-503", "the rate limit is told as 503", around=answering(_as_503)),
-    Defect("no-retry-after", "429 does not say when to try again", around=answering(_without_time)),
-    Defect("limit-closes", "the rate limit closes sockets without a word", spoil=_closing),
+    Defect("limit-as-503", "rate-limited requests get 503", around=answering(_as_503)),
+    Defect("no-retry-after", "429 responses have no Retry-After", around=answering(_without_time)),
+    Defect("limit-closes", "rate-limited sockets are closed without an error", spoil=_closing),
     Defect("limit-for-all", "all users share one rate limit", limited_by(SharedLimit)),
-    Defect("limit-for-good", "who was refused once is refused for good", limited_by(EndlessLimit)),
+    Defect("limit-for-good", "a user who was refused once is refused for good", limited_by(EndlessLimit)),
 ]

@@ -146,13 +146,11 @@ class RepeatingReply(Reply):
 
 
 DEFECTS = [
-    Defect("no-cancel", "the request to the model goes on when the client has left", with_spoilt(_unstoppable)),
-    Defect("no-caps", "a stream that stalls is never ended", NoCaps),
-    Defect(
-        "double-text-on-fallback", "the next provider starts over when there was text already", DoubleTextOnFallback
-    ),
+    Defect("no-cancel", "the request to the model continues after the client disconnects", with_spoilt(_unstoppable)),
+    Defect("no-caps", "stalled streams never time out", NoCaps),
+    Defect("double-text-on-fallback", "the next provider starts over after text was sent", DoubleTextOnFallback),
     Defect("silent-truncation", "a reply that was cut short ends as if it were complete", with_spoilt(_cut_in_silence)),
     Defect("loses-text", "every tenth chunk is lost", with_spoilt(_with_losses)),
-    Defect("doubles-text", "every tenth chunk comes twice", with_spoilt(_with_repeats)),
+    Defect("doubles-text", "every tenth chunk is sent twice", with_spoilt(_with_repeats)),
     Defect("garbles-unicode", "characters beyond ASCII become question marks", with_spoilt(_in_ascii)),
 ]

@@ -142,12 +142,12 @@ class OneUserOnSockets(Users):
 
 
 DEFECTS = [
-    Defect("asker-only", "members of a room do not hear replies to others", spoil=_asker_only),
-    Defect("room-hears-late", "members of a room hear a reply to somebody else when it is over", spoil=_late),
-    Defect("room-waits", "members of a room are not told that a reply was stopped", spoil=_waiting),
-    Defect("joins-silently", "members of a room are not told who comes", spoil=_without("participant-joined")),
-    Defect("leaves-silently", "members of a room are not told who leaves", spoil=_without("participant-left")),
-    Defect("hears-after-leaving", "who leaves a room still hears it", spoil=_staying),
-    Defect("listener-ends-all", "a socket that ends ends all others", spoil=_listed, around=_ending_all),
-    Defect("open-rooms", "everybody may enter every project", OpenRooms),
+    Defect("asker-only", "members of a room do not receive the replies to others", spoil=_asker_only),
+    Defect("room-hears-late", "members of a room receive a reply to somebody else only at its end", spoil=_late),
+    Defect("room-waits", "members of a room are not notified that a reply was stopped", spoil=_waiting),
+    Defect("joins-silently", "members of a room are not notified who joins", spoil=_without("participant-joined")),
+    Defect("leaves-silently", "members of a room are not notified who leaves", spoil=_without("participant-left")),
+    Defect("hears-after-leaving", "users who leave a room still receive its replies", spoil=_staying),
+    Defect("listener-ends-all", "a socket that closes closes all others", spoil=_listed, around=_ending_all),
+    Defect("open-rooms", "every user can open every project", OpenRooms),
 ]

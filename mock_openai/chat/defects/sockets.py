@@ -183,16 +183,16 @@ async def _locking_out(request: web.Request, handler: Handler, server: ChatServe
 
 
 DEFECTS = [
-    Defect("fails-without-upgrade", "a plain request to a socket's route is a failure", around=_failing),
-    Defect("any-socket-origin", "pages of any origin may open sockets", around=_of_any_origin),
+    Defect("fails-without-upgrade", "a plain request to a socket's route causes a server error", around=_failing),
+    Defect("any-socket-origin", "pages from any origin may open sockets", around=_of_any_origin),
     Defect("no-pong", "pings are not answered", spoil=_without_pong),
-    Defect("no-close-answer", "sockets are cut instead of closed", spoil=_without_close),
-    Defect("no-heartbeat", "nobody looks whether clients are there", spoil=_without_heartbeat),
-    Defect("one-question-a-socket", "a second question on a socket ends it", spoil=_one_question),
-    Defect("dies-on-unknown", "messages of unknown kinds end the socket", spoil=_known_only),
-    Defect("refusal-closes", "empty messages end the socket", spoil=_no_mistakes),
-    Defect("malformed-ends-all", "a message that cannot be read ends all sockets", spoil=_ends_all),
-    Defect("no-reconnect", "who has lost a connection is not let in again", around=_locking_out),
+    Defect("no-close-answer", "sockets are dropped without a close frame", spoil=_without_close),
+    Defect("no-heartbeat", "clients are never pinged", spoil=_without_heartbeat),
+    Defect("one-question-a-socket", "a second prompt on a socket closes it", spoil=_one_question),
+    Defect("dies-on-unknown", "messages of unknown types close the socket", spoil=_known_only),
+    Defect("refusal-closes", "empty messages close the socket", spoil=_no_mistakes),
+    Defect("malformed-ends-all", "a malformed message closes all sockets", spoil=_ends_all),
+    Defect("no-reconnect", "a user who lost a connection cannot reconnect", around=_locking_out),
     Defect("ignores-interrupt", "a reply cannot be stopped", spoil=_without_interrupt),
     Defect("tells-everybody", "replies go to all sockets", spoil=_tells_all),
 ]

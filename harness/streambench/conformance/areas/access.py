@@ -21,9 +21,9 @@ SECRET = "sb-conform-wrong-token"  # noqa: S105 - nobody has it
 @case(
     "auth.missing",
     MUST,
-    "Who does not say who they are is refused with 401.",
+    "A request without credentials is refused with 401.",
     source="RFC 9110, section 15.5.2",
-    remedy="Answer 401 before anything is done for the request.",
+    remedy="Answer 401 before you do anything else for the request.",
     defect="no-auth",
     needs=AUTH,
 )
@@ -40,12 +40,12 @@ async def missing(trial: Trial) -> None:
     MUST,
     "A wrong token is refused with 401.",
     source="RFC 9110, section 15.5.2",
-    remedy="Compare the whole token, and answer 401 where nobody has it.",
+    remedy="Compare the whole token, and answer 401 if it is unknown.",
     defect="any-token",
     needs=AUTH,
 )
 async def wrong(trial: Trial) -> None:
-    """Ask with a token that nobody has.
+    """Ask with an invalid token.
 
     401.
     """
@@ -56,7 +56,7 @@ async def wrong(trial: Trial) -> None:
 @case(
     "auth.prefix",
     MUST,
-    "A part of a token is not a token.",
+    "A truncated token is refused.",
     source="RFC 6750, section 2.1",
     remedy="Compare the whole token in constant time.",
     defect="token-prefix",
@@ -76,9 +76,9 @@ async def prefix(trial: Trial) -> None:
 @case(
     "auth.challenge",
     SHOULD,
-    "A 401 says how to authenticate.",
+    "A 401 response says how to authenticate.",
     source=HTTP_AUTH,
-    remedy="Send `WWW-Authenticate: Bearer` with 401.",
+    remedy="Send `WWW-Authenticate: Bearer` with every 401.",
     defect="no-challenge",
     needs=(*AUTH, Need.STATUS),
 )
@@ -95,9 +95,9 @@ async def challenge(trial: Trial) -> None:
 @case(
     "auth.costs-nothing",
     MUST,
-    "A request of nobody never reaches the model.",
-    source="the order of checks: first who asks, then the model",
-    remedy="Authenticate before the upstream is asked.",
+    "An unauthenticated request never reaches the model.",
+    source="the order of checks: authentication first, then the model",
+    remedy="Authenticate before you call the upstream.",
     defect="asks-before-auth",
     needs=(*AUTH, Need.EVENT_STREAM, Need.TWO_SIDED),
 )
@@ -108,7 +108,7 @@ async def costs_nothing(trial: Trial) -> None:
     """
     reply = await trial.ask(user=NOBODY, plan={"tokens": 2}, conversation=await _conversation(trial))
     check(reply.status == 401, "there is no 401", expected="401", got=describe(reply))
-    await trial.never_reached_upstream(reply.mark, "nobody asked")
+    await trial.never_reached_upstream(reply.mark, "the request had no credentials")
 
 
 @case(
@@ -121,49 +121,49 @@ async def costs_nothing(trial: Trial) -> None:
     needs=(*AUTH, Need.STATUS),
 )
 async def no_echo(trial: Trial) -> None:
-    """Ask with a token that nobody has.
+    """Ask with an invalid token.
 
-    The answer does not contain it.
+    The response does not contain it.
     """
     reply = await trial.ask(headers=_wrong(trial), conversation=await _conversation(trial))
     said = reply.exchange.body.decode("utf-8", "replace") + json.dumps(reply.exchange.headers)
-    check(SECRET not in said, "the answer repeats the token")
+    check(SECRET not in said, "the response repeats the token")
 
 
 @case(
     "owner.read",
     MUST,
-    "Somebody else's conversation cannot be read.",
+    "A user cannot read another user's conversation.",
     source=OWNER,
-    remedy="Ask the store for the conversation of this user, never for the conversation alone.",
+    remedy="Look up the conversation by its id and its owner, never by its id alone.",
     defect="reads-of-others",
     needs=OWN_STORE,
 )
 async def read(trial: Trial) -> None:
-    """Let one user have a conversation, and another one read it.
+    """Let one user start a conversation, and another one read it.
 
     403 or 404, and none of its text.
     """
     conversation, word = await trial.conversations.new(), unique_word()
     await trial.ask(f"Remember {word}.", conversation=conversation)
     reply = await trial.conversations.read(conversation, SECOND)
-    check(word not in reply.exchange.body.decode("utf-8", "replace"), "the other user reads what was said")
+    check(word not in reply.exchange.body.decode("utf-8", "replace"), "the other user can read the messages")
     refused(reply, 403, 404)
 
 
 @case(
     "owner.write",
     MUST,
-    "Nothing is written into somebody else's conversation.",
+    "A user cannot write to another user's conversation.",
     source=OWNER,
-    remedy="Check the owner before the message is stored, and before the stream begins.",
+    remedy="Check the owner before you store the message or start the stream.",
     defect="writes-to-others",
     needs=OWNED,
 )
 async def write(trial: Trial) -> None:
-    """Let another user ask something in a conversation.
+    """Let another user ask a question in a conversation.
 
-    403 or 404, and the conversation has neither the question nor a reply.
+    403 or 404, and the conversation contains neither the question nor a reply.
     """
     conversation, word = await trial.conversations.new(), unique_word()
     reply = await trial.ask(f"Remember {word}.", conversation=conversation, user=SECOND)
@@ -175,16 +175,16 @@ async def write(trial: Trial) -> None:
 @case(
     "owner.read-nothing-upstream",
     MUST,
-    "Nothing of somebody else's conversation reaches the model.",
+    "Nothing of another user's conversation reaches the model.",
     source=OWNER,
-    remedy="Read the history as this user.",
+    remedy="Load the history with the access rights of this user.",
     defect="writes-to-others",
     needs=(*OWNED, Need.TWO_SIDED),
 )
 async def read_nothing_upstream(trial: Trial) -> None:
     """Let one user tell a secret, and another one continue the conversation.
 
-    The upstream has not seen the secret again.
+    The second request to the upstream does not contain the secret.
     """
     conversation, word = await trial.conversations.new(), unique_word()
     await trial.ask(f"Remember {word}.", conversation=conversation, plan={"tokens": 2})
@@ -196,23 +196,23 @@ async def read_nothing_upstream(trial: Trial) -> None:
 @case(
     "owner.no-hint",
     SHOULD,
-    "Somebody else's conversation looks like one that does not exist.",
+    "Another user's conversation looks like one that does not exist.",
     source="RFC 9110, section 15.5.4: 404 hides that a resource exists",
-    remedy="Answer both with the same 404.",
+    remedy="Answer both cases with the same 404.",
     defect="tells-existence",
     needs=OWN_STORE,
 )
 async def no_hint(trial: Trial) -> None:
-    """Read somebody else's conversation, and one that never was.
+    """Read another user's conversation, and one that does not exist.
 
-    Both answers have the same status and the same body.
+    Both responses have the same status and the same body.
     """
     conversation = await trial.conversations.new()
     other = await trial.conversations.read(conversation, SECOND)
     none = await trial.conversations.read("0" * len(conversation), SECOND)
     check(
         (other.status, other.exchange.body) == (none.status, none.exchange.body),
-        "the answers tell which conversations exist",
+        "the responses reveal which conversations exist",
         expected=describe(none),
         got=describe(other),
     )
@@ -221,14 +221,14 @@ async def no_hint(trial: Trial) -> None:
 @case(
     "owner.unknown",
     MUST,
-    "A conversation that does not exist is refused with 404.",
+    "A request for a conversation that does not exist is refused with 404.",
     source="RFC 9110, section 15.5.5",
-    remedy="Answer 404 before the stream begins; do not make one in passing.",
+    remedy="Answer 404 before the stream begins; do not create the conversation implicitly.",
     defect="unknown-conversation",
     needs=(*AUTH, Need.CONVERSATIONS),
 )
 async def unknown(trial: Trial) -> None:
-    """Ask in a conversation that never was.
+    """Ask in a conversation that does not exist.
 
     404.
     """
@@ -238,7 +238,7 @@ async def unknown(trial: Trial) -> None:
 @case(
     "owner.user-in-path",
     MUST,
-    "The user in the path is the one who asks.",
+    "The user in the path must be the authenticated user.",
     source=OWNER,
     remedy="Compare the path with the token's user, and answer 403 or 404.",
     defect="any-user-id",

@@ -53,53 +53,53 @@ def _contents(messages: list[dict[str, Any]]) -> list[str]:
 @case(
     "history.client-sent",
     MUST,
-    "The model gets what the client says was said before, in its order.",
+    "The model gets the earlier messages that the client sends, in order.",
     source=CONVERSATION,
-    remedy="Pass on the whole list of messages, and not its last one.",
+    remedy="Pass on the whole list of messages, not only the last one.",
     defect="last-message-only",
     needs=SENT,
 )
 async def sent(trial: Trial) -> None:
-    """Ask with a question and a reply before it.
+    """Send an earlier question and reply before the new question.
 
-    The upstream's request has both, in their order, before the new question.
+    The request to the upstream has both, in order, before the new question.
     """
     said = _said(2)
     got = _contents(await _asked(trial, said))
-    check(got[:-1] == _contents(said), "other messages", expected=str(_contents(said)), got=str(got[:-1]))
+    check(got[:-1] == _contents(said), "wrong messages", expected=str(_contents(said)), got=str(got[:-1]))
 
 
 @case(
     "history.client-roles",
     MUST,
-    "The model gets the messages of a client with their roles.",
+    "The model gets the client's messages with their roles.",
     source=ROLES,
-    remedy="Keep the role of every message: a model that takes its own words for the user's answers itself.",
+    remedy="Keep the role of every message: a model that sees its own words as the user's answers itself.",
     defect="client-roles-lost",
     needs=SENT,
 )
 async def roles(trial: Trial) -> None:
-    """Ask with a question and a reply before it.
+    """Send an earlier question and reply before the new question.
 
-    The upstream's request has user, assistant, user.
+    The request to the upstream has user, assistant, user.
     """
     got = [str(message.get("role")) for message in await _asked(trial, _said(2))]
-    check(got == ["user", "assistant", "user"], "other roles", expected="user, assistant, user", got=", ".join(got))
+    check(got == ["user", "assistant", "user"], "wrong roles", expected="user, assistant, user", got=", ".join(got))
 
 
 @case(
     "history.client-once",
     MUST,
-    "What the client sends is not joined by what the service has stored of the same conversation.",
+    "The history that the client sends is not combined with the stored history of the same conversation.",
     source=CONVERSATION,
-    remedy="Decide who keeps the history: the client that sends it, or the store; both together say everything twice.",
+    remedy="Use either the client's history or the stored one: with both, the model gets every message twice.",
     defect="adds-stored-history",
     needs=(*SENT, Need.SOCKET),
 )
 async def once(trial: Trial) -> None:
-    """Ask twice on one connection, the second time with the first question before it.
+    """Ask twice on one connection, sending the first question again before the second.
 
-    The second request to the upstream has each message once.
+    The second request to the upstream contains each message once.
     """
     word = unique_word()
     async with trial.client.connected() as socket:
@@ -114,16 +114,16 @@ async def once(trial: Trial) -> None:
 @case(
     "history.client-newest",
     MUST,
-    "Of a long history that a client sends, the model gets the newest messages.",
+    "From a long history that a client sends, the model gets the newest messages.",
     source=CONVERSATION,
-    remedy="Cut the list at its beginning.",
+    remedy="Drop messages from the beginning of the list.",
     defect="oldest-of-client",
     needs=BOUND,
 )
 async def newest(trial: Trial) -> None:
-    """Ask with twice as many messages before the question as the profile allows.
+    """Send twice as many messages before the question as the profile allows.
 
-    The upstream's request has the newest of them.
+    The request to the upstream has the newest of them.
     """
     said = _said(2 * (trial.subject.profile.history_messages or 0))
     got = _contents(await _asked(trial, said))
@@ -134,16 +134,16 @@ async def newest(trial: Trial) -> None:
 @case(
     "history.client-bounded",
     SHOULD,
-    "The history that a client sends has a bound.",
+    "The history accepted from a client is bounded.",
     source="the target's profile",
-    remedy="Pass on the newest messages up to a limit: a client can send any number, and each of them costs.",
+    remedy="Pass on the newest messages up to a limit: a client can send any number, and each one costs.",
     defect="all-of-client",
     needs=BOUND,
 )
 async def bounded(trial: Trial) -> None:
-    """Ask with twice as many messages before the question as the profile allows.
+    """Send twice as many messages before the question as the profile allows.
 
-    The upstream's request has no more than it allows, and the question.
+    The request to the upstream has at most the allowed number of messages, plus the question.
     """
     most = trial.subject.profile.history_messages or 0
     got = await _asked(trial, _said(2 * most))

@@ -24,7 +24,7 @@ async def _rule(trial: Trial, *rules: str) -> None:
     MUST,
     "An event stream is valid UTF-8.",
     source="WHATWG HTML, section 9.2.5",
-    remedy="Encode whole characters: decode the upstream's bytes incrementally before they are cut anew.",
+    remedy="Encode whole characters: decode the upstream's bytes incrementally before you split them again.",
     defect="invalid-utf8",
     needs=SSE,
 )
@@ -65,7 +65,7 @@ async def no_bom(trial: Trial) -> None:
 async def no_bare_cr(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    Each CR is followed by LF.
+    Every CR is followed by LF.
     """
     await _rule(trial, "sse.bare-cr")
 
@@ -92,7 +92,7 @@ async def lf(trial: Trial) -> None:
     SHOULD,
     "A space follows `data:`.",
     source=HTML,
-    remedy="Write `data: `: clients that look for it skip the line without the space.",
+    remedy="Write `data: `: clients that look for it skip lines without the space.",
     defect="sse-no-space",
     needs=SSE,
 )
@@ -109,14 +109,14 @@ async def space(trial: Trial) -> None:
     SHOULD,
     "The data of an event is one line.",
     source=HTML,
-    remedy="Write JSON on one line: clients that parse each line by itself get fragments.",
+    remedy="Write JSON on one line: clients that parse each line separately get fragments.",
     defect="sse-multi-line",
     needs=SSE,
 )
 async def one_line(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    No event has several data lines.
+    No event has more than one data line.
     """
     await _rule(trial, "sse.multi-line-data")
 
@@ -124,16 +124,16 @@ async def one_line(trial: Trial) -> None:
 @case(
     "sse.no-foreign-line-ends",
     SHOULD,
-    "The data holds no character that clients take for a line end.",
+    "The data contains no character that clients treat as a line break.",
     source="RFC 8259, section 7, allows the escape",
-    remedy="Escape U+2028, U+2029 and U+0085 in JSON: Python clients cut the event there.",
+    remedy="Escape U+2028, U+2029 and U+0085 in JSON: Python clients split the event there.",
     defect="sse-line-separator",
     needs=SSE,
 )
 async def no_foreign_line_ends(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    None of the characters that Python's splitlines knows is in the data.
+    The data contains no character that Python's splitlines treats as a line break.
     """
     await _rule(trial, "sse.foreign-line-end")
 
@@ -150,7 +150,7 @@ async def no_foreign_line_ends(trial: Trial) -> None:
 async def data(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    No block has fields and no data, and none is blank after an id.
+    No block with fields lacks data, and no id is followed by a blank block.
     """
     await _rule(trial, "sse.no-data", "sse.blank-block-after-id")
 
@@ -160,7 +160,7 @@ async def data(trial: Trial) -> None:
     SHOULD,
     "A blank line follows the last event.",
     source=HTML,
-    remedy="End the last event with a blank line too: conforming clients drop it otherwise.",
+    remedy="End the last event with a blank line too: otherwise conforming clients drop it.",
     defect="sse-cut-tail",
     needs=SSE,
 )
@@ -175,9 +175,9 @@ async def last_event_dispatched(trial: Trial) -> None:
 @case(
     "sse.flushed-whole",
     SHOULD,
-    "An event is not split between writes that are far apart.",
+    "An event is not split across writes that are far apart.",
     source="WHATWG HTML, section 9.2.6: an event is dispatched by the blank line after it",
-    remedy="Write an event with its blank line at once: held back, the blank line holds back the event.",
+    remedy="Write an event and its blank line in one go: clients dispatch the event only at the blank line.",
     defect="splits-events",
     needs=SSE,
     timed=True,
@@ -185,7 +185,7 @@ async def last_event_dispatched(trial: Trial) -> None:
 async def flushed_whole(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    No read ends within an event, except where the next one comes within 20 ms.
+    No read ends in the middle of an event, unless the next one follows within 20 ms.
     """
     reply = await trial.plain()
     streamed(reply)

@@ -25,21 +25,21 @@ async def _check(trial: Trial, kind: str) -> None:
     clean(findings)
     names = {type(make()).__name__.lower() for make in trial.subject.dialect.checks}
     if kind.replace("_", "") not in names:
-        raise Untestable(f"the dialect asks for nothing of the kind `{kind}`", "an invariant in the dialect")
+        raise Untestable(f"the dialect has no invariant `{kind}`", "such an invariant in the dialect")
 
 
 @case(
     "grammar.order",
     MUST,
-    "Events come in the order of the protocol.",
+    "Events arrive in the order that the protocol requires.",
     source=DIALECT,
-    remedy="Send each event where the grammar has a place for it.",
+    remedy="Send each event only where the grammar allows it.",
     defect="events-out-of-order",
 )
 async def order(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    No event comes where the grammar expects another one.
+    No event arrives where the grammar does not allow it.
     """
     await _rule(trial, "grammar.unexpected-event", "grammar.incomplete-slice")
 
@@ -47,15 +47,15 @@ async def order(trial: Trial) -> None:
 @case(
     "grammar.known-events",
     MUST,
-    "Every event is one that the protocol knows.",
+    "Every event is part of the protocol.",
     source=DIALECT,
-    remedy="Send no other events, or describe them in the dialect.",
+    remedy="Do not send other events, or add them to the dialect.",
     defect="unknown-event",
 )
 async def known_events(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The dialect can name every event.
+    The dialect lists every event.
     """
     await _rule(trial, "grammar.unknown-event")
 
@@ -81,13 +81,13 @@ async def terminal(trial: Trial) -> None:
     MUST,
     "Nothing follows the event that completes a reply.",
     source=DIALECT,
-    remedy="End the response after the terminal event: clients have stopped reading.",
+    remedy="End the response after the terminal event: clients have stopped reading by then.",
     defect="text-after-end",
 )
 async def nothing_after_end(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    No event comes after the terminal one.
+    No event arrives after the terminal one.
     """
     await _rule(trial, "grammar.after-terminal")
 
@@ -97,13 +97,13 @@ async def nothing_after_end(trial: Trial) -> None:
     MUST,
     "The data of every event is JSON.",
     source="RFC 8259",
-    remedy="Serialise each event with a JSON library; never assemble JSON by hand.",
+    remedy="Serialise every event with a JSON library; never assemble JSON by hand.",
     defect="broken-json",
 )
 async def data_is_json(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The data of every event can be parsed.
+    The data of every event parses as JSON.
     """
     await _rule(trial, "data.not-json", prefix="socketio.")
 
@@ -111,15 +111,15 @@ async def data_is_json(trial: Trial) -> None:
 @case(
     "grammar.schema",
     MUST,
-    "Every event has the fields of its kind, with values of their types.",
+    "Every event has the fields that the protocol requires, with the right types.",
     source=DIALECT,
-    remedy="Send the field that is named, with a value of that type.",
+    remedy="Send the named field with a value of the required type.",
     defect="wrong-shape",
 )
 async def schema(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    Every event keeps the schema that the dialect has for it.
+    Every event is valid against its schema in the dialect.
     """
     await _rule(trial, prefix="schema.")
 
@@ -127,15 +127,15 @@ async def schema(trial: Trial) -> None:
 @case(
     "grammar.text-is-text",
     MUST,
-    "The field for the text holds text.",
+    "The text field is a string.",
     source=DIALECT,
-    remedy="Send the text as a JSON string, also where it looks like a number.",
+    remedy="Send the text as a JSON string, even if it looks like a number.",
     defect="text-as-object",
 )
 async def text_is_text(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The content of every event that has one is a string.
+    In every event with text, the text is a string.
     """
     await _rule(trial, "content.not-text")
 
@@ -151,7 +151,7 @@ async def text_is_text(trial: Trial) -> None:
 async def repeated_text(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The joined pieces equal the field that repeats them.
+    The concatenated pieces equal the field that repeats them.
     """
     reply = await trial.plain()
     streamed(reply)
@@ -162,15 +162,15 @@ async def repeated_text(trial: Trial) -> None:
 @case(
     "grammar.clock-forward",
     MUST,
-    "Times and counters in events do not go back.",
+    "Timestamps and counters in events never decrease.",
     source=DIALECT,
-    remedy="Stamp events when they are sent, from one clock.",
+    remedy="Timestamp events when they are sent, from a single clock.",
     defect="clock-goes-back",
 )
 async def clock_forward(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    No stamp is before the one of an earlier event.
+    No timestamp or counter is lower than that of an earlier event.
     """
     await _check(trial, "nondecreasing")
 
@@ -178,9 +178,9 @@ async def clock_forward(trial: Trial) -> None:
 @case(
     "grammar.last-flag",
     MUST,
-    "The flag of the last piece is on the last piece, and on no other.",
+    "Only the last piece carries the flag for the last piece.",
     source=DIALECT,
-    remedy="Set the flag only where no further piece follows.",
+    remedy="Set the flag only if no further piece follows.",
     defect="flag-too-early",
 )
 async def last_flag(trial: Trial) -> None:
@@ -194,7 +194,7 @@ async def last_flag(trial: Trial) -> None:
 @case(
     "grammar.keep-alives-are-comments",
     MUST,
-    "What a server sends to keep a connection alive is not an event.",
+    "Keep-alives are not events.",
     source="WHATWG HTML, section 9.2.7",
     remedy="Send keep-alives as comment lines (`: ping`), never as data: clients parse data as JSON.",
     defect="keep-alive-as-data",
@@ -203,7 +203,7 @@ async def last_flag(trial: Trial) -> None:
 async def keep_alives_are_comments(trial: Trial) -> None:
     """Ask while the upstream is silent for 1.2 s.
 
-    Everything that comes as data is an event of the protocol.
+    Everything sent as data is an event of the protocol.
     """
     reply = await trial.planned("a quiet upstream", **QUIET)
     streamed(reply)
@@ -215,16 +215,16 @@ async def keep_alives_are_comments(trial: Trial) -> None:
     MUST,
     "A reply of one word has the same form as a long one.",
     source=DIALECT,
-    remedy="Send first, last and terminal events also where there is only one piece.",
+    remedy="Send the first, last and terminal events even if there is only one piece.",
     defect="no-terminal-for-short",
     needs=(Need.TWO_SIDED,),
 )
 async def short_reply(trial: Trial) -> None:
-    """Ask while the upstream has one word to say.
+    """Ask while the upstream replies with one word.
 
     The reply is complete and breaks no rule.
     """
     reply = await trial.ask(plan={"text": "Yes."})
     streamed(reply)
     clean(reply.violations())
-    check(reply.text == "Yes.", "the text is another", expected="Yes.", got=reply.text)
+    check(reply.text == "Yes.", "the text differs", expected="Yes.", got=reply.text)

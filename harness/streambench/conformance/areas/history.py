@@ -14,7 +14,7 @@ from streambench.conformance.trial import CUT, Trial
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
 TALK = (Need.TWO_SIDED, Need.CONVERSATIONS)
-CONVERSATION = "what a conversation is: the model knows what was said"
+CONVERSATION = "the definition of a conversation: the model knows the earlier messages"
 
 
 async def _talk(
@@ -40,16 +40,16 @@ def _places(messages: list[dict[str, Any]], words: list[str]) -> list[int]:
 @case(
     "history.sent",
     MUST,
-    "The model gets what was said before in the conversation.",
+    "The model gets the earlier messages of the conversation.",
     source=CONVERSATION,
-    remedy="Read the stored messages and send them before the new one.",
+    remedy="Load the stored messages and send them before the new one.",
     defect="no-history",
     needs=TALK,
 )
 async def sent(trial: Trial) -> None:
-    """Ask two things in one conversation.
+    """Ask two questions in one conversation.
 
-    The second request to the upstream has the first question.
+    The second request to the upstream contains the first question.
     """
     word = unique_word()
     messages = await _talk(trial, f"Remember {word}.")
@@ -59,74 +59,74 @@ async def sent(trial: Trial) -> None:
 @case(
     "history.replies",
     MUST,
-    "The model gets its own earlier replies as its own.",
+    "The model gets its earlier replies with the role assistant.",
     source="OpenAI API reference, chat completions: roles of messages",
     remedy="Send replies with the role `assistant`, and questions with `user`.",
     defect="history-roles",
     needs=TALK,
 )
 async def replies(trial: Trial) -> None:
-    """Ask two things in one conversation.
+    """Ask two questions in one conversation.
 
     The second request has user, assistant, user.
     """
     messages = await _talk(trial, "Hello, who are you?")
     roles = [message.get("role") for message in messages if message.get("role") not in ("system", "developer")]
-    check(roles == ["user", "assistant", "user"], "other roles", expected="user, assistant, user", got=str(roles))
+    check(roles == ["user", "assistant", "user"], "wrong roles", expected="user, assistant, user", got=str(roles))
 
 
 @case(
     "history.newest",
     MUST,
-    "Of a long conversation the model gets the newest messages.",
+    "From a long conversation, the model gets the newest messages.",
     source=CONVERSATION,
-    remedy="Order by time downwards, take the limit, and turn the result around; a plain LIMIT takes the oldest.",
+    remedy="Sort newest first, apply the limit, then reverse the result: a plain LIMIT returns the oldest messages.",
     defect="first-ten-history",
     needs=TALK,
 )
 async def newest(trial: Trial) -> None:
-    """Ask eight things in one conversation.
+    """Ask eight questions in one conversation.
 
-    The last request has the newest of the earlier questions.
+    The last request contains the newest of the earlier questions.
     """
     words = [unique_word() for _ in range(8)]
     messages = await _talk(trial, *(f"Remember {word}." for word in words))
-    check(_places(messages, words)[-1] >= 0, "the question before is not in the request", expected=words[-1])
+    check(_places(messages, words)[-1] >= 0, "the previous question is not in the request", expected=words[-1])
 
 
 @case(
     "history.oldest-first",
     MUST,
-    "The model gets the messages in the order in which they were said.",
+    "The model gets the messages in chronological order.",
     source="OpenAI API reference, chat completions: messages so far",
-    remedy="Turn the newest messages around before they are sent.",
+    remedy="Reverse the newest messages before you send them.",
     defect="history-reversed",
     needs=TALK,
 )
 async def oldest_first(trial: Trial) -> None:
-    """Ask three things in one conversation.
+    """Ask three questions in one conversation.
 
-    They come in their order, the newest last.
+    The request has them in order, the newest last.
     """
     words = [unique_word() for _ in range(3)]
     messages = await _talk(trial, *(f"Remember {word}." for word in words[:2]), last=f"Remember {words[2]}.")
     places = _places(messages, words)
-    check(places == sorted(places) and -1 not in places, "another order", expected="0, 2, 4", got=str(places))
+    check(places == sorted(places) and -1 not in places, "wrong order", expected="0, 2, 4", got=str(places))
 
 
 @case(
     "history.question-once",
     MUST,
-    "The new question is sent to the model once.",
+    "The new question is sent to the model only once.",
     source=CONVERSATION,
-    remedy="Read the history before the question is stored, or do not add it again.",
+    remedy="Load the history before you store the question, or do not add it again.",
     defect="doubles-question",
     needs=TALK,
 )
 async def question_once(trial: Trial) -> None:
     """Ask something in a new conversation.
 
-    The question is in one message.
+    Exactly one message contains the question.
     """
     word = unique_word()
     messages = await _talk(trial, last=f"Remember {word}.")
@@ -137,37 +137,37 @@ async def question_once(trial: Trial) -> None:
 @case(
     "history.own",
     MUST,
-    "The model gets nothing of another conversation.",
+    "The model gets nothing from another conversation.",
     source=CONVERSATION,
-    remedy="Ask the store for the messages of this conversation.",
+    remedy="Load only the messages of this conversation.",
     defect="mixes-histories",
     needs=TALK,
 )
 async def own(trial: Trial) -> None:
-    """Ask in one conversation, and then in another one of the same user's.
+    """Ask in one conversation, then in another conversation of the same user.
 
-    The second one's request has nothing of the first.
+    The second request contains nothing of the first conversation.
     """
     word, first = unique_word(), await trial.conversations.new()
     await trial.ask(f"Remember {word}.", conversation=first, plan={"tokens": 2})
     second = await trial.conversations.new(beside=first)
     messages = await _talk(trial, last="What did I say?", conversation=second)
-    check(_places(messages, [word]) == [-1], "the request has text of another conversation", got=word)
+    check(_places(messages, [word]) == [-1], "the request has text from another conversation", got=word)
 
 
 @case(
     "history.bounded",
     SHOULD,
-    "The history that is sent has a bound.",
+    "The history sent to the model is bounded.",
     source="the target's profile",
-    remedy="Send the newest messages up to a limit; unbounded, every question costs more than the one before.",
+    remedy="Send the newest messages up to a limit: without one, every question costs more than the one before.",
     defect="all-history",
     needs=TALK,
 )
 async def bounded(trial: Trial) -> None:
-    """Ask eight things in one conversation.
+    """Ask eight questions in one conversation.
 
-    The last request has no more messages than the profile says (10, where it says nothing) and the question.
+    The last request has at most as many earlier messages as the profile says (default 10), plus the question.
     """
     most = trial.subject.profile.history_messages or 10
     messages = await _talk(trial, *(f"Remember {unique_word()}." for _ in range(8)))
@@ -180,14 +180,14 @@ async def bounded(trial: Trial) -> None:
     SHOULD,
     "A reply that was cut short is in the history of the next question.",
     source=CONVERSATION,
-    remedy="Store what was shown, also where the reply did not come to its end.",
+    remedy="Store what was shown, even if the reply was cut short.",
     defect="forgets-partial-replies",
     needs=TALK,
 )
 async def no_partial_lost(trial: Trial) -> None:
-    """Ask while the upstream breaks off after ten words, then ask again.
+    """Ask while the upstream cuts the reply off after ten words, then ask again.
 
-    The second request has the beginning of the first reply.
+    The second request contains the beginning of the first reply.
     """
     conversation = await trial.conversations.new()
     first = await trial.ask(
@@ -203,29 +203,29 @@ async def no_partial_lost(trial: Trial) -> None:
 @case(
     "params.model",
     MUST,
-    "The model that the client names is the one that is asked.",
+    "The model that the client names is the one that is called.",
     source="the target's profile",
-    remedy="Pass the name on, or refuse it.",
+    remedy="Pass the name on, or reject it.",
     defect="ignores-model",
     needs=(*BOTH, Need.MODEL, Need.JSON_PROMPT),
 )
 async def model(trial: Trial) -> None:
     """Ask for the model gpt-4o.
 
-    The upstream's request names it.
+    The request to the upstream names it.
     """
     assert trial.subject.profile.model is not None
     path = tuple(trial.subject.profile.model.split("."))
     body = with_value(trial.subject.body, path, "gpt-4o")
     reply = await trial.ask(body=body, plan={"tokens": 2})
     got = (await trial.request_upstream(reply)).get("model")
-    check(got == "gpt-4o", "another model is asked", expected="gpt-4o", got=str(got))
+    check(got == "gpt-4o", "a different model is called", expected="gpt-4o", got=str(got))
 
 
 @case(
     "params.as-declared",
     SHOULD,
-    "The model is asked with the parameters that the service promises.",
+    "The model is called with the parameters that the service promises.",
     source="the target's profile",
     remedy="Set the parameters in every request to the model.",
     defect="other-params",
@@ -234,7 +234,7 @@ async def model(trial: Trial) -> None:
 async def as_declared(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The upstream's request has each parameter of the profile.
+    The request to the upstream has every parameter of the profile.
     """
     request = await trial.request_upstream(await trial.ask(plan={"tokens": 2}))
     for name, wanted in trial.subject.profile.params.items():
@@ -245,16 +245,16 @@ async def as_declared(trial: Trial) -> None:
 @case(
     "params.bounded-reply",
     SHOULD,
-    "The length of a reply is bounded in the request to the model.",
+    "The request to the model bounds the length of the reply.",
     source="OpenAI API reference, chat completions: max_completion_tokens",
-    remedy="Set max_tokens or max_completion_tokens: without it one question can cost any amount.",
+    remedy="Set max_tokens or max_completion_tokens: without it, a single question can cost any amount.",
     defect="no-max-tokens",
     needs=BOTH,
 )
 async def bounded_reply(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The upstream's request has max_tokens, max_completion_tokens or max_output_tokens.
+    The request to the upstream has max_tokens, max_completion_tokens or max_output_tokens.
     """
     request = await trial.request_upstream(await trial.ask(plan={"tokens": 2}))
     names = ("max_tokens", "max_completion_tokens", "max_output_tokens")

@@ -50,9 +50,9 @@ async def empty(trial: Trial) -> None:
 @case(
     "input.blank",
     MUST,
-    "A message of white space alone is refused.",
+    "A message of only white space is refused.",
     source=STATUS,
-    remedy="Strip the message before you look whether it is empty.",
+    remedy="Strip the message before you check whether it is empty.",
     defect="accepts-blank",
     needs=(*JSON, Need.REFUSES_EMPTY),
 )
@@ -69,7 +69,7 @@ async def blank(trial: Trial) -> None:
     MUST,
     "A request without a message is refused.",
     source=STATUS,
-    remedy="Require the field; a default of your own would be asked of the model.",
+    remedy="Require the field: with a default of your own, you would ask the model something the user did not.",
     defect="accepts-missing",
     needs=JSON,
 )
@@ -84,14 +84,14 @@ async def missing(trial: Trial) -> None:
 @case(
     "input.null",
     MUST,
-    "A message of null is refused.",
+    "A null message is refused.",
     source=STATUS,
-    remedy="Check the type and not only the presence of the field.",
+    remedy="Check the field's type, not only its presence.",
     defect="accepts-null",
     needs=JSON,
 )
 async def null(trial: Trial) -> None:
-    """Send null in place of the text.
+    """Send null instead of the text.
 
     400 or 422.
     """
@@ -103,12 +103,12 @@ async def null(trial: Trial) -> None:
     MUST,
     "A message that is a number is refused.",
     source=STATUS,
-    remedy="Check the type: a number that is turned into text hides a mistake of the client's.",
+    remedy="Check the type: converting a number to text hides a bug in the client.",
     defect="accepts-number",
     needs=JSON,
 )
 async def number(trial: Trial) -> None:
-    """Send a number in place of the text.
+    """Send a number instead of the text.
 
     400 or 422.
     """
@@ -120,12 +120,12 @@ async def number(trial: Trial) -> None:
     MUST,
     "A message that is an object is refused.",
     source=STATUS,
-    remedy="Check the type: an object can carry operators into a database, and fields into a prompt.",
+    remedy="Check the type: an object can inject operators into a database query and fields into a prompt.",
     defect="accepts-object",
     needs=JSON,
 )
 async def an_object(trial: Trial) -> None:
-    """Send an object in place of the text.
+    """Send an object instead of the text.
 
     400 or 422.
     """
@@ -135,14 +135,14 @@ async def an_object(trial: Trial) -> None:
 @case(
     "input.too-long",
     MUST,
-    "A message beyond the longest that is allowed is refused.",
+    "A message over the allowed length is refused.",
     source="the target's profile; RFC 9110, section 15.5.14",
-    remedy="Count characters and answer 400, 413 or 422.",
+    remedy="Count the characters, and answer 400, 413 or 422.",
     defect="accepts-long",
     needs=(*JSON, Need.MAX_CHARS),
 )
 async def too_long(trial: Trial) -> None:
-    """Send a text of one character too many.
+    """Send a message that is one character too long.
 
     400, 413 or 422.
     """
@@ -153,14 +153,14 @@ async def too_long(trial: Trial) -> None:
 @case(
     "input.longest",
     MUST,
-    "The longest message that is allowed is accepted.",
+    "A message of exactly the allowed length is accepted.",
     source="the target's profile",
     remedy="Compare with <=, and count characters, not bytes.",
     defect="counts-bytes",
     needs=(*JSON, Need.MAX_CHARS),
 )
 async def longest(trial: Trial) -> None:
-    """Send a text of exactly the allowed length, of letters with two bytes each.
+    """Send a message of exactly the allowed length, in letters of two bytes each.
 
     A stream begins.
     """
@@ -175,14 +175,14 @@ async def longest(trial: Trial) -> None:
 @case(
     "input.not-json",
     MUST,
-    "A body that is not JSON is refused, and does not make the server fail.",
+    "A body that is not JSON is refused, and causes no server error.",
     source=STATUS,
-    remedy="Answer 400 where the body cannot be parsed.",
+    remedy="Answer 400 if the body cannot be parsed.",
     defect="fails-on-bad-json",
     needs=TEXT,
 )
 async def not_json(trial: Trial) -> None:
-    """Send a JSON text that breaks off.
+    """Send truncated JSON.
 
     400, 415 or 422.
     """
@@ -194,12 +194,12 @@ async def not_json(trial: Trial) -> None:
     MUST,
     "A request without a body is refused.",
     source=STATUS,
-    remedy="Answer 400 where there is no body.",
+    remedy="Answer 400 if there is no body.",
     defect="fails-on-no-body",
     needs=TEXT,
 )
 async def no_body(trial: Trial) -> None:
-    """Send nothing.
+    """Send an empty body.
 
     400, 415 or 422.
     """
@@ -209,9 +209,9 @@ async def no_body(trial: Trial) -> None:
 @case(
     "input.not-an-object",
     MUST,
-    "A body that is JSON but not an object is refused, and does not make the server fail.",
+    "A body that is JSON but not an object is refused, and causes no server error.",
     source=STATUS,
-    remedy="Check that the body is an object before you look for its fields.",
+    remedy="Check that the body is an object before you access its fields.",
     defect="fails-on-array",
     needs=TEXT,
 )
@@ -226,14 +226,14 @@ async def not_an_object(trial: Trial) -> None:
 @case(
     "input.half-a-character",
     MUST,
-    "A message with half a surrogate pair is refused, and does not make the server fail.",
+    "A message with half a surrogate pair is refused, and causes no server error.",
     source="RFC 8259, section 8.2",
-    remedy="Look whether the text can be encoded as UTF-8 before it is stored or sent on.",
+    remedy="Check that the text can be encoded as UTF-8 before you store or forward it.",
     defect="fails-on-surrogate",
     needs=TEXT,
 )
 async def half_a_character(trial: Trial) -> None:
-    r"""Send a text with the escape \ud800.
+    r"""Send a message with the escape \ud800.
 
     400 or 422.
     """
@@ -249,14 +249,14 @@ async def half_a_character(trial: Trial) -> None:
 @case(
     "input.deep",
     MUST,
-    "A body that is nested 20,000 levels deep is refused, and does not make the server fail.",
+    "A body nested 20,000 levels deep is refused, and causes no server error.",
     source="RFC 8259, section 9",
-    remedy="Catch the parser's recursion error, and answer 400.",
+    remedy="Catch the parser's recursion error and answer 400.",
     defect="fails-on-deep-json",
     needs=TEXT,
 )
 async def deep(trial: Trial) -> None:
-    """Send brackets in brackets.
+    """Send nested brackets.
 
     400, 413 or 422.
     """
@@ -266,14 +266,14 @@ async def deep(trial: Trial) -> None:
 @case(
     "input.large-body",
     MUST,
-    "A body beyond the largest that is allowed is refused.",
+    "A body over the allowed size is refused.",
     source="RFC 9110, section 15.5.14",
-    remedy="Bound the body before it is read into memory, and answer 413.",
+    remedy="Limit the body's size before it is read into memory, and answer 413.",
     defect="accepts-large-body",
     needs=(*TEXT, Need.MAX_BODY),
 )
 async def large_body(trial: Trial) -> None:
-    """Send a question with white space beyond the limit behind it.
+    """Send a prompt, padded with white space beyond the limit.
 
     413 or 400.
     """
@@ -289,14 +289,14 @@ async def large_body(trial: Trial) -> None:
 @case(
     "input.unknown-field",
     SHOULD,
-    "A field that nobody knows is ignored.",
+    "An unknown field is ignored.",
     source="RFC 9413, section 4",
-    remedy="Ignore unknown fields, so that newer clients work with older servers.",
+    remedy="Ignore unknown fields so that newer clients work with older servers.",
     defect="refuses-unknown-fields",
     needs=JSON,
 )
 async def unknown_field(trial: Trial) -> None:
-    """Ask with one field more.
+    """Ask with an additional field.
 
     A stream begins.
     """
@@ -308,9 +308,9 @@ async def unknown_field(trial: Trial) -> None:
 @case(
     "input.refused-before-stream",
     MUST,
-    "A request that is refused has a status that says so, and no stream.",
+    "A refused request gets an error status, not a stream.",
     source="RFC 9110, section 15",
-    remedy="Validate before the headers are sent: clients do not look for errors in a stream of 200.",
+    remedy="Validate before you send the headers: clients do not look for errors in a stream with status 200.",
     defect="errors-as-stream",
     needs=(*JSON, Need.EVENT_STREAM, Need.REFUSES_EMPTY),
 )
@@ -321,7 +321,12 @@ async def refused_before_stream(trial: Trial) -> None:
     """
     body = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
     reply = await trial.ask(body=body)
-    check(reply.status != 200, "the refusal is a stream with 200", expected="400 or 422", got=describe(reply))
+    check(
+        reply.status != 200,
+        "the request is refused with a stream and status 200",
+        expected="400 or 422",
+        got=describe(reply),
+    )
 
 
 @case(
@@ -329,14 +334,14 @@ async def refused_before_stream(trial: Trial) -> None:
     SHOULD,
     "A refusal says what is wrong.",
     source="RFC 9457, section 3.1",
-    remedy="Put a sentence for the developer into the error body.",
+    remedy="Put a sentence for developers in the error body.",
     defect="silent-refusals",
     needs=(*JSON, Need.REFUSES_EMPTY),
 )
 async def refused_says_why(trial: Trial) -> None:
     """Send an empty text.
 
-    The body of the refusal has a text of ten letters or more.
+    The response body contains a text of ten letters or more.
     """
     body = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
     reply = await trial.ask(body=body)
@@ -349,14 +354,14 @@ async def refused_says_why(trial: Trial) -> None:
 @case(
     "input.refused-costs-nothing",
     MUST,
-    "A request that is refused never reaches the model.",
+    "A refused request never reaches the model.",
     source="the order of checks: first the request, then the model",
-    remedy="Validate before the upstream is asked.",
+    remedy="Validate before you call the upstream.",
     defect="asks-before-checking",
     needs=(*JSON, Need.TWO_SIDED, Need.MAX_CHARS),
 )
 async def refused_costs_nothing(trial: Trial) -> None:
-    """Send a text that is too long, with a mark in it.
+    """Send a message that is too long, with a mark in it.
 
     The upstream has seen no request with the mark.
     """
@@ -369,24 +374,24 @@ async def refused_costs_nothing(trial: Trial) -> None:
 @case(
     "input.prompt-unchanged",
     MUST,
-    "The upstream gets the message as the user wrote it.",
+    "The upstream gets the message exactly as the user wrote it.",
     source="the user's message",
-    remedy="Do not normalise, escape or translate what the user says.",
+    remedy="Do not normalise, escape or translate the user's message.",
     defect="garbles-prompt",
     needs=(*JSON, Need.TWO_SIDED),
 )
 async def prompt_unchanged(trial: Trial) -> None:
     """Ask with quotes, umlauts, emoji and line breaks.
 
-    The upstream's request has exactly this text.
+    The request to the upstream has exactly this text.
     """
     prompt = 'Größe "x" \\ <b>&amp;</b>\n\tund 👋🏽?'
     reply = await trial.ask(prompt, plan={"tokens": 2})
     entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream", got=describe(reply))
+    check(bool(entries), "the prompt did not reach the upstream", got=describe(reply))
     got = json.dumps(entries[0]["request"], ensure_ascii=False)
     wanted = json.dumps(prompt, ensure_ascii=False)[1:-1]
-    check(wanted in got, "the upstream got another text", expected=wanted, got=got)
+    check(wanted in got, "the upstream got a different text", expected=wanted, got=got)
 
 
 def _texts(value: Any) -> list[str]:

@@ -11,7 +11,7 @@ from streambench.units import NS_PER_MS
 
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
-COST = "what nobody reads need not be written: every token of it is paid for"
+COST = "nobody reads the rest, and every token of it is paid for"
 SLOWLY = {"name": "fixed", "ttft_ms": 50, "gap_ms": 50}
 CANCELLED_WITHIN_MS = 1500
 
@@ -19,17 +19,17 @@ CANCELLED_WITHIN_MS = 1500
 @case(
     "leave.cancels",
     MUST,
-    "When the client leaves, the request to the model is cancelled.",
+    "When the client disconnects, the request to the model is cancelled.",
     source=COST,
-    remedy="Notice the disconnect, and close the upstream's response.",
+    remedy="Detect the disconnect, and close the upstream's response.",
     defect="no-cancel",
     needs=BOTH,
     timed=True,
 )
 async def cancels(trial: Trial) -> None:
-    """Ask for a reply of 5 s, and leave after the first words.
+    """Ask for a reply that takes 5 s, and disconnect after the first words.
 
-    The upstream sees its client leave within 1.5 s.
+    The upstream sees its client disconnect within 1.5 s.
     """
     reply = await trial.ask(plan={"tokens": 100, "profile": SLOWLY}, leave=lambda reply: len(reply.contents) >= 3)
     await _cancelled(trial, reply.mark, reply.exchange.ended_ns, describe(reply))
@@ -38,17 +38,17 @@ async def cancels(trial: Trial) -> None:
 @case(
     "leave.cancels-early",
     MUST,
-    "When the client leaves before the first word, the request to the model is cancelled.",
+    "When the client disconnects before the first word, the request to the model is cancelled.",
     source=COST,
-    remedy="Watch the connection also while the upstream has said nothing.",
+    remedy="Watch the connection even before the upstream has sent anything.",
     defect="no-cancel",
     needs=BOTH,
     timed=True,
 )
 async def cancels_early(trial: Trial) -> None:
-    """Ask for a reply whose first word takes 5 s, and leave when the upstream has been asked.
+    """Ask for a reply whose first word takes 5 s, and disconnect once the upstream has the request.
 
-    The upstream sees its client leave within 1.5 s.
+    The upstream sees its client disconnect within 1.5 s.
     """
     mark = await trial.upstream.plan(tokens=20, profile={"name": "fixed", "ttft_ms": 5000, "gap_ms": 20})
     gone = asyncio.Event()
@@ -61,9 +61,11 @@ async def cancels_early(trial: Trial) -> None:
 
 async def _cancelled(trial: Trial, mark: str, left_ns: int, said: str) -> None:
     entries = await trial.upstream.settled(mark, 3.0)
-    check(bool(entries), "the question did not reach the upstream", got=said)
+    check(bool(entries), "the prompt did not reach the upstream", got=said)
     entry = entries[-1]
-    check(entry["ended"] == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(entry["ended"]))
+    check(
+        entry["ended"] == "cancelled", "the upstream's stream continues", expected="cancelled", got=str(entry["ended"])
+    )
     late_ms = (trial.upstream.local(entry["cancelled_ns"]) - left_ns) / NS_PER_MS
     check(
         late_ms < CANCELLED_WITHIN_MS,
@@ -76,17 +78,17 @@ async def _cancelled(trial: Trial, mark: str, left_ns: int, said: str) -> None:
 @case(
     "leave.gives-back",
     MUST,
-    "When the client leaves, what its stream held is given back.",
+    "When the client disconnects, the resources of its stream are released.",
     source="the target's profile",
-    remedy="End the stream's task in a finally block, and count down there.",
+    remedy="Release resources and decrement counters in a finally block of the stream's task.",
     defect="leaks-streams",
     needs=(*BOTH, Need.HEALTH),
     alone=True,
 )
 async def gives_back(trial: Trial) -> None:
-    """Ask five times and leave after the first words.
+    """Ask five times, and disconnect after the first words.
 
-    Within 3 s the target counts as many open streams as before.
+    Within 3 s the target reports as many open streams as before.
     """
     before = await trial.open_streams()
     for _ in range(5):
@@ -103,22 +105,22 @@ async def gives_back(trial: Trial) -> None:
 @case(
     "leave.others-go-on",
     MUST,
-    "When one client leaves, the others' replies go on.",
-    source="one user's leaving is not everybody's",
-    remedy="Cancel the task of this stream, and nothing that is shared.",
+    "When one client disconnects, the replies to others continue.",
+    source="one user's disconnect does not affect others",
+    remedy="Cancel only this stream's task, and nothing that is shared.",
     defect="cancels-everybody",
     needs=BOTH,
     alone=True,
     repeats=2,
 )
 async def others_go_on(trial: Trial) -> None:
-    """Let two users ask, and one of them leave.
+    """Let two users ask, and one of them disconnect.
 
-    The other one's reply is complete.
+    The other user's reply is complete.
     """
     order = {"tokens": 24, "profile": SLOWLY}
     stays = asyncio.ensure_future(trial.ask(plan=order))
     await trial.ask(plan=order, leave=lambda reply: bool(reply.contents))
     reply = await stays
     streamed(reply)
-    check(reply.complete and not reply.interrupted, "the other reply broke off", got=reply.error or reply.text[-40:])
+    check(reply.complete and not reply.interrupted, "the other reply was cut off", got=reply.error or reply.text[-40:])

@@ -43,7 +43,7 @@ async def _refused(trial: Trial, conversation: str | None = None) -> Reply:
     conversation = conversation or await _conversation(trial, SECOND)
     replies = await asyncio.gather(*(_ask(trial, SECOND, conversation) for _ in range(burst + 3)))
     turned_away = [reply for reply in replies if not reply.is_stream]
-    check(bool(turned_away), f"{burst + 3} questions at once are answered", expected="a refusal", got="no limit")
+    check(bool(turned_away), f"{burst + 3} prompts at once are all answered", expected="a refusal", got="no limit")
     return turned_away[0]
 
 
@@ -56,80 +56,80 @@ async def _recovered(trial: Trial) -> None:
 @case(
     "rate.refused",
     MUST,
-    "Who asks too often is refused with 429.",
+    "A user over the rate limit is refused with 429.",
     source=STATUS,
-    remedy="Answer 429 before the stream begins: 403 and 503 make clients give up, or try again at once.",
+    remedy="Answer 429 before the stream begins: 403 and 503 make clients give up or retry at once.",
     defect="limit-as-503",
     needs=(*LIMITED, Need.EVENT_STREAM),
     alone=True,
 )
 async def refused(trial: Trial) -> None:
-    """Ask more at once than the profile allows.
+    """Send more prompts at once than the profile allows.
 
-    The refusal is 429.
+    The refusal has status 429.
     """
     reply = await _refused(trial)
     await _recovered(trial)
-    check(reply.status == 429, "the limit has another status", expected="429", got=describe(reply))
+    check(reply.status == 429, "wrong status", expected="429", got=describe(reply))
 
 
 @case(
     "rate.is-told",
     MUST,
-    "Who asks too often on a socket gets an error, and keeps the connection.",
+    "On a socket, a user over the rate limit gets an error and keeps the connection.",
     source="the dialect's interrupt",
-    remedy="Send the error event for this question; who loses the connection connects and asks again at once.",
+    remedy="Send the error event for this prompt: a client that loses its connection reconnects and retries at once.",
     defect="limit-closes",
     needs=(*LIMITED, Need.SOCKET),
     alone=True,
 )
 async def is_told(trial: Trial) -> None:
-    """Ask more at once than the profile allows.
+    """Send more prompts at once than the profile allows.
 
     The refusal is an error event, and the connection stays open.
     """
     reply = await _refused(trial)
     await _recovered(trial)
-    check(reply.error is not None, "no error tells of the limit", expected="an error event", got=describe(reply))
+    check(reply.error is not None, "no error event reports the limit", expected="an error event", got=describe(reply))
 
 
 @case(
     "rate.retry-after",
     SHOULD,
-    "A 429 says when to try again.",
+    "A 429 response says when to retry.",
     source="RFC 9110, section 10.2.3",
-    remedy="Send Retry-After with whole seconds, or a date: without it clients guess, and all at once.",
+    remedy="Send Retry-After with whole seconds or a date: without it, clients guess, and all retry at once.",
     defect="no-retry-after",
     needs=(*LIMITED, Need.EVENT_STREAM),
     alone=True,
 )
 async def retry_after(trial: Trial) -> None:
-    """Ask more at once than the profile allows.
+    """Send more prompts at once than the profile allows.
 
-    Retry-After is a number of whole seconds, at least 1, or a date.
+    Retry-After is a date or a whole number of seconds, at least 1.
     """
     reply = await _refused(trial)
     await _recovered(trial)
     given = reply.exchange.headers.get("retry-after", "")
     is_date = given[:3] in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun") and given.endswith("GMT")
     is_time = given.isdecimal() and int(given) >= 1
-    check(is_time or is_date, "no time to try again", expected="Retry-After: 1", got=given or describe(reply))
+    check(is_time or is_date, "no valid Retry-After", expected="Retry-After: 1", got=given or describe(reply))
 
 
 @case(
     "rate.says-why",
     SHOULD,
-    "The refusal of a limit says what happened.",
+    "The refusal says that a limit was reached.",
     source=STATUS,
-    remedy="Put a sentence into the body, or the error event, that names the limit.",
+    remedy="Put a sentence that names the limit in the body or the error event.",
     defect="silent-refusals",
     needs=LIMITED,
     alone=True,
 )
 async def says_why(trial: Trial) -> None:
-    """Ask more at once than the profile allows.
+    """Send more prompts at once than the profile allows.
 
-    The refusal has a text of ten letters or more.
+    The refusal contains a text of ten letters or more.
     """
     reply = await _refused(trial)
     await _recovered(trial)
@@ -141,43 +141,45 @@ async def says_why(trial: Trial) -> None:
 @case(
     "rate.per-user",
     MUST,
-    "One user's limit is nobody else's.",
+    "One user's rate limit does not affect other users.",
     source="the target's profile",
-    remedy="Count by user, not by address or for the whole service: one loud client would lock everybody out.",
+    remedy="Count per user, not per address or for the whole service: otherwise one busy client locks everyone out.",
     defect="limit-for-all",
     needs=LIMITED,
     alone=True,
 )
 async def per_user(trial: Trial) -> None:
-    """Let one user ask until they are refused, and another one ask once.
+    """Let one user send prompts until one is refused, then let another user send one.
 
-    The other one gets a reply.
+    The other user gets a reply.
     """
     conversation = await _conversation(trial, FIRST)
     await _refused(trial)
     reply = await _ask(trial, FIRST, conversation)
     await _recovered(trial)
-    check(not reply.is_refusal, "another user is refused, too", expected="a reply", got=describe(reply))
+    check(not reply.is_refusal, "another user is refused too", expected="a reply", got=describe(reply))
 
 
 @case(
     "rate.recovers",
     MUST,
-    "Who was refused is served again after the time that the profile says.",
+    "A refused user is served again after the time given in the profile.",
     source="the target's profile",
-    remedy="Refill the allowance with time; a refused question must not use any of it up.",
+    remedy="Refill the allowance over time; a refused prompt must not use any of it up.",
     defect="limit-for-good",
     needs=LIMITED,
     alone=True,
 )
 async def recovers(trial: Trial) -> None:
-    """Ask until the target refuses, wait as long as the profile says, and ask again.
+    """Send prompts until one is refused, wait as long as the profile says, then send another.
 
-    There is a reply.
+    The user gets a reply.
     """
     _, wait_s = _known(trial)
     if wait_s > MOST_WAITED_S:
-        raise Untestable(f"one more question is allowed after {wait_s:g} s only", "a limit that recovers within 10 s")
+        raise Untestable(
+            f"the limit allows one more prompt only after {wait_s:g} s", "a limit that recovers within 10 s"
+        )
     conversation = await _conversation(trial, SECOND)
     await _refused(trial, conversation)
     await asyncio.sleep(wait_s * 1.5)
@@ -189,18 +191,18 @@ async def recovers(trial: Trial) -> None:
 @case(
     "rate.costs-nothing",
     MUST,
-    "A question that the limit refuses never reaches the model.",
-    source="the order of checks: first the limit, then the model",
-    remedy="Look at the limit before the upstream is asked.",
+    "A prompt refused by the rate limit never reaches the model.",
+    source="the order of checks: the limit first, then the model",
+    remedy="Check the limit before you call the upstream.",
     defect="asks-before-checking",
     needs=(*LIMITED, Need.TWO_SIDED),
     alone=True,
 )
 async def costs_nothing(trial: Trial) -> None:
-    """Ask more at once than the profile allows.
+    """Send more prompts at once than the profile allows.
 
-    The upstream has seen no request with the mark of the refused question.
+    The upstream has seen no request with the refused prompt's mark.
     """
     reply = await _refused(trial)
     await _recovered(trial)
-    await trial.never_reached_upstream(reply.mark, "the limit refused it")
+    await trial.never_reached_upstream(reply.mark, "the limit refused the prompt")

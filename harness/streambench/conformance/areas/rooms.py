@@ -17,8 +17,8 @@ from streambench.paths import compile_path
 
 MUST, SHOULD, MAY = Keyword
 ROOMS = (Need.ROOMS, Need.TWO_SIDED)
-SHARED = "what a room is: its members see the same"
-APART = "what one room is told is for nobody else"
+SHARED = "the definition of a room: its members see the same"
+APART = "what is said in a room is only for its members"
 SLOWLY = {"name": "fixed", "ttft_ms": 50, "gap_ms": 50}
 HEARD_S = 3.0
 NOT_HEARD_S = 0.5
@@ -50,7 +50,7 @@ async def _say(trial: Trial, member: Socket, said: Mapping[str, Any] | None, roo
         return
     member.link.send(trial.client.message(member, said, {"room": room, "name": unique_word()}))
     heard = await member.hears(said["heard"], within_s=HEARD_S)
-    check(heard is not None, "a room is not joined or left", expected=said["heard"], got="nothing")
+    check(heard is not None, "joining or leaving the room was not confirmed", expected=said["heard"], got="nothing")
 
 
 def _text(trial: Trial, member: Socket) -> str:
@@ -63,16 +63,16 @@ def _text(trial: Trial, member: Socket) -> str:
 @case(
     "room.hears",
     MUST,
-    "Who is in a room hears all of the replies to the others.",
+    "Members of a room receive the complete replies to the other members.",
     source=SHARED,
     remedy="Send each piece of a reply to every member of the room.",
     defect="asker-only",
     needs=ROOMS,
 )
 async def hears(trial: Trial) -> None:
-    """Let two be in a room, and one of them ask.
+    """Let two users join a room, and one of them ask.
 
-    Within 3 s the other one has the whole text.
+    Within 3 s the other user has the complete text.
     """
     room = unique_word()
     async with _members(trial, room, room) as (asker, other):
@@ -80,70 +80,75 @@ async def hears(trial: Trial) -> None:
         streamed(reply)
         await other.hears(*_rooms(trial).ends, within_s=HEARD_S)
         got = _text(trial, other)
-    check(got == reply.text, "the other member has another text", expected=repr(reply.text), got=repr(got))
+    check(got == reply.text, "the other member has a different text", expected=repr(reply.text), got=repr(got))
 
 
 @case(
     "room.live",
     SHOULD,
-    "The members of a room hear a reply while it comes.",
-    source="the definition of streaming, for everybody",
-    remedy="Send each piece to the others as soon as to the one who asked.",
+    "The members of a room receive a reply while it is being written.",
+    source="the definition of streaming, for every member",
+    remedy="Send each piece to the others as soon as to the user who asked.",
     defect="room-hears-late",
     needs=ROOMS,
     timed=True,
 )
 async def live(trial: Trial) -> None:
-    """Let two be in a room, and one of them ask for a reply of a second.
+    """Let two users join a room, and one of them ask for a reply that takes a second.
 
-    The other one has the first text before the one who asked has half of it.
+    The other user has the first text before the user who asked has half of it.
     """
     room = unique_word()
     async with _members(trial, room, room) as (asker, other):
         reply = await trial.ask_on(asker, plan={"tokens": 20, "profile": SLOWLY})
         streamed(reply)
         first = await other.hears(*_rooms(trial).text, within_s=HEARD_S)
-    check(first is not None, "the other member hears nothing", expected="the reply")
+    check(first is not None, "the other member receives nothing", expected="the reply")
     assert first is not None
     late = first.at_ns >= reply.contents[len(reply.contents) // 2].at_ns
-    check(not late, "the other member hears it when it is over", expected="the text as it comes", got="all at the end")
+    check(
+        not late,
+        "the other member receives the reply only at its end",
+        expected="the text as it is written",
+        got="all at the end",
+    )
 
 
 @case(
     "room.apart",
     MUST,
-    "Who is in another room hears nothing.",
+    "Members of other rooms receive nothing.",
     source=APART,
-    remedy="Send to the members of the room where the question was asked.",
+    remedy="Send only to the members of the room where the prompt was sent.",
     defect="tells-everybody",
     needs=ROOMS,
 )
 async def apart(trial: Trial) -> None:
-    """Let two connections of a user's be in two rooms, and one of them ask.
+    """Let two connections of one user join different rooms, and ask on one of them.
 
-    Half a second after the reply, the other one has heard nothing of it.
+    Half a second after the reply, the other connection has received none of it.
     """
     word = unique_word()
     async with _members(trial, unique_word(), unique_word()) as (asker, other):
         streamed(await trial.ask_on(asker, plan={"text": f"The word is {word}. " * 3}))
         await asyncio.sleep(NOT_HEARD_S)
         heard = [event.name for event in other.heard if word in str(event.data)]
-    check(not heard, "another room hears the reply", expected="nothing", got=" ".join(heard))
+    check(not heard, "another room receives the reply", expected="nothing", got=" ".join(heard))
 
 
 @case(
     "room.after-leaving",
     MUST,
-    "Who has left a room hears nothing more of it.",
+    "A user who has left a room receives nothing more from it.",
     source=APART,
-    remedy="Take the connection out of the room before the leaving is confirmed.",
+    remedy="Remove the connection from the room before you confirm that it has left.",
     defect="hears-after-leaving",
     needs=(*ROOMS, Need.ROOM_CHANGES),
 )
 async def after_leaving(trial: Trial) -> None:
-    """Let two be in a room, one of them leave it, and the other one ask.
+    """Let two users join a room, one of them leave it, and the other one ask.
 
-    Half a second after the reply, the one who left has heard nothing of it.
+    Half a second after the reply, the user who left has received none of it.
     """
     room, word = unique_word(), unique_word()
     async with _members(trial, room, room) as (asker, other):
@@ -151,63 +156,63 @@ async def after_leaving(trial: Trial) -> None:
         streamed(await trial.ask_on(asker, plan={"text": f"The word is {word}. " * 3}))
         await asyncio.sleep(NOT_HEARD_S)
         heard = [event.name for event in other.heard if word in str(event.data)]
-    check(not heard, "who has left hears the reply", expected="nothing", got=" ".join(heard))
+    check(not heard, "a user who has left receives the reply", expected="nothing", got=" ".join(heard))
 
 
 @case(
     "room.told-joined",
     SHOULD,
-    "The members of a room are told who comes.",
+    "The members of a room are notified when someone joins.",
     source=SHARED,
-    remedy="Tell the members when somebody joins: they write for whoever is there.",
+    remedy="Notify the members when someone joins: they need to know who is reading.",
     defect="joins-silently",
     needs=(*ROOMS, Need.ROOM_CHANGES, Need.ROOM_NEWS),
 )
 async def told_joined(trial: Trial) -> None:
-    """Let one be in a room, and another one join it.
+    """Let one user join a room, then another one.
 
-    Within 3 s the first one is told.
+    The first user is notified within 3 s.
     """
     room = unique_word()
     async with _members(trial, room, room) as (member, _):
         told = await member.hears(_rooms(trial).joined or "", within_s=HEARD_S)
-    check(told is not None, "nobody is told", expected=_rooms(trial).joined or "", got="nothing")
+    check(told is not None, "nobody is notified", expected=_rooms(trial).joined or "", got="nothing")
 
 
 @case(
     "room.told-left",
     SHOULD,
-    "The members of a room are told who leaves, also who is lost.",
+    "The members of a room are notified when someone leaves or loses the connection.",
     source=SHARED,
-    remedy="Tell the members where a connection ends, whatever has ended it.",
+    remedy="Notify the members whenever a connection ends, for whatever reason.",
     defect="leaves-silently",
     needs=(*ROOMS, Need.ROOM_CHANGES, Need.ROOM_NEWS),
 )
 async def told_left(trial: Trial) -> None:
-    """Let two be in a room, and one of them lose the connection.
+    """Let two users join a room, and one of them lose the connection.
 
-    Within 3 s the other one is told.
+    The other user is notified within 3 s.
     """
     room = unique_word()
     async with _members(trial, room, room) as (member, other):
         other.leave()
         told = await member.hears(_rooms(trial).left or "", within_s=HEARD_S)
-    check(told is not None, "nobody is told", expected=_rooms(trial).left or "", got="nothing")
+    check(told is not None, "nobody is notified", expected=_rooms(trial).left or "", got="nothing")
 
 
 @case(
     "room.asker-lost",
     MUST,
-    "Where the one who asked is lost, the others hear how the reply ends.",
+    "If the user who asked loses the connection, the other members receive the end of the reply.",
     source=SHARED,
-    remedy="Where a reply is stopped, tell the members that it is over: their pages wait for the rest.",
+    remedy="When a reply is stopped, tell the members that it has ended: their pages are waiting for the rest.",
     defect="room-waits",
     needs=ROOMS,
 )
 async def asker_lost(trial: Trial) -> None:
-    """Let two be in a room, one of them ask, and lose the connection after three pieces.
+    """Let two users join a room, and one of them ask and lose the connection after three pieces.
 
-    Within 3 s the other one has an event that ends the reply.
+    Within 3 s the other user receives an event that ends the reply.
     """
     room = unique_word()
     async with _members(trial, room, room) as (asker, other):
@@ -221,17 +226,17 @@ async def asker_lost(trial: Trial) -> None:
 @case(
     "room.listener-lost",
     MUST,
-    "A member that is lost takes nothing from the others.",
-    source="one client's trouble is not everybody's",
-    remedy="Catch what sending to one connection can do wrong, for this connection alone.",
+    "A member who loses the connection does not affect the others.",
+    source="one client's failure does not affect others",
+    remedy="Catch errors when you send to a connection, and handle them for that connection only.",
     defect="listener-ends-all",
     needs=ROOMS,
     alone=True,
 )
 async def listener_lost(trial: Trial) -> None:
-    """Let two be in a room, one of them ask, and the other one lose the connection after the first words.
+    """Let two users join a room, one of them ask, and the other one lose the connection after the first words.
 
-    The reply to the first one is whole.
+    The first user's reply is complete.
     """
     room = unique_word()
     async with _members(trial, room, room) as (asker, other):
@@ -243,22 +248,22 @@ async def listener_lost(trial: Trial) -> None:
         finally:
             asking.cancel()
     whole = reply.complete and not reply.interrupted and bool(reply.text)
-    check(whole, "the reply broke off", expected="a whole reply", got=describe(reply))
+    check(whole, "the reply was cut off", expected="a complete reply", got=describe(reply))
 
 
 @case(
     "room.closed",
     MUST,
-    "Who was not let into a room cannot enter it.",
+    "A user without access to a room cannot join it.",
     source=APART,
-    remedy="Ask whose room it is where it is entered, and refuse with 403 or 404.",
+    remedy="Check access when a user joins, and refuse with 403 or 404.",
     defect="open-rooms",
     needs=(Need.CLOSED_ROOMS, Need.SECOND_USER),
 )
 async def closed(trial: Trial) -> None:
-    """Let one user have a room, and another one enter it.
+    """Let one user open a room, and another one try to join it.
 
-    There is no connection.
+    The connection is refused.
     """
     room, shared = unique_word(), _rooms(trial).shared
     async with _members(trial, room):
@@ -269,4 +274,4 @@ async def closed(trial: Trial) -> None:
                 await _say(trial, stranger, _rooms(trial).join, room)
         finally:
             await stranger.close()
-    check(not let_in, "another user enters", expected="403 or 404", got="an open socket")
+    check(not let_in, "another user can join", expected="403 or 404", got="an open socket")

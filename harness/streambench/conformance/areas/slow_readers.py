@@ -43,15 +43,15 @@ def _big(words: list[str]) -> dict[str, Any]:
 @case(
     "slow.others",
     MUST,
-    "A client that does not read holds up nobody else.",
+    "A client that does not read does not delay others.",
     source="backpressure belongs to one connection",
-    remedy="Write each stream from its own task, and await its own connection only.",
+    remedy="Write each stream from its own task, and await only its own connection.",
     defect="blocks-on-slow-reader",
     needs=BOTH,
     alone=True,
 )
 async def others(trial: Trial) -> None:
-    """Let one client ask for 7 MB and not read them, and another one ask something short.
+    """Let one client ask for 7 MB without reading them, and another one ask a short question.
 
     The short reply is complete within 3 s.
     """
@@ -69,21 +69,21 @@ async def others(trial: Trial) -> None:
 @case(
     "slow.whole",
     MUST,
-    "A client that reads slowly gets all of the reply.",
+    "A client that reads slowly gets the complete reply.",
     source="backpressure slows a stream down; it does not shorten it",
-    remedy="Wait for the connection to drain; a bounded queue that drops text loses it for good.",
+    remedy="Wait for the connection to drain: a bounded queue that drops text loses it for good.",
     defect="drops-for-slow-reader",
     needs=BOTH,
     alone=True,
 )
 async def whole(trial: Trial) -> None:
-    """Ask for 7 MB, and begin to read them after 4 s.
+    """Ask for 7 MB, and start reading after 4 s.
 
-    All of the text comes.
+    All of the text arrives.
     """
     heartbeat_s = trial.subject.profile.heartbeat_s
     if heartbeat_s is not None and heartbeat_s <= PAUSE_S:
-        raise Untestable("who reads nothing for 4 s is taken for dead here", "a heartbeat slower than that")
+        raise Untestable("the server disconnects clients that read nothing for 4 s", "a longer heartbeat interval")
     words = _words(trial.subject)
     reply = await trial.ask(plan=_big(words), pause_s=PAUSE_S, deadline_s=30.0)
     streamed(reply)

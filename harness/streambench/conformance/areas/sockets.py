@@ -25,13 +25,13 @@ PING = b"streambench"
 
 def _whole(trial: Trial, reply: Reply, message: str) -> None:
     holds = reply.complete and not reply.interrupted and bool(reply.text)
-    check(holds, message, expected="a whole reply", got=describe(reply))
+    check(holds, message, expected="a complete reply", got=describe(reply))
 
 
 @case(
     "socket.plain-request",
     MUST,
-    "A plain request to a socket's route is refused, and does not make the server fail.",
+    "A plain HTTP request to a socket's route is refused, and causes no server error.",
     source="RFC 9110, section 15.5.22; RFC 6455, section 4.2.1",
     remedy="Answer 426 with `Upgrade: websocket`, or 400.",
     defect="fails-without-upgrade",
@@ -45,20 +45,20 @@ async def plain_request(trial: Trial) -> None:
     _, url = trial.subject.route({})
     reply = await trial.client.send("GET", url)
     expected = "400 or 426"
-    check(reply.status in (400, 426), "it is answered otherwise", expected=expected, got=describe(reply))
+    check(reply.status in (400, 426), "wrong answer", expected=expected, got=describe(reply))
 
 
 @case(
     "socket.foreign-origin",
     MUST,
-    "A page of another origin cannot open a socket as the user.",
+    "A page from another origin cannot open a socket as the user.",
     source="RFC 6455, section 10.2",
-    remedy="Compare Origin with a list at the handshake: browsers send cookies along, and ask nobody.",
+    remedy="Check Origin against a list in the handshake: browsers send cookies along without asking.",
     defect="any-socket-origin",
     needs=(*SOCKET, Need.AUTH),
 )
 async def foreign_origin(trial: Trial) -> None:
-    """Connect as a page of https://evil.example would.
+    """Connect as a page from https://evil.example would.
 
     The handshake is refused.
     """
@@ -73,7 +73,7 @@ async def foreign_origin(trial: Trial) -> None:
 @case(
     "socket.ping",
     MUST,
-    "A ping is answered by a pong with the same payload.",
+    "A ping is answered with a pong that has the same payload.",
     source="RFC 6455, section 5.5.3",
     remedy="Let the WebSocket library answer pings, and keep its reading loop free.",
     defect="no-pong",
@@ -82,7 +82,7 @@ async def foreign_origin(trial: Trial) -> None:
 async def ping(trial: Trial) -> None:
     """Connect, and send a ping.
 
-    Within 2 s there is a pong with its payload.
+    A pong with its payload arrives within 2 s.
     """
     async with trial.client.connected() as socket:
         socket.write(frame_bytes(Opcode.PING, PING))
@@ -97,16 +97,17 @@ async def ping(trial: Trial) -> None:
 @case(
     "socket.close",
     MUST,
-    "A close is answered by a close.",
+    "A close frame is answered with a close frame.",
     source="RFC 6455, section 5.5.1",
-    remedy="Answer the close frame before the connection is ended: without it clients report an abnormal end (1006).",
+    remedy="Answer the close frame before you close the connection: otherwise clients report an abnormal "
+    "closure (1006).",
     defect="no-close-answer",
     needs=WEBSOCKET,
 )
 async def close(trial: Trial) -> None:
-    """Connect, and close as the protocol asks for it.
+    """Connect, then close as the protocol requires.
 
-    A close frame comes back within a second.
+    A close frame arrives within one second.
     """
     async with trial.client.connected() as socket:
         pass
@@ -118,35 +119,35 @@ async def close(trial: Trial) -> None:
 @case(
     "socket.second-question",
     MUST,
-    "A connection serves one question after the other.",
-    source="the dialect: replies are messages on a connection that stays",
-    remedy="Keep the connection and its state after a reply.",
+    "A connection serves several prompts in sequence.",
+    source="the dialect: replies are messages on a persistent connection",
+    remedy="Keep the connection and its state after each reply.",
     defect="one-question-a-socket",
     needs=SOCKET,
 )
 async def second_question(trial: Trial) -> None:
     """Ask twice on one connection.
 
-    Both replies are whole.
+    Both replies are complete.
     """
     async with trial.client.connected() as socket:
-        _whole(trial, await trial.ask_on(socket), "the first reply is not whole")
-        _whole(trial, await trial.ask_on(socket), "the second reply is not whole")
+        _whole(trial, await trial.ask_on(socket), "the first reply is not complete")
+        _whole(trial, await trial.ask_on(socket), "the second reply is not complete")
 
 
 @case(
     "socket.unknown-event",
     MUST,
-    "A message of an unknown kind does not end the connection.",
+    "A message of an unknown type does not end the connection.",
     source="RFC 9413, section 4",
-    remedy="Answer with an error, or ignore it, so that newer clients work with older servers.",
+    remedy="Answer with an error or ignore it, so that newer clients work with older servers.",
     defect="dies-on-unknown",
     needs=SOCKET,
 )
 async def unknown_event(trial: Trial) -> None:
-    """Send a message of an unknown kind, then ask.
+    """Send a message of an unknown type, then ask.
 
-    The reply is whole.
+    The reply is complete.
     """
     async with trial.client.connected() as socket:
         strange = '{"type":"streambench_unknown","data":{}}'
@@ -160,16 +161,16 @@ async def unknown_event(trial: Trial) -> None:
 @case(
     "socket.after-refusal",
     MUST,
-    "After a refused message the connection serves the next one.",
-    source="one mistake is not the end of a conversation",
-    remedy="Answer the mistake with an error event, and go on reading.",
+    "After a refused message, the connection serves the next one.",
+    source="one mistake does not end a conversation",
+    remedy="Answer with an error event and keep reading.",
     defect="refusal-closes",
     needs=(*SOCKET, Need.JSON_PROMPT, Need.REFUSES_EMPTY),
 )
 async def after_refusal(trial: Trial) -> None:
     """Send an empty text, then ask on the same connection.
 
-    The reply is whole.
+    The reply is complete.
     """
     async with trial.client.connected() as socket:
         empty = with_value(trial.subject.body, trial.subject.prompt_path or (), "")
@@ -181,17 +182,17 @@ async def after_refusal(trial: Trial) -> None:
 @case(
     "socket.malformed",
     MUST,
-    "A message that cannot be read harms nobody else.",
-    source="one client's mistake is not everybody's",
-    remedy="Catch what a message can do wrong where it is read, for this connection alone.",
+    "A malformed message does not affect other clients.",
+    source="one client's mistake does not affect others",
+    remedy="Catch errors where a message is parsed, and handle them for this connection only.",
     defect="malformed-ends-all",
     needs=(*SOCKET, Need.TWO_SIDED),
     alone=True,
 )
 async def malformed(trial: Trial) -> None:
-    """Let one client ask, and another one send a message that breaks off.
+    """Let one client ask, and another one send a truncated message.
 
-    The reply to the first one is whole.
+    The first client's reply is complete.
     """
     asking = asyncio.ensure_future(trial.ask(plan={"tokens": 20, "profile": SLOWLY}))
     try:
@@ -202,43 +203,43 @@ async def malformed(trial: Trial) -> None:
             reply = await asking
     finally:
         asking.cancel()
-    _whole(trial, reply, "the other client's reply broke off")
+    _whole(trial, reply, "the other client's reply was cut off")
 
 
 @case(
     "socket.reconnects",
     MUST,
-    "Who has lost the connection in the middle of a reply can connect and ask again.",
+    "A client that lost its connection in the middle of a reply can reconnect and ask again.",
     source="networks change; phones sleep",
-    remedy="Give up the old connection's state when it is lost, and let the user in.",
+    remedy="Discard the old connection's state when it is lost, and accept the user's new connection.",
     defect="no-reconnect",
     needs=(*SOCKET, Need.TWO_SIDED),
     alone=True,
 )
 async def reconnects(trial: Trial) -> None:
-    """Ask, lose the connection after the first words, connect again, and ask again.
+    """Ask, drop the connection after the first words, reconnect, and ask again.
 
-    The second reply is whole.
+    The second reply is complete.
     """
     await trial.ask(plan={"tokens": 60, "profile": SLOWLY}, leave=lambda reply: bool(reply.contents))
     reply = await trial.ask(plan={"tokens": 4, "profile": "instant"})
-    check(not reply.exchange.refused, "the user is not let in again", got=reply.exchange.refused)
-    _whole(trial, reply, "the reply after it is not whole")
+    check(not reply.exchange.refused, "the user cannot connect again", got=reply.exchange.refused)
+    _whole(trial, reply, "the next reply is not complete")
 
 
 @case(
     "socket.interrupt",
     MUST,
-    "A message that stops a reply stops the model as well.",
+    "A message that stops a reply also stops the model.",
     source="the target's profile",
-    remedy="Cancel the request to the model where the reply is stopped.",
+    remedy="Cancel the request to the model when the reply is stopped.",
     defect="ignores-interrupt",
     needs=(*SOCKET, Need.INTERRUPT, Need.TWO_SIDED),
 )
 async def interrupt(trial: Trial) -> None:
-    """Ask for a reply of 5 s, and send the message that stops it after the first words.
+    """Ask for a reply that takes 5 s, and send the message that stops it after the first words.
 
-    The upstream sees its client leave within 3 s.
+    The upstream sees its client disconnect within 3 s.
     """
     async with trial.client.connected() as socket:
         stop = trial.client.stopping(socket)
@@ -251,46 +252,46 @@ async def interrupt(trial: Trial) -> None:
         reply = await trial.ask_on(socket, plan={"tokens": 100, "profile": SLOWLY}, leave=stops)
     entries = await trial.upstream.settled(reply.mark, CANCELLED_WITHIN_S)
     ended = entries[-1]["ended"] if entries else "never asked"
-    check(ended == "cancelled", "the upstream's stream goes on", expected="cancelled", got=str(ended))
+    check(ended == "cancelled", "the upstream's stream continues", expected="cancelled", got=str(ended))
 
 
 @case(
     "socket.strangers",
     MUST,
-    "Nobody elsewhere hears what one user is told.",
-    source="what one user is told is for nobody else",
-    remedy="Send to the connections of this user and of this room, and never to all.",
+    "A user's reply is not sent to unrelated users.",
+    source="a reply is only for the user who asked",
+    remedy="Send only to the connections of this user or this room, never to all.",
     defect="tells-everybody",
     needs=(*SOCKET, Need.TWO_SIDED, Need.SECOND_USER),
     alone=True,
 )
 async def strangers(trial: Trial) -> None:
-    """Let a second user be connected elsewhere, and the first one ask for a text.
+    """Connect a second user elsewhere, and let the first one ask.
 
-    Nothing of the text comes to the second user.
+    The second user receives none of the reply.
     """
     word = unique_word()
     async with trial.client.connected(SECOND) as stranger:
         _whole(trial, await trial.ask(plan={"text": f"The word is {word}. " * 3}), "there is no reply")
         await asyncio.sleep(SEEN_S)
         heard = [event.name for event in stranger.heard if word in str(event.data)]
-    check(not heard, "a stranger hears the reply", expected="nothing", got=" ".join(heard))
+    check(not heard, "another user receives the reply", expected="nothing", got=" ".join(heard))
 
 
 @case(
     "socket.heartbeat",
     SHOULD,
-    "A silent connection is looked after: the server pings its client.",
+    "The server pings idle clients.",
     source="RFC 6455, section 5.5.2; Engine.IO protocol 4, heartbeat",
-    remedy="Switch on the heartbeat of the library; without it dead clients stay, and proxies cut idle connections.",
+    remedy="Enable the library's heartbeat: without it, dead clients linger and proxies close idle connections.",
     defect="no-heartbeat",
     needs=(*SOCKET, Need.HEARTBEAT),
     patient=True,
 )
 async def heartbeat(trial: Trial) -> None:
-    """Connect and stay silent.
+    """Connect and send nothing.
 
-    Within one and a half times the declared interval, and a second, there is a ping.
+    A ping arrives within 1.5 times the declared interval plus one second.
     """
     every_s = trial.subject.profile.heartbeat_s
     assert every_s is not None
@@ -300,4 +301,4 @@ async def heartbeat(trial: Trial) -> None:
             if any(frame.opcode == Opcode.PING or frame.payload == b"2" for frame in frames):
                 return
             await asyncio.sleep(0.1)
-    check(False, "no ping came", expected=f"one every {every_s:g} s", got="silence")
+    check(False, "no ping arrived", expected=f"one every {every_s:g} s", got="silence")

@@ -12,7 +12,7 @@ from streambench.conformance.trial import CUT, Trial
 MUST, SHOULD, MAY = Keyword
 KEPT = (Need.STORED,)
 BOTH = (Need.STORED, Need.TWO_SIDED)
-STORE = "what a stored conversation is: what was said and shown"
+STORE = "the definition of a stored conversation: what was asked and shown"
 CUT_SHORT = {"tokens": 20, "faults": [{"fault": CUT, "at": {"chunk": 10}}]}
 KEPT_WITHIN_S = 3.0
 
@@ -22,14 +22,14 @@ KEPT_WITHIN_S = 3.0
     MUST,
     "The question is stored.",
     source=STORE,
-    remedy="Store the message before the model is asked.",
+    remedy="Store the message before you call the model.",
     defect="forgets-questions",
     needs=KEPT,
 )
 async def question(trial: Trial) -> None:
-    """Ask something in a conversation and read it.
+    """Ask a question in a conversation, then read the conversation.
 
-    It has the question, with the role of the user.
+    It contains the question, with the user's role.
     """
     conversation, word = await trial.conversations.new(), unique_word()
     await trial.ask(f"Remember {word}.", conversation=conversation)
@@ -48,28 +48,28 @@ async def question(trial: Trial) -> None:
     needs=KEPT,
 )
 async def a_reply(trial: Trial) -> None:
-    """Ask something in a conversation and read it.
+    """Ask a question in a conversation, then read the conversation.
 
-    It has one reply, with exactly the text that came.
+    It contains one reply, with exactly the text that arrived.
     """
     conversation = await trial.conversations.new()
     reply = await trial.ask(conversation=conversation)
     streamed(reply)
     stored = await trial.conversations.replies(conversation)
-    check(stored == [reply.text], "another reply is stored", expected=repr(reply.text), got=str(stored))
+    check(stored == [reply.text], "a different reply is stored", expected=repr(reply.text), got=str(stored))
 
 
 @case(
     "store.before-end",
     SHOULD,
-    "When the client learns that the reply is complete, it is stored.",
+    "The reply is stored by the time the client sees that it is complete.",
     source=STORE,
-    remedy="Store the reply before the terminal event is sent: a page that is loaded again at once would miss it.",
+    remedy="Store the reply before you send the terminal event: otherwise a page reloaded at once would miss it.",
     defect="stores-late",
     needs=KEPT,
 )
 async def before_end(trial: Trial) -> None:
-    """Ask something in a conversation, and read it at once.
+    """Ask a question in a conversation, and read the conversation at once.
 
     The reply is there.
     """
@@ -83,23 +83,23 @@ async def before_end(trial: Trial) -> None:
 @case(
     "store.order",
     MUST,
-    "Questions and replies are stored in their order.",
+    "Questions and replies are stored in order.",
     source=STORE,
-    remedy="Number the messages of a conversation; times of a second are not enough.",
+    remedy="Number the messages of a conversation: timestamps in seconds are too coarse.",
     defect="stores-reversed",
     needs=KEPT,
 )
 async def order(trial: Trial) -> None:
-    """Ask two things in a conversation and read it.
+    """Ask two questions in a conversation, then read the conversation.
 
-    Question and reply take turns, the first question first.
+    Questions and replies alternate, the first question first.
     """
     conversation, words = await trial.conversations.new(), [unique_word(), unique_word()]
     for word in words:
         streamed(await trial.ask(f"Remember {word}.", conversation=conversation))
     messages = await trial.conversations.messages(conversation)
     roles = [message["role"] for message in messages]
-    check(roles == ["user", "assistant"] * 2, "another order", expected="user, assistant, …", got=str(roles))
+    check(roles == ["user", "assistant"] * 2, "wrong order", expected="user, assistant, …", got=str(roles))
     firsts = [i for i, message in enumerate(messages) if words[0] in str(message["content"])]
     check(firsts == [0], "the first question is not the first", expected="0", got=str(firsts))
 
@@ -114,13 +114,13 @@ async def order(trial: Trial) -> None:
     needs=BOTH,
 )
 async def partial(trial: Trial) -> None:
-    """Ask while the upstream breaks off after ten words, and read the conversation.
+    """Ask while the upstream cuts the reply off after ten words, then read the conversation.
 
-    It has the text that came.
+    It contains the text that arrived.
     """
     conversation = await trial.conversations.new()
     reply = await trial.ask(conversation=conversation, plan=CUT_SHORT)
-    check(bool(reply.text), "no text came", got=describe(reply))
+    check(bool(reply.text), "no text arrived", got=describe(reply))
     stored = await trial.conversations.replies(conversation)
     check(stored == [reply.text], "what was shown is not stored", expected=repr(reply.text), got=str(stored))
 
@@ -130,14 +130,14 @@ async def partial(trial: Trial) -> None:
     SHOULD,
     "A reply that was cut short is marked as such.",
     source="the target's profile",
-    remedy="Store with the message that it is not whole.",
+    remedy="Store a flag with the message that says it is incomplete.",
     defect="hides-interruption",
     needs=(*BOTH, Need.PARTIAL_MARK),
 )
 async def partial_marked(trial: Trial) -> None:
-    """Ask while the upstream breaks off after ten words, and read the conversation.
+    """Ask while the upstream cuts the reply off after ten words, then read the conversation.
 
-    The reply has the mark of a partial one.
+    The reply is marked as partial.
     """
     conversation = await trial.conversations.new()
     await trial.ask(conversation=conversation, plan=CUT_SHORT)
@@ -148,16 +148,16 @@ async def partial_marked(trial: Trial) -> None:
 @case(
     "store.when-left",
     SHOULD,
-    "What was shown to a client that left is stored.",
+    "What a client saw before it left is stored.",
     source=STORE,
-    remedy="Store the partial reply when the client disconnects, too.",
+    remedy="Store the partial reply when the client disconnects.",
     defect="forgets-abandoned",
     needs=BOTH,
 )
 async def when_left(trial: Trial) -> None:
-    """Ask, leave after some text, and read the conversation.
+    """Ask, leave after some text, then read the conversation.
 
-    Within 3 s it has a reply that begins with the text that came.
+    Within 3 s it contains a reply that begins with the text that arrived.
     """
     conversation = await trial.conversations.new()
     reply = await trial.ask(

@@ -13,7 +13,7 @@ from streambench.units import NS_PER_MS
 
 MUST, SHOULD, MAY = Keyword
 BOTH = (Need.TWO_SIDED,)
-SPEC = "the definition of streaming: text is passed on while the rest is written"
+SPEC = "the definition of streaming: text is forwarded while the rest is being written"
 STEADY: dict[str, Any] = {"profile": {"name": "fixed", "ttft_ms": 50, "gap_ms": 25}, "tokens": 40}
 STALL_MS = 900
 PAUSED: dict[str, Any] = {
@@ -27,11 +27,11 @@ async def _steady(trial: Trial) -> tuple[Reply, dict[str, Any]]:
     """A reply that takes a second to write, and what the upstream says of it."""
     reply = await trial.planned("a steady upstream", **STEADY)
     streamed(reply)
-    check(bool(reply.contents), "no text came")
+    check(bool(reply.contents), "no text arrived")
     entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
+    check(bool(entries), "the prompt did not reach the upstream", expected="a request with its mark")
     entry = entries[-1]
-    check(bool(entry["stream"]), "the upstream was asked for a whole reply, not for a stream")
+    check(bool(entry["stream"]), "the upstream was asked for a complete reply, not for a stream")
     return reply, entry
 
 
@@ -42,9 +42,9 @@ def _written_ms(trial: Trial, entry: dict[str, Any]) -> list[float]:
 @case(
     "stream.begins-early",
     MUST,
-    "The first text reaches the client before the upstream has written its last.",
+    "The first text reaches the client before the upstream has written the last.",
     source=SPEC,
-    remedy="Forward chunks as they come; look for code, a proxy or a middleware that collects the reply first.",
+    remedy="Forward chunks as they arrive; look for code, a proxy or middleware that collects the whole reply.",
     defect="buffers-reply",
     needs=BOTH,
     alone=True,
@@ -53,7 +53,7 @@ def _written_ms(trial: Trial, entry: dict[str, Any]) -> list[float]:
 async def begins_early(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
 
-    The first text is there before the upstream's last write.
+    The first text arrives before the upstream's last write.
     """
     reply, entry = await _steady(trial)
     first_ms, last_ms = reply.contents[0].at_ns / NS_PER_MS, _written_ms(trial, entry)[-1]
@@ -87,9 +87,9 @@ async def asks_for_stream(trial: Trial) -> None:
 @case(
     "stream.not-typed-out",
     MUST,
-    "Text is not made to trickle: it follows the upstream's own rhythm.",
+    "Text follows the upstream's own rhythm; it is not slowed down to look typed.",
     source=SPEC,
-    remedy="Remove the pause between chunks; it adds to every word and shows nothing sooner.",
+    remedy="Remove the pause between chunks: it delays every word.",
     defect="paces-reply",
     needs=BOTH,
     alone=True,
@@ -98,19 +98,21 @@ async def asks_for_stream(trial: Trial) -> None:
 async def not_typed_out(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
 
-    The last text is there within 400 ms of the upstream's last write.
+    The last text arrives within 400 ms of the upstream's last write.
     """
     reply, entry = await _steady(trial)
     late_ms = reply.contents[-1].at_ns / NS_PER_MS - _written_ms(trial, entry)[-1]
-    check(late_ms < 400, "the text trickles on after the upstream's end", expected="400 ms", got=f"{late_ms:.0f} ms")
+    check(
+        late_ms < 400, "text keeps arriving after the upstream's last write", expected="400 ms", got=f"{late_ms:.0f} ms"
+    )
 
 
 @case(
     "stream.chunk-by-chunk",
     SHOULD,
-    "Text comes in about as many pieces as the upstream writes.",
+    "Text arrives in about as many pieces as the upstream writes.",
     source=SPEC,
-    remedy="Flush after each chunk; look for a buffer that is sent only when it is full, or at the end of a sentence.",
+    remedy="Flush after every chunk; look for a buffer that is sent only when full, or at the end of a sentence.",
     defect="batches-reply",
     needs=BOTH,
     alone=True,
@@ -119,20 +121,21 @@ async def not_typed_out(trial: Trial) -> None:
 async def chunk_by_chunk(trial: Trial) -> None:
     """Ask for a reply of 40 chunks, 25 ms apart.
 
-    It comes at no fewer than 10 different moments.
+    It arrives at 10 or more different times.
     """
     reply, entry = await _steady(trial)
     moments = len({event.at_ns for event in reply.contents})
     wrote = len(entry["chunks"]["written_ns"])
-    check(moments * 4 >= wrote, "text comes in batches", expected=f"{wrote // 4} moments", got=f"{moments}")
+    check(moments * 4 >= wrote, "text arrives in batches", expected=f"{wrote // 4} moments", got=f"{moments}")
 
 
 @case(
     "stream.first-text-soon",
     SHOULD,
-    "The first text is passed on within 250 ms.",
+    "The first text is forwarded within 250 ms.",
     source=SPEC,
-    remedy="Do nothing slow between the upstream's first chunk and the client: no waiting for more, no storing first.",
+    remedy="Do nothing slow between the upstream's first chunk and the client: do not wait for more text, "
+    "or store it first.",
     defect="delays-first",
     needs=BOTH,
     alone=True,
@@ -141,7 +144,7 @@ async def chunk_by_chunk(trial: Trial) -> None:
 async def first_text_soon(trial: Trial) -> None:
     """Ask for a reply that takes a second to write.
 
-    The first text is there within 250 ms of the upstream's first write.
+    The first text arrives within 250 ms of the upstream's first write.
     """
     reply, entry = await _steady(trial)
     late_ms = reply.contents[0].at_ns / NS_PER_MS - _written_ms(trial, entry)[0]
@@ -151,23 +154,23 @@ async def first_text_soon(trial: Trial) -> None:
 @case(
     "stream.nothing-held-back",
     MUST,
-    "While the upstream pauses, the client has all that was written before.",
+    "While the upstream pauses, the client has all text written before the pause.",
     source=SPEC,
-    remedy="Send each chunk when it comes, and not with the next one.",
+    remedy="Send each chunk when it arrives, not with the next one.",
     defect="holds-last-chunk",
     needs=BOTH,
     alone=True,
     timed=True,
 )
 async def nothing_held_back(trial: Trial) -> None:
-    """Ask for a reply in the middle of which the upstream pauses for 900 ms.
+    """Ask for a reply during which the upstream pauses for 900 ms.
 
-    In the middle of the pause the client has every character written before it.
+    Halfway through the pause, the client has every character written before it.
     """
     reply = await trial.planned("a pause", **PAUSED)
     streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream")
+    check(bool(entries), "the prompt did not reach the upstream")
     chunks = entries[-1]["chunks"]
     written_ms, offsets = _written_ms(trial, entries[-1]), chunks["offset"]
     gaps = [after - before for before, after in itertools.pairwise(written_ms)]

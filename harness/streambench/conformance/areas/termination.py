@@ -14,9 +14,9 @@ HTTP = (Need.EVENT_STREAM,)
 @case(
     "end.promptly",
     MUST,
-    "The response ends within a second of the event that completes the reply.",
+    "The response ends within one second of the event that completes the reply.",
     source="the dialect's terminal event",
-    remedy="End the response after the terminal event, and do what is left to do elsewhere.",
+    remedy="End the response right after the terminal event, and do any remaining work elsewhere.",
     defect="holds-open",
     needs=HTTP,
     timed=True,
@@ -24,7 +24,7 @@ HTTP = (Need.EVENT_STREAM,)
 async def promptly(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The response ends no later than a second after its last event.
+    The response ends at most one second after its last event.
     """
     reply = await trial.plain()
     streamed(reply)
@@ -36,36 +36,36 @@ async def promptly(trial: Trial) -> None:
 @case(
     "end.in-order",
     MUST,
-    "A whole reply ends as HTTP ends a body, and not with the connection.",
+    "A complete reply ends the body properly instead of breaking the connection.",
     source="RFC 9112, section 8",
-    remedy="Write the last chunk of the chunked coding; a reset makes clients drop what they have not read yet.",
+    remedy="Write the last chunk of the chunked coding: a reset makes clients discard what they have not read yet.",
     defect="resets-at-end",
     needs=HTTP,
 )
 async def in_order(trial: Trial) -> None:
     """Ask an ordinary question.
 
-    The body ends as its transfer coding says.
+    The body ends as its transfer coding requires.
     """
     reply = await trial.plain()
     streamed(reply)
     ending = reply.exchange.ending
-    check(ending == "response_end", "the body was broken off", expected="its last chunk", got=ending)
+    check(ending == "response_end", "the body was cut off", expected="its last chunk", got=ending)
 
 
 @case(
     "end.after-error",
     MUST,
-    "After an error nothing of the reply follows.",
+    "Nothing of the reply follows an error.",
     source="the dialect's interrupt",
-    remedy="End the stream after the error event: what follows would be taken for a whole reply.",
+    remedy="End the stream after the error event: otherwise the reply looks complete.",
     defect="goes-on-after-error",
     needs=(Need.TWO_SIDED,),
 )
 async def after_error(trial: Trial) -> None:
-    """Ask while the upstream breaks off in the middle.
+    """Ask while the upstream cuts the reply off in the middle.
 
-    After the error event comes nothing that belongs to a reply.
+    No event of a reply follows the error event.
     """
     reply = await trial.cut_short()
     streamed(reply)
@@ -82,9 +82,9 @@ async def after_error(trial: Trial) -> None:
     needs=(Need.TWO_SIDED,),
 )
 async def error_is_final(trial: Trial) -> None:
-    """Ask while the upstream breaks off in the middle.
+    """Ask while the upstream cuts the reply off in the middle.
 
-    The event that completes a reply does not come.
+    The event that completes a reply is not sent.
     """
     reply = await trial.cut_short()
     streamed(reply)

@@ -42,7 +42,7 @@ async def _no(trial: Trial, *rules: str) -> None:
     reply = await trial.planned("words", tokens=40)
     streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream", expected="a request with its mark")
+    check(bool(entries), "the prompt did not reach the upstream", expected="a request with its mark")
     sent = Sent(entries[-1]["text"], stopped=entries[-1]["ended"] == "cancelled")
     found = compare([sent], reply.text, complete=True)
     clean([finding for finding in found.findings if finding.rule in rules])
@@ -51,16 +51,16 @@ async def _no(trial: Trial, *rules: str) -> None:
 @case(
     "text.whole",
     MUST,
-    "Nothing that the upstream wrote is lost.",
+    "No text that the upstream wrote is lost.",
     source=UPSTREAM,
-    remedy="Forward every chunk, the last one included, before the reply is ended.",
+    remedy="Forward every chunk, including the last, before you end the reply.",
     defect="loses-text",
     needs=BOTH,
 )
 async def whole(trial: Trial) -> None:
     """Ask for a reply in which no word occurs twice.
 
-    All of its words come.
+    All of its words arrive.
     """
     await _no(trial, "content.lost")
 
@@ -68,16 +68,16 @@ async def whole(trial: Trial) -> None:
 @case(
     "text.once",
     MUST,
-    "No text comes twice.",
+    "No text is sent twice.",
     source=UPSTREAM,
-    remedy="Send what is new, and keep count of what was sent.",
+    remedy="Send only what is new, and keep track of what was sent.",
     defect="doubles-text",
     needs=BOTH,
 )
 async def once(trial: Trial) -> None:
     """Ask for a reply in which no word occurs twice.
 
-    No word comes twice.
+    No word arrives twice.
     """
     await _no(trial, "content.duplicated")
 
@@ -85,16 +85,16 @@ async def once(trial: Trial) -> None:
 @case(
     "text.in-order",
     MUST,
-    "Text comes in the order in which it was written.",
+    "Text arrives in the order in which it was written.",
     source=UPSTREAM,
-    remedy="Send chunks from one task, in the order in which they came.",
+    remedy="Send chunks from one task, in the order in which they arrive.",
     defect="reorders-text",
     needs=BOTH,
 )
 async def in_order(trial: Trial) -> None:
     """Ask for a reply in which no word occurs twice.
 
-    The words come in their order.
+    The words arrive in order.
     """
     await _no(trial, "content.reordered")
 
@@ -102,16 +102,16 @@ async def in_order(trial: Trial) -> None:
 @case(
     "text.unchanged",
     MUST,
-    "Text comes as it was written.",
+    "Text arrives unchanged.",
     source=UPSTREAM,
-    remedy="Forward text as it is; escaping and formatting belong where it is shown.",
+    remedy="Forward text as it is; escape and format it where it is displayed.",
     defect="alters-text",
     needs=BOTH,
 )
 async def unchanged(trial: Trial) -> None:
     """Ask for a reply in which no word occurs twice.
 
-    No word is another.
+    No word is changed.
     """
     await _no(trial, "content.altered")
 
@@ -119,16 +119,16 @@ async def unchanged(trial: Trial) -> None:
 @case(
     "text.layout",
     MUST,
-    "Line breaks, indentation and spaces come as they were written.",
+    "Line breaks, indentation and spaces arrive unchanged.",
     source=UPSTREAM,
-    remedy="Do not strip chunks and do not split at white space: Markdown and code depend on it.",
+    remedy="Do not strip chunks or split them at white space: Markdown and code depend on it.",
     defect="strips-chunks",
     needs=BOTH,
 )
 async def layout(trial: Trial) -> None:
     """Ask for a reply in Markdown with a list and code.
 
-    Every character comes.
+    Every character arrives.
     """
     await _text(trial, "layout", LAYOUT)
 
@@ -136,16 +136,16 @@ async def layout(trial: Trial) -> None:
 @case(
     "text.beyond-ascii",
     MUST,
-    "Letters of every script come as they were written.",
+    "Characters of every script arrive unchanged.",
     source=UPSTREAM,
-    remedy="Use UTF-8 from end to end.",
+    remedy="Use UTF-8 end to end.",
     defect="garbles-unicode",
     needs=BOTH,
 )
 async def beyond_ascii(trial: Trial) -> None:
     """Ask for a reply in several scripts.
 
-    Every character comes.
+    Every character arrives.
     """
     await _text(trial, "accents", ACCENTS * 2)
 
@@ -153,16 +153,16 @@ async def beyond_ascii(trial: Trial) -> None:
 @case(
     "text.utf8-split",
     MUST,
-    "A character whose bytes came in two pieces is whole.",
+    "A character whose bytes arrive in two reads stays intact.",
     source="RFC 3629, section 3",
-    remedy="Decode the upstream's bytes with an incremental decoder, never piece by piece.",
+    remedy="Decode the upstream's bytes with an incremental decoder, never read by read.",
     defect="splits-utf8",
     needs=BOTH,
 )
 async def utf8_split(trial: Trial) -> None:
-    """Ask while the upstream cuts characters between two writes.
+    """Ask while the upstream splits characters across two writes.
 
-    Every character comes, and no U+FFFD.
+    Every character arrives, and no U+FFFD.
     """
     reply = await trial.ask(
         plan={"text": ACCENTS, "faults": [{"fault": "split-utf8", "gap_ms": 100, "at": {"probability": 1}}]}
@@ -173,16 +173,16 @@ async def utf8_split(trial: Trial) -> None:
 @case(
     "text.emoji",
     MUST,
-    "Emoji and other characters beyond the basic plane are whole.",
+    "Emoji and other characters outside the basic plane stay intact.",
     source="RFC 8259, section 8.2",
-    remedy="Cut text between characters, never between UTF-16 code units.",
+    remedy="Split text between characters, never between UTF-16 code units.",
     defect="splits-pairs",
     needs=BOTH,
 )
 async def emoji(trial: Trial) -> None:
     """Ask for a reply with flags, families and skin tones.
 
-    Every character comes, and none in two halves.
+    Every character arrives, none in two halves.
     """
     reply = await trial.planned("emoji", text=EMOJI * 2)
     streamed(reply)
@@ -193,16 +193,16 @@ async def emoji(trial: Trial) -> None:
 @case(
     "text.tricky",
     MUST,
-    "Quotes, backslashes, braces and markup come as they were written.",
+    "Quotes, backslashes, braces and markup arrive unchanged.",
     source="RFC 8259, section 7",
-    remedy="Let a JSON library do the escaping, once.",
+    remedy="Let a JSON library do the escaping, and do it once.",
     defect="escapes-html",
     needs=BOTH,
 )
 async def tricky(trial: Trial) -> None:
     """Ask for a reply with JSON, HTML and backslashes in it.
 
-    Every character comes.
+    Every character arrives.
     """
     await _text(trial, "tricky", TRICKY * 2)
 
@@ -210,16 +210,16 @@ async def tricky(trial: Trial) -> None:
 @case(
     "text.done-is-text",
     MUST,
-    "A reply that mentions `[DONE]` is not ended by it.",
+    "A reply that contains `[DONE]` does not end there.",
     source=UPSTREAM,
-    remedy="Compare the whole data of an event with `[DONE]`, and not the text of the model.",
+    remedy="Compare an event's whole data with `[DONE]`, not the model's text.",
     defect="stops-at-done",
     needs=BOTH,
 )
 async def done_is_text(trial: Trial) -> None:
-    """Ask for a reply with `[DONE]` in its middle.
+    """Ask for a reply with `[DONE]` in the middle.
 
-    What follows it comes as well.
+    The text after it arrives too.
     """
     await _text(trial, "done", "The stream ends with [DONE] as its last event, says the book, and so it does.")
 
@@ -227,16 +227,16 @@ async def done_is_text(trial: Trial) -> None:
 @case(
     "text.frames-are-text",
     MUST,
-    "A reply that looks like events cannot make events.",
+    "A reply that looks like events cannot inject events.",
     source="WHATWG HTML, section 9.2.6",
-    remedy="Escape line breaks in data: unescaped, whatever the model writes becomes part of the protocol.",
+    remedy="Escape line breaks in data: otherwise whatever the model writes becomes part of the protocol.",
     defect="raw-newlines",
     needs=(*BOTH, Need.EVENT_STREAM),
 )
 async def frames_are_text(trial: Trial) -> None:
-    """Ask for a reply with the lines of an event stream in it.
+    """Ask for a reply that contains lines of an event stream.
 
-    They come as text.
+    They arrive as text.
     """
     await _text(trial, "frames", FRAMES)
 
@@ -244,14 +244,14 @@ async def frames_are_text(trial: Trial) -> None:
 @case(
     "text.long-chunk",
     MUST,
-    "A chunk of 20,000 characters comes whole.",
+    "A chunk of 20,000 characters arrives complete.",
     source=UPSTREAM,
-    remedy="Set no limit on a line or a chunk below what a model can write at once.",
+    remedy="Set no limit on lines or chunks below what a model can write at once.",
     defect="cuts-long-chunks",
     needs=BOTH,
 )
 async def long_chunk(trial: Trial) -> None:
-    """Ask while the upstream says one word of 20,000 letters.
+    """Ask while the upstream replies with one word of 20,000 letters.
 
     All of it comes.
     """
@@ -261,7 +261,7 @@ async def long_chunk(trial: Trial) -> None:
 @case(
     "text.long-reply",
     MUST,
-    "A reply of 1,500 words comes whole.",
+    "A reply of 1,500 words arrives complete.",
     source=UPSTREAM,
     remedy="Look for a buffer, a counter or a timeout that ends long replies.",
     defect="caps-text",
@@ -270,26 +270,26 @@ async def long_chunk(trial: Trial) -> None:
 async def long_reply(trial: Trial) -> None:
     """Ask for 1,500 words as fast as the upstream can write them.
 
-    All of them come.
+    All of them arrive.
     """
     reply = await trial.planned("a long reply", tokens=1500, profile="instant")
     streamed(reply)
     entries = await trial.upstream.settled(reply.mark)
-    check(bool(entries), "the question did not reach the upstream")
+    check(bool(entries), "the prompt did not reach the upstream")
     _same(trial, reply, entries[-1]["text"])
 
 
 @case(
     "text.upstream-comments",
     MUST,
-    "Comments that the upstream sends to keep the connection alive are not part of the reply.",
+    "Keep-alive comments from the upstream are not part of the reply.",
     source="WHATWG HTML, section 9.2.6",
-    remedy="Read the upstream's stream with a parser that knows comment lines.",
+    remedy="Read the upstream's stream with a parser that handles comment lines.",
     defect="comments-as-text",
     needs=BOTH,
 )
 async def upstream_comments(trial: Trial) -> None:
-    """Ask while the upstream sends a comment before each chunk.
+    """Ask while the upstream sends a comment before every chunk.
 
     The text is what the upstream wrote, and the reply is complete.
     """
@@ -302,9 +302,9 @@ async def upstream_comments(trial: Trial) -> None:
 @case(
     "text.upstream-frames",
     MUST,
-    "It does not matter how the upstream's bytes are cut into packets.",
+    "The reply does not depend on how the upstream's bytes are split into packets.",
     source="WHATWG HTML, section 9.2.6",
-    remedy="Parse the upstream's stream by lines, not by reads.",
+    remedy="Parse the upstream's stream line by line, not read by read.",
     defect="needs-whole-frames",
     needs=BOTH,
 )

@@ -20,7 +20,7 @@ from streambench.dialects import RenderedRequest
 MUST, SHOULD, MAY = Keyword
 SOCKET = (Need.SOCKET,)
 WEBSOCKET = (Need.WEBSOCKET,)
-FAIL = "Let the WebSocket library end the connection with {code}; do not switch its checks off."
+FAIL = "Let the WebSocket library close the connection with {code}; do not switch its checks off."
 PING = b"in between"
 ANSWERED_S = 2.0
 LOOK_S = 0.02
@@ -78,13 +78,13 @@ def _fragments(parts: list[bytes]) -> list[bytes]:
 
 def _whole(reply: Reply, message: str) -> None:
     holds = reply.complete and not reply.interrupted and bool(reply.text)
-    check(holds, message, expected="a whole reply", got=describe(reply))
+    check(holds, message, expected="a complete reply", got=describe(reply))
 
 
 @case(
     "ws.version",
     MUST,
-    "A handshake of another version is refused, and told the version that is spoken.",
+    "A handshake with an unsupported version is refused, and the response names the supported version.",
     source="RFC 6455, section 4.2.2",
     remedy="Answer 426 (or 400) with `Sec-WebSocket-Version: 13`.",
     defect="any-websocket-version",
@@ -93,13 +93,16 @@ def _whole(reply: Reply, message: str) -> None:
 async def version(trial: Trial) -> None:
     """Connect with version 12.
 
-    A status from 400, with Sec-WebSocket-Version: 13.
+    A status of 400 or more, with Sec-WebSocket-Version: 13.
     """
     status, headers = _answer(await _handshake(trial, {"sec-websocket-version": "12"}))
-    check(status >= 400, "another version is let in", expected="426", got=str(status))
+    check(status >= 400, "an unsupported version is accepted", expected="426", got=str(status))
     told = headers.get("sec-websocket-version", "")
     check(
-        "13" in told.replace(" ", "").split(","), "no version is told", expected="Sec-WebSocket-Version: 13", got=told
+        "13" in told.replace(" ", "").split(","),
+        "the response names no version",
+        expected="Sec-WebSocket-Version: 13",
+        got=told,
     )
 
 
@@ -108,96 +111,96 @@ async def version(trial: Trial) -> None:
     MUST,
     "A handshake without a key is refused.",
     source="RFC 6455, section 4.2.1",
-    remedy="Leave the handshake to the WebSocket library; the key keeps caches and scripts from opening sockets.",
+    remedy="Leave the handshake to the WebSocket library: the key keeps caches and scripts from opening sockets.",
     defect="any-websocket-key",
     needs=WEBSOCKET,
 )
 async def key(trial: Trial) -> None:
     """Connect without Sec-WebSocket-Key.
 
-    A status from 400.
+    A status of 400 or more.
     """
     status, _ = _answer(await _handshake(trial, {"sec-websocket-key": None}))
-    check(status >= 400, "a handshake without a key is let in", expected="400", got=str(status))
+    check(status >= 400, "a handshake without a key is accepted", expected="400", got=str(status))
 
 
 @case(
     "ws.subprotocol",
     MUST,
-    "The server chooses no subprotocol that the client has not offered.",
+    "The server selects only a subprotocol that the client offered.",
     source="RFC 6455, section 4.2.2",
-    remedy="Answer with one of the offered subprotocols, or with none: browsers end the connection otherwise.",
+    remedy="Answer with one of the offered subprotocols or none: otherwise browsers close the connection.",
     defect="foreign-subprotocol",
     needs=WEBSOCKET,
 )
 async def subprotocol(trial: Trial) -> None:
     """Connect and offer streambench-a and streambench-b.
 
-    Sec-WebSocket-Protocol is one of them, or not there.
+    Sec-WebSocket-Protocol is one of them, or absent.
     """
     _, headers = _answer(await _handshake(trial, {"sec-websocket-protocol": OFFERED}))
     chosen = headers.get("sec-websocket-protocol")
     holds = chosen is None or chosen in OFFERED.split(", ")
-    check(holds, "another subprotocol is chosen", expected=OFFERED, got=chosen or "")
+    check(holds, "a different subprotocol is selected", expected=OFFERED, got=chosen or "")
 
 
 @case(
     "ws.fragments",
     MUST,
-    "A question in fragments is one question.",
+    "A prompt sent in fragments is one message.",
     source="RFC 6455, section 5.4",
-    remedy="Put fragments together before a message is read; proxies may split messages at any byte.",
+    remedy="Reassemble fragments before you parse a message: proxies may split messages at any byte.",
     defect="loses-fragments",
     needs=WEBSOCKET,
 )
 async def fragments(trial: Trial) -> None:
     """Ask in three fragments.
 
-    The reply is whole.
+    The reply is complete.
     """
     async with trial.client.connected() as socket:
-        _whole(await _asked_with(socket, *_fragments(_question(trial, socket))), "a question in fragments is lost")
+        _whole(await _asked_with(socket, *_fragments(_question(trial, socket))), "a prompt in fragments is lost")
 
 
 @case(
     "ws.empty-fragment",
     MUST,
-    "A fragment without bytes is a fragment.",
+    "An empty fragment does not end a message.",
     source="RFC 6455, section 5.4",
-    remedy="Leave fragments to the WebSocket library, and decide by FIN alone where a message ends.",
+    remedy="Leave fragments to the WebSocket library: only FIN ends a message.",
     defect="empty-fragment-ends",
     needs=WEBSOCKET,
 )
 async def empty_fragment(trial: Trial) -> None:
-    """Ask in three fragments, and a fourth one without bytes between them.
+    """Ask in three fragments, with an empty one between them.
 
-    The reply is whole.
+    The reply is complete.
     """
     async with trial.client.connected() as socket:
         first, second, third = _question(trial, socket)
         asked = await _asked_with(socket, *_fragments([first, b"", second, third]))
-        _whole(asked, "a question with an empty fragment is lost")
+        _whole(asked, "a prompt with an empty fragment is lost")
 
 
 @case(
     "ws.control-between",
     MUST,
-    "A ping between two fragments is answered, and the message stays whole.",
+    "A ping between two fragments is answered, and the message stays intact.",
     source="RFC 6455, section 5.4",
-    remedy="Answer control frames at once, whatever message is being received.",
+    remedy="Answer control frames at once, even while a message is being received.",
     defect="control-breaks-message",
     needs=WEBSOCKET,
 )
 async def control_between(trial: Trial) -> None:
     """Ask in three fragments, with a ping before the second one.
 
-    There is a pong, and the reply is whole.
+    There is a pong, and the reply is complete.
     """
     async with trial.client.connected() as socket:
         first, second, third = _fragments(_question(trial, socket))
         reply = await _asked_with(socket, first, frame_bytes(Opcode.PING, PING), second, third)
         came = socket.exchange.logs[-1].frames(sent=False)
-    _whole(reply, "a ping between fragments loses the question")
+    _whole(reply, "a ping between fragments loses the prompt")
     answered = any(frame.opcode == Opcode.PONG and frame.payload == PING for frame in came)
     check(answered, "a ping between fragments is not answered", expected="a pong", got=", ".join(map(str, came[:3])))
 
@@ -205,27 +208,27 @@ async def control_between(trial: Trial) -> None:
 @case(
     "ws.split-character",
     MUST,
-    "A character may be split between two fragments.",
+    "A character may be split across two fragments.",
     source="RFC 6455, section 5.6",
-    remedy="Decode a text when all of its fragments are there.",
+    remedy="Decode a text message only once all of its fragments have arrived.",
     defect="decodes-fragments",
     needs=(*WEBSOCKET, Need.TWO_SIDED),
 )
 async def split_character(trial: Trial) -> None:
-    """Ask in fragments, one of which ends within a character.
+    """Ask in fragments, one of which ends in the middle of a character.
 
-    The upstream gets the character.
+    The upstream gets the character intact.
     """
     mark = await trial.upstream.plan(tokens=2)
     async with trial.client.connected() as socket:
         text = trial.client.question(socket, f"Was ist ein 😀? [[sb:{mark}]]").send[-1]
         data = text.encode()
         at = data.find("😀".encode()) + 2
-        check(at > 2, "the question is escaped", expected="UTF-8")
-        _whole(await _asked_with(socket, *_fragments([data[:at], data[at:]])), "a split character loses the question")
+        check(at > 2, "the prompt is escaped", expected="UTF-8")
+        _whole(await _asked_with(socket, *_fragments([data[:at], data[at:]])), "a split character loses the prompt")
     entries = await trial.upstream.settled(mark)
     asked = str(entries[0]["request"].get("messages", "")) if entries else ""
-    check("😀" in asked, "the character is another one", expected="😀", got=asked[-80:])
+    check("😀" in asked, "the character was changed", expected="😀", got=asked[-80:])
 
 
 def _ends_case(name: str, requirement: str, what: str, frame: bytes, *, section: str, code: int, defect: str) -> None:
@@ -235,11 +238,11 @@ def _ends_case(name: str, requirement: str, what: str, frame: bytes, *, section:
         async with trial.client.connected() as socket:
             socket.write(frame)
             ended = await socket.is_closed(ANSWERED_S)
-        check(ended, f"{what} is put up with", expected="the connection ends", got="it stays open")
+        check(ended, f"{what} is accepted", expected="the connection ends", got="it stays open")
 
     judge.__doc__ = f"""Connect, and send {what}.
 
-    Within 2 s the connection is ended.
+    The connection is closed within 2 s.
     """
     source, remedy = f"RFC 6455, section {section}", FAIL.format(code=code)
     case(f"ws.{name}", MUST, requirement, source=source, remedy=remedy, defect=defect, needs=SOCKET)(judge)
@@ -247,8 +250,8 @@ def _ends_case(name: str, requirement: str, what: str, frame: bytes, *, section:
 
 _ends_case(
     "stray-continuation",
-    "A continuation of nothing ends the connection.",
-    "a continuation of nothing",
+    "A continuation frame without a message to continue closes the connection.",
+    "a continuation frame without a message to continue",
     frame_bytes(Opcode.CONTINUATION, b"more"),
     section="5.4",
     code=1002,
@@ -256,8 +259,8 @@ _ends_case(
 )
 _ends_case(
     "bad-utf8",
-    "A text that is not UTF-8 ends the connection.",
-    "a text with half a character",
+    "A text message that is not UTF-8 closes the connection.",
+    "a text message with half a character",
     frame_bytes(Opcode.TEXT, b'{"type": "\xc3\x28"}'),
     section="8.1",
     code=1007,
@@ -265,8 +268,8 @@ _ends_case(
 )
 _ends_case(
     "reserved-bits",
-    "A frame with reserved bits that nobody has agreed on ends the connection.",
-    "a ping with all three reserved bits",
+    "A frame with reserved bits set that were not negotiated closes the connection.",
+    "a ping with all three reserved bits set",
     bytes([frame_bytes(Opcode.PING)[0] | RESERVED]) + frame_bytes(Opcode.PING)[1:],
     section="5.2",
     code=1002,
@@ -274,7 +277,7 @@ _ends_case(
 )
 _ends_case(
     "unknown-opcode",
-    "A frame of an unknown kind ends the connection.",
+    "A frame with an unknown opcode closes the connection.",
     "a frame with opcode 3",
     frame_bytes(UNKNOWN_OPCODE, b"?"),
     section="5.2",
@@ -283,7 +286,7 @@ _ends_case(
 )
 _ends_case(
     "long-control",
-    "A control frame of more than 125 bytes ends the connection.",
+    "A control frame of more than 125 bytes closes the connection.",
     "a ping of 126 bytes",
     frame_bytes(Opcode.PING, b"x" * 126),
     section="5.5",
@@ -292,8 +295,8 @@ _ends_case(
 )
 _ends_case(
     "fragmented-control",
-    "A control frame in fragments ends the connection.",
-    "a ping that says that more follows",
+    "A fragmented control frame closes the connection.",
+    "a ping without FIN",
     frame_bytes(Opcode.PING, b"x", final=False),
     section="5.5",
     code=1002,

@@ -12,11 +12,18 @@ from streambench.rules import Rule, declare
 
 _SOURCE = "the dialect's `invariants`"
 NONDECREASING = declare(
-    Rule("PATH.nondecreasing", Axis.TIMING, "A number or time does not go back within a stream.", _SOURCE)
+    Rule("PATH.nondecreasing", Axis.TIMING, "A number or timestamp never decreases within a stream.", _SOURCE)
 )
-CONSTANT = declare(Rule("PATH.constant", Axis.GRAMMAR, "A field is the same in every event that has it.", _SOURCE))
+CONSTANT = declare(
+    Rule("PATH.constant", Axis.GRAMMAR, "A field has the same value in every event that has it.", _SOURCE)
+)
 CONTIGUOUS = declare(
-    Rule("PATH.contiguous", Axis.GRAMMAR, "A sequence number grows by one: none is skipped, doubled or moved.", _SOURCE)
+    Rule(
+        "PATH.contiguous",
+        Axis.GRAMMAR,
+        "A sequence number grows by one: none is skipped, repeated or out of order.",
+        _SOURCE,
+    )
 )
 LAST_ONLY = declare(
     Rule("PATH.last_only", Axis.GRAMMAR, "A flag is set on the last event that carries it, and on no other.", _SOURCE)

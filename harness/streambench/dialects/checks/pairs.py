@@ -16,11 +16,11 @@ CLOSED = declare(
     Rule(
         "EVENT.closed",
         Axis.GRAMMAR,
-        "Every part that is started is ended, and none is ended that was not started.",
+        "Every part that starts also ends, and no part ends that has not started.",
         _SOURCE,
     )
 )
-PROMISED = declare(Rule("EVENT.promised", Axis.GRAMMAR, "An event that another one announces comes.", _SOURCE))
+PROMISED = declare(Rule("EVENT.promised", Axis.GRAMMAR, "An event that another event announces is sent.", _SOURCE))
 
 
 class Closed:

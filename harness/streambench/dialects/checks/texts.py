@@ -25,12 +25,12 @@ _SOURCE = "the dialect's `invariants`"
 CONCAT = declare(
     Rule("content.concat", Axis.CONTENT, "A field that repeats the text equals what was streamed.", _SOURCE)
 )
-JSON = declare(Rule("PATH.json", Axis.CONTENT, "The joined pieces of a JSON text are valid JSON.", _SOURCE))
+JSON = declare(Rule("PATH.json", Axis.CONTENT, "The concatenated pieces of a JSON text are valid JSON.", _SOURCE))
 TOO_LONG = declare(
     Rule(
         "content.too-long",
         Axis.CONTENT,
-        "Texts are compared up to 8 MiB, and no further.",
+        "Texts are compared only up to 8 MiB.",
         "a bound of this tool",
         Severity.INFO,
     )
