@@ -161,7 +161,7 @@ def _scenario(
         }
         given = [name for name, value in ignored.items() if value]
         if given:
-            raise click.UsageError(f"{given[0]} is for a URL; the scenario {url} says for itself what it needs")
+            raise click.UsageError(f"{given[0]} is for a URL; the scenario {url} sets this itself")
         said = () if prompt is None else (f"prompts.text={json.dumps(prompt)}",)
         return load_scenario(url, overrides=(*said, *overrides), environ=os.environ)
     if dialect is None:

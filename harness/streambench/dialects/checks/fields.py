@@ -182,7 +182,7 @@ class Contiguous(Field):
             self._next = max(value + 1, due)
         return self._finding(
             observed,
-            f"`{self._label}` is {show(value)} where {due} was due: events were lost, doubled or reordered.",
+            f"`{self._label}` is {show(value)} where {due} was expected: events were lost, duplicated or reordered.",
             value,
             str(due),
         )

@@ -259,4 +259,4 @@ class SweepExecutor:
 
     def resize(self, size: float, *, at_once: bool = False) -> None:
         """Refused. Raises ConfigurationError."""
-        raise ConfigurationError("a sweep chooses its loads by itself: it cannot be driven harder while it runs")
+        raise ConfigurationError("a sweep chooses its own loads: they cannot be changed during the run")
