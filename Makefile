@@ -45,6 +45,7 @@ layers: $(INSTALLED)
 pages: $(INSTALLED)
 	$(BIN)/python -m tools.modules
 	$(BIN)/python -m tools.rules
+	$(BIN)/python -m tools.conformance
 	$(BIN)/python tests/streambench/load/test_reference_page.py
 	$(BIN)/python tests/streambench/dialects/test_reference_pages.py
 
