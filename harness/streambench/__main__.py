@@ -6,10 +6,11 @@ import signal
 def main() -> None:
     """Entry point: imports the command line, runs it, and exits with one of `ExitCode`."""
     # Until it can be answered, Ctrl-C ends the process as it ends any other, and not with a traceback out of an import.
-    answer = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from streambench.cli import main as run_and_exit
+    from streambench.interrupts import end_at_once
 
-    signal.signal(signal.SIGINT, answer)
+    end_at_once()
     try:
         run_and_exit()
     finally:

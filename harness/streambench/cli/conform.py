@@ -14,6 +14,7 @@ import click
 
 from streambench.cli.output import say, say_json
 from streambench.errors import ExitCode
+from streambench.interrupts import run_loop
 
 if TYPE_CHECKING:
     from streambench.conformance.case import Case
@@ -90,9 +91,7 @@ def command(
     if not targets:
         raise click.UsageError("name a scenario, or a URL with its --dialect; --list shows the cases")
     scenarios = [_scenario(target, dialect, headers, bearer_env, upstream) for target in targets]
-    suites, received = asyncio.run(
-        run_suites(scenarios, profile, patterns, strict=strict, repeat=repeat, quiet=as_json)
-    )
+    suites, received = run_loop(run_suites(scenarios, profile, patterns, strict=strict, repeat=repeat, quiet=as_json))
     if as_json:
         say_json([suite.to_json() for suite in suites], indent=2)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streambench.errors import ConfigurationError, ExitCode, MissingDependency
+from streambench.interrupts import run_loop
 
 if TYPE_CHECKING:
     from streambench.load.scenario import Scenario
@@ -181,7 +181,7 @@ def serve_master(scenario: Scenario, name: str, overrides: tuple[str, ...], give
         web=None if given["headless"] else web_options(given),
     )
     arguments = {"overrides": overrides, "gates": given["gates"]}
-    return asyncio.run(LocustSession(scenario, arguments, options, Output(open_folder, finish, note)).serve())
+    return run_loop(LocustSession(scenario, arguments, options, Output(open_folder, finish, note)).serve())
 
 
 def serve_workers(scenario: Scenario, name: str, overrides: tuple[str, ...], given: dict[str, Any]) -> ExitCode:
@@ -196,7 +196,7 @@ def serve_workers(scenario: Scenario, name: str, overrides: tuple[str, ...], giv
         master_host=given["master_host"],
         master_port=given["master_port"],
     )
-    return asyncio.run(serve_workers(settings, number_of_workers(given["workers"])))
+    return run_loop(serve_workers(settings, number_of_workers(given["workers"])))
 
 
 def number_of_workers(asked: str) -> int:

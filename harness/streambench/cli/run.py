@@ -14,6 +14,7 @@ import click
 from streambench.cli.options import DURATION, GATE, SCENARIO
 from streambench.cli.output import json_text
 from streambench.errors import ExitCode, TargetUnreachable
+from streambench.interrupts import ends_with, run_loop
 
 if TYPE_CHECKING:
     from streambench.load.scenario import Scenario
@@ -118,16 +119,18 @@ def run_one(
     plots: bool,
 ) -> ExitCode:
     """Run one scenario and write its reports; returns its exit code."""
-    from streambench.load.book import RECORDS, new_folder
+    from streambench.load.book import RECORDS, leave_nothing, new_folder
 
     folder = new_folder(output / scenario.name)
-    try:
+
+    def interrupted() -> str:  # at a moment when it is not the run that ends early, but its reports
+        if (folder / RECORDS).exists():
+            return f"interrupted: the records are in {folder}; streambench report {folder} reads them"
+        leave_nothing(folder)
+        return "interrupted before the run began"
+
+    with ends_with(interrupted):
         return _run_in(folder, scenario, wait_ns=wait_ns, keep=keep, quiet=quiet, as_json=as_json, plots=plots)
-    except KeyboardInterrupt:  # at a moment when it is not the run that ends early, but its reports
-        if not (folder / RECORDS).exists():
-            raise
-        click.echo(f"interrupted: the records are in {folder}; streambench report {folder} reads them", err=True)
-        return ExitCode.INTERRUPTED
 
 
 def _run_in(
@@ -170,7 +173,7 @@ def _conform(scenario: Scenario, folder: Path, *, quiet: bool) -> signal.Signals
     from streambench.cli.conform import run_suites
     from streambench.report.conformance import write_matrix
 
-    suites, received = asyncio.run(run_suites([scenario], None, (), strict=False, quiet=quiet))
+    suites, received = run_loop(run_suites([scenario], None, (), strict=False, quiet=quiet))
     if suites:
         write_suites(folder, [suite.to_json() for suite in suites])
         write_matrix(suites, folder / FOLDER)

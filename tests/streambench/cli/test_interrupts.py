@@ -67,9 +67,42 @@ except KeyboardInterrupt:
     print("interrupted")
 """
 
+# Meets a weak reference's callback, in which an exception would be printed and lost.
+CALLBACK = """
+import os, signal, weakref
+from streambench.interrupts import end_at_once
 
-def run(code: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False, timeout=60)
+class Thing:
+    pass
+
+end_at_once()
+thing = Thing()
+dies = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+del thing
+print("went on")
+"""
+
+# Meets a run that has written its records, or has not begun.
+REPORTS = """
+import os, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+from streambench.cli import run
+
+def reports(folder, *_, **__):
+    if sys.argv[1] == "reports":
+        (folder / "records.jsonl").touch()
+    os.kill(os.getpid(), signal.SIGINT)
+
+run._run_in = reports
+run.run_one(SimpleNamespace(name="here"), Path("out"), quiet=True, as_json=False, plots=False)
+"""
+
+
+def run(code: str, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+    )
 
 
 def test_while_it_is_said_how_the_command_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +134,21 @@ def test_when_the_command_has_ended(start: str) -> None:
 def test_while_the_event_loop_is(moment: str, told: str) -> None:
     done = run(LOOPS, moment)
     assert (done.stdout, done.stderr) == (told, "")
+
+
+def test_where_an_exception_would_be_lost() -> None:
+    done = run(CALLBACK)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_while_reports_are_written_it_is_said_where_the_records_are(tmp_path: Path) -> None:
+    done = run(REPORTS, "reports", cwd=tmp_path)
+    (records,) = tmp_path.glob("out/here/*/records.jsonl")
+    assert done.returncode == 130
+    assert f"the records are in {records.parent.relative_to(tmp_path)};" in done.stderr
+
+
+def test_before_a_run_begins_nothing_is_left(tmp_path: Path) -> None:
+    done = run(REPORTS, "nothing", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "interrupted before the run began\n")
+    assert not list(tmp_path.glob("out/*"))

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import select
 import selectors
-import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from streambench.clock import monotonic_ns
+from streambench.interrupts import run_loop
 from streambench.transport.aio.readers import Readers, Reading
 from streambench.transport.run_delay import RunDelay
 
-INTERRUPTS = {signal.SIGINT}
 MAX_SELECTED = 1024  # descriptors below it can be waited for with `select`
 
 T = TypeVar("T")
@@ -82,21 +81,5 @@ class PolledLoop(asyncio.SelectorEventLoop):
 
 
 def run_polled(work: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`, on a loop that knows its polls.
-
-    Ctrl-C waits until the loop is made or closed: in between it would leave half of one, and say so in a traceback.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        with asyncio.Runner(loop_factory=PolledLoop) as runner:
-            return runner.run(_interruptible(work))
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
-    try:
-        return await work
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    """As `asyncio.run`, on a loop that knows its polls."""
+    return run_loop(work, PolledLoop)
