@@ -59,13 +59,13 @@ class Test:
         return self.operand if self.kind == "in" else ()
 
     def describe(self) -> str:
-        """The test in words: `is there`, `starts with "x"`."""
+        """The test in words: `is present`, `starts with "x"`."""
         operand = json.dumps(self.operand, ensure_ascii=False)
         match self.kind:
             case "is":
                 return f"is {operand}"
             case "exists":
-                return "is there" if self.operand else "is absent"
+                return "is present" if self.operand else "is absent"
             case "empty":
                 return "is empty" if self.operand else "is not empty"
             case "text":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from streambench.dialects.diagram import diagram
 from streambench.dialects.dialect import Dialect, EventRule, TextMode
@@ -39,10 +40,10 @@ def _naming(dialect: Dialect, top: Mapping[str, Located]) -> str:
         case None:
             return f"Events have no names; conditions on their fields tell them apart.{data}"
         case str() if name in WIRE_NAMES:
-            return f"The name of an event is the framing's own.{data}"
+            return f"An event's name is the one in the framing.{data}"
         case str() if name == BY_KEY:
-            return f"The name of an event is the one key of its object that is listed here.{data}"
-    return f"The name of an event is its field `{name}`.{data}"
+            return f"An event's name is the one key of its object that is listed here.{data}"
+    return f"An event's name is its field `{name}`.{data}"
 
 
 def _recognised(rule: EventRule, top: Mapping[str, Located]) -> str:
@@ -52,7 +53,7 @@ def _recognised(rule: EventRule, top: Mapping[str, Located]) -> str:
     if "name" in top:
         parts.append(f"the name `{rule.of or rule.name}`")
     elif rule.of is not None:
-        parts.append(f"what `{rule.of}` has")
+        parts.append(f"as `{rule.of}`")
     if rule.condition is not None:
         parts.append(f"`{rule.condition}`")
     if rule.undispatched:
@@ -62,8 +63,8 @@ def _recognised(rule: EventRule, top: Mapping[str, Located]) -> str:
 
 _MODES = {
     TextMode.DELTA: "",
-    TextMode.SNAPSHOT: ", all of it so far",
-    TextMode.WHOLE: ", the whole of it where it did not come in pieces",
+    TextMode.SNAPSHOT: ", all the text so far",
+    TextMode.WHOLE: ", the whole text, if no piece of it arrived",
 }
 
 
@@ -82,9 +83,11 @@ def _order(dialect: Dialect, top: Mapping[str, Located]) -> Iterator[str]:
     yield from ("## Order", "", "```", str(top["grammar"].value).rstrip(), "```", "")
     if dialect.terminal:
         ends = " or ".join(f"`{name}`" for name in dialect.terminal)
-        yield f"The stream is complete with {ends}" + ("." if dialect.needs_terminal else ", or when it closes.")
+        yield f"The reply is complete with {ends}" + (
+            "." if dialect.needs_terminal else ", or when the connection closes."
+        )
     else:
-        yield "The stream is complete when the response ends at a place where the grammar allows it."
+        yield "The reply is complete when the response ends where the grammar allows it."
     if dialect.interrupt is not None:
         yield f"It may be cut short at any time by `{dialect.interrupt}`."
     if not dialect.unknown_is_violation:
@@ -122,20 +125,22 @@ def _requests(dialect: Dialect) -> Iterator[str]:
     yield from ("## Requests", "")
     for step in dialect.setup:
         request = step.render(variables)
-        what = f"Once a user: {_request_line(request, dialect)}" if _sends(request) or step.is_http else "Once a user:"
+        what = (
+            f"Once per user: {_request_line(request, dialect)}" if _sends(request) or step.is_http else "Once per user:"
+        )
         if step.wait_for is not None:
             what += f"{',' if _sends(request) else ''} waits for `{step.wait_for}`"
         if step.only_after is not None:
-            what += f" where `{step.only_after}` comes within {format_duration(step.within_ns)}"
+            what += f" if `{step.only_after}` arrives within {format_duration(step.within_ns)}"
         if step.capture:
-            what += ", keeps " + ", ".join(f"`{path}` as `{{{name}}}`" for name, path in step.capture.items())
+            what += ", captures " + ", ".join(f"`{path}` as `{{{name}}}`" for name, path in step.capture.items())
         yield from (f"{what}.", "")
     for step in dialect.steps:
         kept = ", ".join(f"`{path}` as `{{{name}}}`" for name, path in step.capture.items())
         line = _request_line(step.render(variables), dialect)
-        yield from (f"Each prompt, before its reply: {line}{f', keeps {kept}' if kept else ''}.", "")
+        yield from (f"Before each reply: {line}{f', captures {kept}' if kept else ''}.", "")
     request = dialect.render_request(variables)
-    place = f"`{request.path}` below the target's URL" if request.path else "the target's URL"
+    place = f"`{unquote(request.path)}` below the target's URL" if request.path else "the target's URL"
     if dialect.is_socket:
         yield f"The socket is opened at {place}. Each prompt:"
     else:
@@ -150,9 +155,9 @@ def _sends(request: RenderedRequest) -> bool:
 def _request_line(request: RenderedRequest, dialect: Dialect) -> str:
     if request.path or not dialect.is_socket:
         return (
-            f"{request.method} `{request.path}` with `{request.body.decode()}`"
+            f"{request.method} `{unquote(request.path)}` with `{request.body.decode()}`"
             if request.body
-            else f"GET `{request.path}`"
+            else f"GET `{unquote(request.path)}`"
         )
     return f"sends `{_body(request)}`"
 

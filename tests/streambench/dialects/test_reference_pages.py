@@ -32,7 +32,7 @@ def example(name: str) -> str:
         (
             "## Example",
             "",
-            f"A reply as it comes over the wire, [whole and with broken ones beside it](../../../{where}/):",
+            f"A reply on the wire, from the [valid and broken captures](../../../{where}/):",
             "",
             "```",
             *shown,
