@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streambench.transport.aio import backlog as module
-from streambench.transport.aio.backlog import Backlog, running_backlog
+from streambench.transport.aio.backlog import Backlog, backlog_of
 from streambench.transport.aio.connection import StampedConnection
 
 
@@ -31,7 +31,7 @@ async def turns(count: int = 1) -> None:
 
 
 async def test_what_was_added_is_delivered_later_and_in_order() -> None:
-    backlog, kept = running_backlog(), Kept()
+    backlog, kept = backlog_of(asyncio.get_running_loop()), Kept()
     line = backlog.line()
     for number in range(5):
         line.add(kept, b"x" * number, number, number % 2 == 0)
@@ -40,12 +40,13 @@ async def test_what_was_added_is_delivered_later_and_in_order() -> None:
         while len(kept.came) < 5:
             await turns()
     assert kept.came == [(b"x" * number, number, number % 2 == 0) for number in range(5)]
-    assert running_backlog() is backlog
+    assert backlog_of(asyncio.get_running_loop()) is backlog
 
 
 async def test_others_run_between_two_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLICE_NS", 1)  # a slice is one delivery
-    line, order = running_backlog().line(), []
+    monkeypatch.setattr(module, "SLICE_NS", 1)
+    monkeypatch.setattr(module, "TURN_NS", 0)  # a slice is one delivery
+    line, order = backlog_of(asyncio.get_running_loop()).line(), []
     loop = asyncio.get_running_loop()
 
     def deliver(data: bytes, at_ns: int, flag: bool, early_ns: int) -> None:
@@ -58,8 +59,9 @@ async def test_others_run_between_two_slices(monkeypatch: pytest.MonkeyPatch) ->
     assert order == [0, -1, 1, -1, 2, -1]
 
 
-async def test_lines_take_turns() -> None:
-    backlog, kept = running_backlog(), Kept()
+async def test_lines_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_NS", 0)  # a turn is one delivery
+    backlog, kept = backlog_of(asyncio.get_running_loop()), Kept()
     flooding, healthy = backlog.line(), backlog.line()
     for number in range(100):
         flooding.add(kept, b"x", number, False)
@@ -71,8 +73,21 @@ async def test_lines_take_turns() -> None:
     assert [at_ns for _, at_ns, _ in kept.came][:5] == [0, 1000, 1, 1001, 2]
 
 
+async def test_a_turn_delivers_what_is_soon_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_NS", 1 << 60)
+    backlog, kept = backlog_of(asyncio.get_running_loop()), Kept()
+    one, other = backlog.line(), backlog.line()
+    for number in range(3):
+        one.add(kept, b"", number, False)
+        other.add(kept, b"", 10 + number, False)
+    async with asyncio.timeout(60):
+        while len(kept.came) < 6:
+            await turns()
+    assert [at_ns for _, at_ns, _ in kept.came] == [0, 1, 2, 10, 11, 12]
+
+
 async def test_the_rest_of_what_is_delivered_comes_before_what_was_read_after_it() -> None:
-    line, kept = running_backlog().line(), Kept()
+    line, kept = backlog_of(asyncio.get_running_loop()).line(), Kept()
 
     def deliver(data: bytes, at_ns: int, flag: bool, early_ns: int) -> None:
         line.add_first(kept, b"rest", at_ns, flag)
@@ -84,7 +99,7 @@ async def test_the_rest_of_what_is_delivered_comes_before_what_was_read_after_it
 
 
 async def test_settling_leaves_the_others_where_they_are() -> None:
-    backlog, kept = running_backlog(), Kept()
+    backlog, kept = backlog_of(asyncio.get_running_loop()), Kept()
     one, other = backlog.line(), backlog.line()
     other.add(kept, b"other", 0, False)
     one.add(kept, b"one", 1, False)
@@ -96,7 +111,7 @@ async def test_what_waits_is_bounded_for_each_and_for_all(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "MAX_LINE_BYTES", 100)
     monkeypatch.setattr(module, "MAX_BYTES", 150)
     monkeypatch.setattr(module, "FAIR_LINE_BYTES", 20)
-    backlog, kept = running_backlog(), Kept()
+    backlog, kept = backlog_of(asyncio.get_running_loop()), Kept()
     one, other = backlog.line(), backlog.line()
     one.add(kept, b"x" * 90, 0, False)
     assert not one.full
@@ -116,7 +131,7 @@ async def test_what_is_read_at_once_follows_how_long_it_takes(
 ) -> None:
     monkeypatch.setattr(module, "LONG_NS", long_ns)
     monkeypatch.setattr(module, "SHORT_NS", short_ns)
-    line, kept = running_backlog().line(), Kept()
+    line, kept = backlog_of(asyncio.get_running_loop()).line(), Kept()
     for _ in range(10):
         line.add(kept, b"x" * line.read_bytes, 0, False)
         async with asyncio.timeout(60):
@@ -127,7 +142,7 @@ async def test_what_is_read_at_once_follows_how_long_it_takes(
 
 
 async def test_a_failure_of_one_does_not_hold_the_others_up() -> None:
-    line, kept = running_backlog().line(), Kept()
+    line, kept = backlog_of(asyncio.get_running_loop()).line(), Kept()
     told: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
 
@@ -179,7 +194,7 @@ async def read_but_not_delivered(connection: StampedConnection) -> None:
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backlog is worked off by nobody but those who settle."""
-    monkeypatch.setattr(Backlog, "_work", lambda self: None)
+    monkeypatch.setattr(Backlog, "work", lambda self: None)
 
 
 @pytest.mark.usefixtures("stopped")

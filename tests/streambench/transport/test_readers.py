@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streambench.transport.aio.backlog import backlog_of
 from streambench.transport.aio.polls import run_polled
 from streambench.transport.aio.readers import Readers
 
@@ -23,7 +24,7 @@ async def until(condition: Any) -> None:
 
 def test_each_is_read_for_as_long_as_it_wants_to_be() -> None:
     async def main() -> None:
-        readers = Readers(asyncio.get_running_loop())
+        readers = Readers(asyncio.get_running_loop(), backlog_of(asyncio.get_running_loop()))
         pairs = [socket.socketpair() for _ in range(3)]
         came: list[tuple[int, bytes]] = []
         for number, (ours, _) in enumerate(pairs):
@@ -50,7 +51,7 @@ def test_each_is_read_for_as_long_as_it_wants_to_be() -> None:
 
 def test_one_that_another_has_removed_is_not_read_any_more() -> None:
     async def main() -> None:
-        readers = Readers(asyncio.get_running_loop())
+        readers = Readers(asyncio.get_running_loop(), backlog_of(asyncio.get_running_loop()))
         pairs = [socket.socketpair() for _ in range(2)]
         read: list[int] = []
 
@@ -78,7 +79,7 @@ def test_a_reader_that_fails_holds_no_other_up() -> None:
         loop = asyncio.get_running_loop()
         told: list[Any] = []
         loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
-        readers = Readers(loop)
+        readers = Readers(loop, backlog_of(loop))
         failing, healthy = socket.socketpair(), socket.socketpair()
         came: list[bytes] = []
 
@@ -95,5 +96,33 @@ def test_a_reader_that_fails_holds_no_other_up() -> None:
         readers.close()
         for one in (*failing, *healthy):
             one.close()
+
+    run_polled(main())
+
+
+def test_what_was_read_is_decoded_in_the_same_round() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        backlog = backlog_of(loop)
+        readers, line = Readers(loop, backlog), backlog.line()
+        ours, theirs = socket.socketpair()
+        order: list[str] = []
+
+        def deliver(data: bytes, at_ns: int, flag: bool, early_ns: int) -> None:
+            order.append("decoded")
+
+        def read() -> None:
+            order.append("read")
+            line.add(deliver, ours.recv(1), 0, False)
+            loop.call_soon(order.append, "next round")
+
+        readers.add_reader(ours.fileno(), read)
+        for rounds in (1, 2):
+            theirs.send(b"x")
+            await until(lambda wanted=3 * rounds: len(order) == wanted)
+        assert order == ["read", "decoded", "next round"] * 2
+        readers.close()
+        ours.close()
+        theirs.close()
 
     run_polled(main())

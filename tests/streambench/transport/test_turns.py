@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from streambench.endings import Ending
-from streambench.transport.aio.backlog import Deliver, Line, running_backlog
+from streambench.transport.aio import backlog
+from streambench.transport.aio.backlog import Deliver, Line, backlog_of
 from streambench.transport.aio.http_client import RequestConnection
 from streambench.transport.aio.polling import PollingTransport
 from streambench.transport.aio.turns import FRAMED_BYTES, in_turns, short
@@ -30,7 +31,7 @@ class Kept:
     """What was delivered of a line, in order."""
 
     def __init__(self) -> None:
-        self.line: Line = running_backlog().line()
+        self.line: Line = backlog_of(asyncio.get_running_loop()).line()
         self.came: list[object] = []
 
     def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
@@ -43,11 +44,12 @@ class Kept:
             self.came.append(f"{name}{number}")
 
 
-async def test_each_step_has_a_turn_before_what_was_read_after_it() -> None:
+async def test_each_step_has_a_turn_before_what_was_read_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "TURN_NS", 0)  # a turn is one step
     kept: Any = Kept()
     kept.line.add(lambda *_: in_turns(kept, kept.steps("a", 3)), b"", 0, False)
     kept.line.add(lambda *_: kept.came.append("read"), b"", 0, False)
-    other = running_backlog().line()
+    other = backlog_of(asyncio.get_running_loop()).line()
     for number in range(2):
         other.add(lambda *_, number=number: kept.came.append(number), b"", 0, False)
     async with asyncio.timeout(60):

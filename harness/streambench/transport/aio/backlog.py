@@ -4,9 +4,10 @@ Decoding costs several times what reading does. Were it done in the callback tha
 meanwhile would be read late, and what their servers sent apart would come in one read with one stamp. So a burst costs
 as long as reading takes, and what it means is found out afterwards; stamps are the kernel's, and know nothing of it.
 
-The lines take turns, a read each, so that a server that floods us waits for itself. Of a connection whose reads take
-long to decode less is read at once, since nobody is read meanwhile; and where too much waits, nothing, so that its
-server waits as well.
+The lines take turns, so that a server that floods us waits for itself. What waits in a line is delivered in one turn
+where that is soon done: from the second read on, all that a stream consists of is in the processor's cache. Of a
+connection whose reads take long to decode less is read at once, since nobody is read meanwhile; and where too much
+waits, nothing, so that its server waits as well.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from streambench.units import NS_PER_MS
 SLICE_NS = NS_PER_MS  # how long sockets may wait for the decoder
 LONG_NS = NS_PER_MS  # of one read; the next ones are to be smaller
 SHORT_NS = NS_PER_MS // 4
+TURN_NS = NS_PER_MS // 10  # what is left of a line after it waits for its next turn
 FIRST_READ_BYTES = 1 << 10
 MIN_READ_BYTES = 1 << 9
 MAX_READ_BYTES = 1 << 16
@@ -52,9 +54,18 @@ class Backlog:
         self._turns.append(line)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._work)
+            self._loop.call_soon(self.work)
 
-    def _work(self) -> None:
+    def expect_work(self) -> bool:
+        """Sockets are about to be read: whether whoever reads them is to call `work` behind that.
+
+        Not where it is scheduled already, for what was left by the last slice.
+        """
+        expected, self._scheduled = not self._scheduled, True
+        return expected
+
+    def work(self) -> None:
+        """Decode for a slice; what is left then has its turns in the loop's next round."""
         turns = self._turns
         now_ns = monotonic_ns()
         until_ns = now_ns + SLICE_NS
@@ -64,7 +75,7 @@ class Backlog:
         finally:
             self._scheduled = bool(turns)
             if turns:
-                self._loop.call_soon(self._work)
+                self._loop.call_soon(self.work)
 
 
 class Line:
@@ -112,20 +123,22 @@ class Line:
             self._deliver_next()
 
     def turn(self, now_ns: int) -> int:
-        """Deliver one read; returns when that was done."""
-        size = 0
+        """Deliver a read, and more as long as it takes little time; returns when that was done."""
+        until_ns = now_ns + TURN_NS
         try:
-            if self._waiting:  # nothing does where it was settled
+            while self._waiting:  # nothing does where it was settled
                 size = self._deliver_next()
+                begun_ns, now_ns = now_ns, monotonic_ns()
+                if size > self.read_bytes // 2:
+                    self._adapt(size, now_ns - begun_ns)
+                if now_ns >= until_ns:
+                    break
         finally:
             if self._waiting:
                 self._backlog.enter(self)
             else:
                 self._takes_turns = False
-        done_ns = monotonic_ns()
-        if size > self.read_bytes // 2:
-            self._adapt(size, done_ns - now_ns)
-        return done_ns
+        return now_ns
 
     def _deliver_next(self) -> int:
         waiting = self._waiting
@@ -149,9 +162,8 @@ class Line:
 _backlogs: WeakKeyDictionary[asyncio.AbstractEventLoop, Backlog] = WeakKeyDictionary()
 
 
-def running_backlog() -> Backlog:
-    """The backlog of the running loop."""
-    loop = asyncio.get_running_loop()
+def backlog_of(loop: asyncio.AbstractEventLoop) -> Backlog:
+    """The backlog of a loop."""
     backlog = _backlogs.get(loop)
     if backlog is None:
         backlog = _backlogs[loop] = Backlog(loop)

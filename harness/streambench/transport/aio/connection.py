@@ -13,7 +13,7 @@ import socket
 from typing import Any, Protocol
 
 from streambench.clock import monotonic_ns
-from streambench.transport.aio.backlog import MAX_READ_BYTES, Deliver, running_backlog
+from streambench.transport.aio.backlog import MAX_READ_BYTES, Deliver, backlog_of
 from streambench.transport.aio.polls import PolledLoop, Polls
 from streambench.transport.aio.readers import Reading
 from streambench.transport.segments import SegmentCount
@@ -164,7 +164,7 @@ class StampedConnection:
         self.own_ns = 0
         self._kernel = self._stamps_writes = stamps != "user" and enable_kernel_stamps(sock)
         self._stamp_due = False  # a write's stamp has not come: when it does, the socket looks ready
-        self._line = running_backlog().line()
+        self._line = backlog_of(self._loop).line()
         self._polls: Polls | None = self._loop.polls if isinstance(self._loop, PolledLoop) else None
         self._reading: Reading = self._loop.reading if isinstance(self._loop, PolledLoop) else self._loop
         self._segments = SegmentCount(sock)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from streambench.clock import monotonic_ns
 from streambench.interrupts import run_loop
+from streambench.transport.aio.backlog import backlog_of
 from streambench.transport.aio.readers import Readers, Reading
 from streambench.transport.run_delay import RunDelay
 
@@ -69,7 +70,7 @@ class PolledLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.polls = Polls()
         super().__init__(self.polls)
-        self._readers = Readers(self) if hasattr(select, "epoll") else None
+        self._readers = Readers(self, backlog_of(self)) if hasattr(select, "epoll") else None
         self.reading: Reading = self._readers or self
 
     def close(self) -> None:

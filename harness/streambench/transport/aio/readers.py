@@ -1,8 +1,9 @@
 """All sockets that a loop reads, behind one reader of the loop.
 
 A callback of the loop costs more than it has to do for a read: a key of the selector, a handle, its context, a place in
-the loop's queue. Here one call says which sockets are ready, and another one reads each. Only Linux can wait for one
-poll by another; elsewhere there are only the loop's own readers.
+the loop's queue. Here one call says which sockets are ready, another one reads each, and what was read is decoded right
+behind that, without another round of the loop. Only Linux can wait for one poll by another; elsewhere there are only
+the loop's own readers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 import select
 from collections.abc import Callable
 from typing import Protocol
+
+from streambench.transport.aio.backlog import Backlog
 
 Read = Callable[[], None]
 
@@ -30,8 +33,9 @@ class Reading(Protocol):
 class Readers:
     """The readers of a loop, for as long as it lives. Callbacks must not wait, as those of the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, backlog: Backlog) -> None:
         self._loop = loop
+        self._backlog = backlog
         self._reads: dict[int, Read] = {}
         self._epoll = select.epoll()
         loop.add_reader(self._epoll.fileno(), self._read)
@@ -55,6 +59,7 @@ class Readers:
 
     def _read(self) -> None:
         reads = self._reads
+        behind = self._backlog.expect_work()
         for fd, _ in self._epoll.poll(0, max(1, len(reads))):
             read = reads.get(fd)
             if read is None:  # one that was read before it has removed it
@@ -64,3 +69,5 @@ class Readers:
             except Exception as error:
                 told = {"message": "a reader has failed", "exception": error}
                 self._loop.call_exception_handler(told)
+        if behind:
+            self._backlog.work()
