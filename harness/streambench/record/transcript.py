@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ SCHEMA = "streambench.transcript/1"
 FOLDER = "streams"  # of a run folder
 MAX_BYTES = 8 * MIB  # of one stream's data; far more than a chat reply has
 ARRIVAL_BYTES = 64  # what an arrival counts for beside its data
+_COLUMNS = 6  # of a read that is kept with its data
 IDENTITY = ("id", "target", "dialect", "phase", "user", "iteration", "warmup", "mark", "intended_ns", "start_ns")
 
 
@@ -52,13 +55,32 @@ class Transcript:
     """Keeps a stream's arrivals in memory, up to `max_bytes`: a tap for its recorder.
 
     `truncated` once more has come than is kept. The beginning stays, and so does the way in which the stream ended.
+
+    Nearly all are reads with one piece of data. These are kept as bytes and numbers: as objects they would take three
+    times as much room, and the garbage collector would look at them again and again while the run measures.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.setting: Setting | None = None  # None where the stream never came so far as to be read
-        self.arrivals: list[Arrival] = []
         self.truncated = False
         self._left = max_bytes
+        self._reads = array("q")  # a row a read, see `_pack`
+        self._data = bytearray()
+        self._others: list[tuple[int, Arrival]] = []  # each behind so many rows
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """What is kept, in order."""
+        out: list[Arrival] = []
+        reads, taken = self._unpacked(), 0
+        for rows, other in self._others:
+            for pair in islice(reads, rows - taken):
+                out += pair
+            taken = rows
+            out.append(other)
+        for pair in reads:
+            out += pair
+        return out
 
     def begin(self, setting: Setting) -> None:
         """A stream begins."""
@@ -66,19 +88,40 @@ class Transcript:
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Keep what came."""
-        left = self._left
-        for arrival in arrivals:
-            left -= _size(arrival)
-        if left >= 0:
-            self._left = left
-            self.arrivals += arrivals
-            return
+        if len(arrivals) == 2:
+            read, data = arrivals
+            if read.__class__ is Read and data.__class__ is Data and read.at_ns == data.at_ns:
+                left = self._left - 2 * ARRIVAL_BYTES - len(data.data)
+                if left >= 0:
+                    self._left = left
+                    self._pack(read, data)
+                    return
+        rows = len(self._reads) // _COLUMNS
         for arrival in arrivals:
             self._left -= _size(arrival)
             if self._left < 0:
                 self.truncated = True
             if self._left >= 0 or isinstance(arrival, Failed | Ended | Cancelled):
-                self.arrivals.append(arrival)
+                self._others.append((rows, arrival))
+
+    def _pack(self, read: Read, data: Data) -> None:
+        """Keep a read and its data, which has the same stamp."""
+        flags = read.kernel | read.pieces << 2
+        payload = data.data
+        if isinstance(payload, str):
+            payload = payload.encode(errors="surrogatepass")
+            flags |= 2
+        self._reads.extend((read.at_ns, read.size, flags, read.early_ns, data.offset, len(payload)))
+        self._data += payload
+
+    def _unpacked(self) -> Iterator[tuple[Read, Data]]:
+        begin = 0
+        for first in range(0, len(self._reads), _COLUMNS):
+            at_ns, size, flags, early_ns, offset, length = self._reads[first : first + _COLUMNS]
+            data = bytes(self._data[begin : begin + length])
+            begin += length
+            payload = data.decode(errors="surrogatepass") if flags & 2 else data
+            yield Read(at_ns, size, bool(flags & 1), flags >> 2, early_ns), Data(at_ns, payload, offset)
 
 
 def _size(arrival: Arrival) -> int:

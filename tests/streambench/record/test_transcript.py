@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streambench.dialects import load_dialect
 from streambench.endings import Ending
@@ -75,6 +77,21 @@ def recorded(arrivals: list[Arrival], transcript: Transcript) -> Recorder:
 def test_every_arrival_is_read_as_it_was_written(arrival: Arrival) -> None:
     line = json.loads(json.dumps(arrival_to_json(arrival, 3)))
     assert repr(arrival_from_json(line, 3)) == repr(arrival)
+
+
+STAMPS = st.integers(0, 1 << 62)
+PAYLOADS = st.binary(max_size=20) | st.text(max_size=20)
+READS = st.builds(Read, STAMPS, st.integers(0, 1 << 20), st.booleans(), st.integers(0, 300), STAMPS)
+PIECES = st.builds(Data, st.just(5) | STAMPS, PAYLOADS, STAMPS)
+TOGETHER = st.builds(lambda read, data: [read, Data(read.at_ns, data.data, data.offset)], READS, PIECES)
+
+
+@given(st.lists(TOGETHER | st.lists(READS | PIECES | st.builds(Sent, STAMPS), max_size=3), max_size=12))
+def test_what_is_kept_is_what_came(reads: list[list[Arrival]]) -> None:
+    transcript = Transcript()
+    for arrivals in reads:
+        transcript.take(arrivals)
+    assert list(map(repr, transcript.arrivals)) == [repr(arrival) for arrivals in reads for arrival in arrivals]
 
 
 def test_a_transcript_is_bounded_and_says_so(tmp_path: Path) -> None:
