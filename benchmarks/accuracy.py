@@ -1,8 +1,9 @@
 """How right the reported figures are under load: ours and others', against a server that knows when it wrote.
 
-`ground_truth.c` (compiled here) writes 50 texts to each of N streams that begin together, the first after 200 ms, then
-one every 20 ms, and logs the moment of each write. A client's figures are right as far as they are the server's. The
-server has one core, the client another. Each line is the median of the rounds; loopback only, a few seconds a line.
+`ground_truth.c` (compiled here) writes 50 texts (`--texts`) to each of N streams that begin together, the first after
+200 ms, then one every 20 ms, and logs the moment of each write. A client's figures are right as far as they are the
+server's. The server has one core, the client another. Each line is the median of the rounds; loopback only, a few
+seconds a line.
 
     python benchmarks/accuracy.py                        # every client, 100, 500 and 1,000 streams
     python benchmarks/accuracy.py --clients ours,c --users 1000,2000 --rounds 5
@@ -36,7 +37,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CLIENTS = ("ours", "aiohttp", "httpx-sse", "openai", "locust", "c")
-FIRST_MS, GAP_MS, CHUNKS = 200, 20, 50
+FIRST_MS, GAP_MS, TEXTS = 200, 20, 50
 SLACK_MS = 0.1  # between the server's stamp before it writes and the kernel's when it has arrived
 TRANSPORTS = {
     "http1": 'dialect: openai-chat, url: "http://127.0.0.1:{port}/v1/chat/completions"',
@@ -216,13 +217,15 @@ def quantiles(rows: Rows) -> list[float]:
     return [values[min(len(values) - 1, int(q * len(values)))] / 1e6 for values, q in picked]
 
 
-def measure(program: Path, client: str, users: int, rounds: int, cores: list[int], transport: str = "http1") -> None:
+def measure(
+    program: Path, client: str, users: int, rounds: int, cores: list[int], transport: str = "http1", texts: int = TEXTS
+) -> None:
     said: list[list[float]] = []
     true: list[list[float]] = []
     cpus: list[float] = []
     note = ""
     for _ in range(rounds):
-        with truth_server(program, FIRST_MS, GAP_MS, CHUNKS, cores[0], transport) as port:
+        with truth_server(program, FIRST_MS, GAP_MS, texts, cores[0], transport) as port:
             if client == "ours":
                 measured = ours(port, users, cores[-1], transport=transport)
             elif client == "c":
@@ -262,7 +265,7 @@ def verdicts(program: Path, users: int, rounds: int, cores: list[int], *, hogged
     own: list[float] = []
     for _ in range(rounds):
         with (
-            truth_server(program, FIRST_MS, GAP_MS, CHUNKS, cores[0]) as port,
+            truth_server(program, FIRST_MS, GAP_MS, TEXTS, cores[0]) as port,
             hog(cores[-1]) if hogged else contextlib.nullcontext(),
         ):
             measured = ours(port, users, cores[-1], first=not hogged)
@@ -284,6 +287,7 @@ def main() -> None:
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--transports", default="http1", help=f"ours alone has others: {', '.join(TRANSPORTS)}")
     parser.add_argument("--users", default="100,500,1000")
+    parser.add_argument("--texts", type=int, default=TEXTS, help="of a stream; without --verdicts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--verdicts", action="store_true", help="ours alone: does a run know how right it is?")
     parser.add_argument("--hog", action="store_true", help="with --verdicts: a busy loop on the client's core")
@@ -307,7 +311,7 @@ def main() -> None:
         for users in map(int, options.users.split(",")):
             for client in options.clients.split(","):
                 for transport in options.transports.split(",") if client == "ours" else ["http1"]:
-                    measure(program, client, users, options.rounds, cores, transport)
+                    measure(program, client, users, options.rounds, cores, transport, options.texts)
     print(f"load average after: {os.getloadavg()[0]:.2f}")
 
 
