@@ -20,6 +20,7 @@ from streambench.dialects import RenderedRequest
 from streambench.paths import compile_path
 
 SILENT_S = 4.0
+ORDERED_S = 40.0
 CUT = "cut-fin"  # a reset would take with it what the target has not read yet, however much that is
 
 
@@ -123,8 +124,11 @@ class Trial:
             mark = await self.upstream.plan(**plan)
             prompt = f"{prompt} [[sb:{mark}]]"
         patient_s = deadline_s if deadline_s is not None else max(SHORT_S, self._slow_s)
-        # An upstream that replies as ordered is never silent for long unless the order says so.
-        silence_s = SILENT_S if deadline_s is None and plan is not None else patient_s
+        silence_s = patient_s
+        if deadline_s is None and plan is not None:
+            # An upstream that replies as ordered is never silent for long unless the order says so. How long it takes
+            # to the end says how fast the machine is.
+            patient_s, silence_s = max(ORDERED_S, self._slow_s), SILENT_S
         manner = Manner(patient_s, silence_s, pause_s, gone or asyncio.Event())
         if self.subject.on_socket:
             values = {**await self.conversations.connection(conversation, user), **(variables or {})}
