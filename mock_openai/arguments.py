@@ -1,4 +1,4 @@
-"""The command lines of the two servers: what their parsers share."""
+"""The command-line options that the two servers share."""
 
 from __future__ import annotations
 

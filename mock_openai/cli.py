@@ -1,4 +1,4 @@
-"""How the servers are started from a command line, say that they are ready, and end."""
+"""How the servers start from a command line, announce that they are ready, and end."""
 
 from __future__ import annotations
 

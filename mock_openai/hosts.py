@@ -1,4 +1,4 @@
-"""Which names a server answers to: DNS can be made to lead any name to a loopback address."""
+"""Which host names a server accepts: DNS can be made to point any name at a loopback address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a server lives that another program has started."""
+"""The lifetime of a server that another program started."""
 
 from __future__ import annotations
 

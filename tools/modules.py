@@ -18,9 +18,9 @@ PAGE = ROOT / "docs/reference/modules.md"
 HEAD = """\
 # Modules
 
-Every module with its purpose, in the words of its own first line: `streambench` from its top layer down, then
-`mock_openai`. `python -m tools.modules` writes this page from the code; [ARCHITECTURE.md](../../ARCHITECTURE.md) says
-how the packages stand to one another.
+Every module with its purpose, from the first line of its docstring: `streambench` from its top layer down, then
+`mock_openai`. `python -m tools.modules` generates this page; [ARCHITECTURE.md](../../ARCHITECTURE.md) says how the
+packages relate to one another.
 """
 
 

@@ -1,4 +1,4 @@
-"""How a stream ended on the wire, and why it failed: the words that transport and records have in common."""
+"""How a stream ended on the wire, and why it failed: the terms that transport and records share."""
 
 from __future__ import annotations
 

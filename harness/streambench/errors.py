@@ -1,4 +1,4 @@
-"""Exit codes, and the exceptions that mean our own mistake or the user's.
+"""Exit codes, and the exceptions for our own mistakes and the user's.
 
 What a server does wrong is never an exception that reaches a user: it is data in the record. An exception here
 means a configuration that cannot be run, a target that cannot be reached at all, or a bug.

@@ -1,4 +1,4 @@
-"""Files that somebody else may have written, read within a bound.
+"""Reads files from untrusted sources, within a size bound.
 
 A scenario from a pull request may name any path. So only regular files and pipes are read, never a device; no more is
 read than the bound; and what is not the expected text is named, never quoted.

@@ -1,4 +1,4 @@
-"""A deviation from what a protocol asks for, as data: what the parsers, the grammar and the checks report.
+"""Violations of a protocol as data: what the parsers, the grammar and the checks report.
 
 A server that misbehaves is the thing this tool exists to measure, so a misbehaviour is a value and never an exception.
 """

@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a command: an event loop ends in order, everything else at once, after a word on what is kept.
+"""What Ctrl-C does to a command: an event loop shuts down cleanly, everything else ends at once, saying what is kept.
 
 Outside of event loops the signal's own handler ends the process. Raised as a KeyboardInterrupt it could meet a callback
 of Python's own, such as that of a weak reference, where exceptions are printed and lost.

@@ -1,4 +1,4 @@
-"""YAML 1.2 read safely, every value with the place where it stands, so that a mistake can be pointed at.
+"""YAML 1.2 read safely, every value with its position, so that errors can point at it.
 
 Only plain data comes out: tags are refused, duplicate keys are errors, and aliases cannot blow a small file up.
 """

@@ -1,4 +1,4 @@
-r"""Text of others, made fit to be shown: what would act on a terminal, a page or a log is written as an escape.
+r"""Makes untrusted text safe to show: characters that would act on a terminal, a page or a log are escaped.
 
 Control characters (a terminal obeys them: ESC, BEL, the C1 set), marks that turn the direction of writing (what is read
 is not what stands there), line breaks and halves of a character become `\x1b`, `\u202e` and the like.

@@ -1,4 +1,4 @@
-"""The rules that findings name: each is declared once, next to the code that finds it broken.
+"""The rules that findings name: each is declared once, next to the code that detects violations.
 
 A rule that is one of many by its name is a family, and the part of its id in capitals stands for the name:
 `schema.EVENT` has the members `schema.token` and `schema.done`, `PATH.constant` the member `message.id.constant`.

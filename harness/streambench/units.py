@@ -1,4 +1,4 @@
-"""Durations, rates and ratios as people write them, and as integers inside.
+"""Durations, rates and ratios: as people write them, and as integers internally.
 
 Inside, a duration is an integer number of nanoseconds; at the edges it is milliseconds.
 """

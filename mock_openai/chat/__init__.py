@@ -1,1 +1,1 @@
-"""The reference chat server: chat systems as teams build them, plain enough to copy from."""
+"""The reference chat server: chat systems as teams build them, simple enough to copy."""

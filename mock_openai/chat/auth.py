@@ -1,4 +1,4 @@
-"""Who is asking: a bearer token, a session cookie, or for sockets a query parameter."""
+"""Authentication: a bearer token, a session cookie, or for sockets a query parameter."""
 
 from __future__ import annotations
 

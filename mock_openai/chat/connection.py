@@ -1,4 +1,4 @@
-"""One client's WebSocket, with a bounded queue of what it is yet to be sent."""
+"""One client's WebSocket, with a bounded queue of outgoing messages."""
 
 from __future__ import annotations
 

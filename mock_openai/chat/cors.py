@@ -1,4 +1,4 @@
-"""Which pages may use the server, and under which names: its own only, unless more are named."""
+"""Which origins may use the server, and under which host names: only its own, unless more are configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens on the streams, told on standard error when it is asked for: `DEBUG=chat:streaming`."""
+"""Logs stream events to standard error on request: `DEBUG=chat:streaming`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running chat server counts, in total and for each system: how replies went, how long, in how many parts."""
+"""What a running chat server counts, in total and per system: outcomes, durations and numbers of chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message is about, by its words: enough to steer a prompt and to offer next questions."""
+"""What a message is about, by its words: enough to steer a prompt and to suggest next questions."""
 
 from __future__ import annotations
 

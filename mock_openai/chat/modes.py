@@ -1,4 +1,4 @@
-"""The ways to hand a reply on; only `real` streams, the others are what teams ship and call streaming.
+"""The ways to forward a reply; only `real` streams, the others are what teams ship and call streaming.
 
 A mode turns the upstream's pieces of text into the pieces that the client gets. What it gets is the same text, but for
 `blocking-at-once`: that mode collapses white space, as the code does that it stands for. The two blocking modes do not

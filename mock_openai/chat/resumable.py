@@ -1,4 +1,4 @@
-"""Event streams that a client can come back to: after a lost connection it goes on where it was.
+"""Resumable event streams: after a lost connection, a client continues where it was.
 
 A browser that reconnects names the last event that it got, `Last-Event-ID`. The events of a stream are kept for a
 while, so the ones after it can be sent.

@@ -1,4 +1,4 @@
-"""Finding what stored documents say about a question, for somebody who may not read everything."""
+"""Retrieval from stored documents, for users who may not read all of them."""
 
 from __future__ import annotations
 

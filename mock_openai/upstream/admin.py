@@ -1,4 +1,4 @@
-"""The admin API under `/_mock/`: plans, journal, health.
+"""The admin API under `/_mock/`: plans, journal and health.
 
 Loopback only, unless a token is set.
 """

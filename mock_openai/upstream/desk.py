@@ -1,4 +1,4 @@
-"""What the admin API does, before HTTP: store plans, read the journal, tell how the server is.
+"""What the admin API does, without HTTP: store plans, read the journal, report the server's health.
 
 `Desk` is what the routes ask; `OwnDesk` answers in the process that keeps the ledger. A worker has one that passes
 everything on, see `workers/`.

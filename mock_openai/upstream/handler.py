@@ -1,4 +1,4 @@
-"""One request being answered: let in, composed, damaged as ordered, written, and journalled however it ends.
+"""One request being answered: accepted, composed, damaged by its faults, written, and journalled however it ends.
 
 A route is an `Api`: it reads requests into an `Ask`, and gives replies and errors their form. Everything between, from
 the plan to the socket, is an `Answer`.

@@ -1,4 +1,4 @@
-"""An event loop in which a thousand requests that come at once do not hold up what is already being written."""
+"""An event loop in which a thousand simultaneous requests do not delay replies that are already being written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `GET /_mock/metrics` tells, in the text format of Prometheus."""
+"""What `GET /_mock/metrics` returns, in the Prometheus text format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans: what a reply shall be, ordered in advance under an id, and found again through whatever forwards the prompt.
+"""Plans: replies specified in advance under an id, and found again through whatever forwards the prompt.
 
 The id travels in the prompt as `[[sb:<id>]]`. A plan `abc` also serves every member mark `abc.<member>`, so one plan
 is enough for a run of many streams while each keeps its own draws and its own journal entries.

@@ -1,4 +1,4 @@
-"""Rate limits as the real service keeps them: what is used comes back evenly over the window."""
+"""Rate limits as the real service enforces them: the allowance refills evenly over the window."""
 
 from __future__ import annotations
 

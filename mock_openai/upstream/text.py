@@ -1,4 +1,4 @@
-"""Reply texts in which every word stands once, so that any part of a reply says where it belongs.
+"""Reply texts in which every word occurs once, so that the position of any fragment is known.
 
 One token is one word with the space before it, as tokens of the real service usually are.
 """

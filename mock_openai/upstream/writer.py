@@ -1,4 +1,4 @@
-"""The one place that writes replies: at absolute deadlines, with a stamp of when each write really happened."""
+"""The one place that writes replies: at absolute deadlines, recording when each write really happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What five chat systems claim of real against simulated streaming, beside what this run measured.
+"""What five chat systems claim about real and simulated streaming, next to what this run measured.
 
 The claims are those that the authors of these systems published with their own change from simulated to real
 streaming; the pages of the systems in docs/reference/systems/ say more about each.

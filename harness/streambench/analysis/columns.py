@@ -1,4 +1,4 @@
-"""What is kept of the streams of a target when their records have been gone through: one row of numbers each.
+"""What the analysis keeps of each stream of a target: one row of numbers.
 
 A run may have a million streams. What is said of all of them needs a few numbers of each, in typed arrays; the few
 streams that are shown one by one are read again from the records by their `place`.

@@ -1,4 +1,4 @@
-"""The client's text beside the texts that an upstream wrote for it: where each word comes from, and what became of it.
+"""Compares the client's text with what the upstream wrote: where each word comes from, and what happened to it.
 
 A stream may be made of several texts, in any order, and some texts may not be used at all: a title, a tool call, an
 attempt that was given up. Words tell where text comes from; the upstream's texts hold every word once.

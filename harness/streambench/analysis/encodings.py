@@ -1,4 +1,4 @@
-"""Whether text flows as well compressed as plain: what compresses on the way may hold text back until it has enough."""
+"""Whether compression delays text: a compressor on the way may hold text back until it has enough."""
 
 from __future__ import annotations
 

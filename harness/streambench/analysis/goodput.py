@@ -1,4 +1,4 @@
-"""Goodput: how many streams a second were good enough, by conditions that each of them meets or does not.
+"""Goodput: how many streams per second met a set of conditions.
 
 ttfc < 1s and gap_max < 200ms
 """

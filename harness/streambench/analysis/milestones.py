@@ -1,4 +1,4 @@
-"""When a stream reached the milestones of its target, and what of that may be the generator's own doing."""
+"""When a stream reached the milestones of its target, and the generator's own share in that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in a stream's figures may be the generator's own doing.
+"""The generator's own share in a stream's figures.
 
 It starts a stream late, takes time to send, and may read late. A late read alone makes no figure wrong, for the kernel
 has stamped what came; but where it brought what the server had sent apart, only the last of it came at the stamp. The

@@ -1,4 +1,4 @@
-"""What a reader lives through: waiting for text that has not come, and how the reply compares with an ideal one."""
+"""The reader's experience: waiting for text, and how the reply compares with an ideal one."""
 
 from __future__ import annotations
 

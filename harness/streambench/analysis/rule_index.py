@@ -1,4 +1,4 @@
-"""All rules there are: for what lists them, such as the reference, and for what a user names by their ids."""
+"""All rules: for lists such as the reference, and for rules that users name by id."""
 
 from __future__ import annotations
 

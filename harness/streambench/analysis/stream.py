@@ -1,4 +1,4 @@
-"""Everything that is said of one stream by itself: its figures, its verdict, and what was wrong with it."""
+"""The analysis of a single stream: its figures, its verdict, and its problems."""
 
 from __future__ import annotations
 

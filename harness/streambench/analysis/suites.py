@@ -1,4 +1,4 @@
-"""What conformance suites came to that a run was gated by: a file beside its records, written by `run`."""
+"""The results of the conformance suites that gate a run: a file beside its records, written by `run`."""
 
 from __future__ import annotations
 

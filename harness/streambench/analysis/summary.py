@@ -1,4 +1,4 @@
-"""A run's records to what is said of it: metrics, verdicts, gates.
+"""From a run's records to its results: metrics, verdicts, gates.
 
 Nothing here is measured; all of it is recomputed.
 

@@ -1,4 +1,4 @@
-"""What is said of one target, from the tally of its streams: counts, distributions, verdict, broken rules."""
+"""The results of one target, from the tally of its streams: counts, distributions, verdict, broken rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of tokens that a protocol reports, against what was really written and what can be."""
+"""Compares the number of tokens that a protocol reports with what was really written, and with what is possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that waits for later writes of the upstream, told from text that only takes long on its way.
+"""Distinguishes text that waits for later writes of the upstream from text that is merely slow.
 
 A filter that has to see what follows keeps a sliding window: each text leaves when the n-th write after it has come.
 On an even rhythm that looks like a slow path. But a path knows nothing of later writes: its delay does not grow in the

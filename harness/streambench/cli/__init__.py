@@ -1,4 +1,4 @@
-"""The `streambench` command, one file a subcommand.
+"""The `streambench` command, one file per subcommand.
 
 A subcommand's module is imported when it is used.
 """

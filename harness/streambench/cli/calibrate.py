@@ -1,4 +1,4 @@
-"""`streambench calibrate`: how exact this machine measures, at rising loads."""
+"""`streambench calibrate`: how accurately this machine measures, at rising loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`streambench conform`: puts an endpoint through the suite of conformance cases."""
+"""`streambench conform`: runs the conformance cases against an endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HAR files: what a browser's network panel saved, read as captured streams.
+"""HAR files, as saved by a browser's network panel, read as captured streams.
 
 An event stream or NDJSON response is saved as one body, with the time of its first byte and of its end. Messages of a
 WebSocket are saved one by one with their time, in the field `_webSocketMessages` that Chromium adds and others follow;

@@ -1,4 +1,4 @@
-"""The types of arguments and options that several commands take, and what a shell completes them with."""
+"""The argument and option types that several commands share, and their shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: texts of servers and files in it are shown, and act on no terminal."""
+"""What commands print: text from servers and files is shown, but cannot act on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`streambench report`: the same reports again, computed from the records alone."""
+"""`streambench report`: recomputes the reports from the records alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stream in words and characters: what it was, its waterfall, and what was wrong with it, each thing once."""
+"""One stream in words and characters: its outcome, its waterfall, and each of its problems once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transcript, checked and drawn: what came of one stream of a run or a probe."""
+"""A transcript, checked and drawn: the result of one stream of a run or a probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stream as a picture of characters: when it connected, waited, and received text."""
+"""One stream drawn in characters: when it connected, waited, and received text."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Active conformance: cases that ask an endpoint what a careful tester would ask, and judge what comes back."""
+"""Active conformance: cases that test an endpoint as a careful tester would, and judge its responses."""

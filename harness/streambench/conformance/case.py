@@ -1,4 +1,4 @@
-"""What a case is: a requirement, what it needs, and a function that puts it to the test."""
+"""What a case is: a requirement, what it needs, and a function that tests it."""
 
 from __future__ import annotations
 

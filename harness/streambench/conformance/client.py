@@ -1,4 +1,4 @@
-"""How the target is reached in one try of a case: any request, and any connection, as one of its users."""
+"""Access to the target in one try of a case: any request and any connection, as one of its users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations of a target: made, continued and read as its profile says."""
+"""Conversations of a target: created, continued and read as its profile says."""
 
 from __future__ import annotations
 

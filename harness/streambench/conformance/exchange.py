@@ -1,4 +1,4 @@
-"""One exchange with a target, on the connections that `run` measures with; left whenever a case says so."""
+"""One exchange with a target, on the connections that `run` measures with; a case can abandon it at any time."""
 
 from __future__ import annotations
 

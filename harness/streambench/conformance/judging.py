@@ -1,4 +1,4 @@
-"""How a case says that a requirement does not hold, and what came instead."""
+"""How a case reports that a requirement is not met, and what it found instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target has beyond its dialect, as far as cases must know: limits, users, conversations.
+"""What cases must know about a target beyond its dialect: limits, users, conversations.
 
 What a profile declares is tested; what it does not declare is not, and the report says so. The five chat systems have
 bundled profiles; another target's is a YAML file.

@@ -1,4 +1,4 @@
-"""What a target said to one question: its response, and the events in it as the dialect reads them."""
+"""A target's reply to one prompt: its response, and the events in it as the dialect reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs cases against a target: side by side where they do not disturb each other, and again where they fail."""
+"""Runs cases against a target: in parallel where they do not disturb each other, and again if they fail."""
 
 from __future__ import annotations
 

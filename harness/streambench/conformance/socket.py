@@ -1,4 +1,4 @@
-"""One user's connection to a target on a socket: set up as the dialect says, then asked, as often as a case wants."""
+"""One user's socket connection to a target: set up as the dialect says, then used for prompts."""
 
 from __future__ import annotations
 

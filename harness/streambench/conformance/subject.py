@@ -1,4 +1,4 @@
-"""The target of a suite: where it is, what it speaks, what it promises, and how to ask it something."""
+"""The target of a suite: where it is, what it speaks, what it promises, and how to send it a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One try of a case: what it asks the target, its upstream, and its conversations."""
+"""One try of a case: its requests to the target, its upstream, and its conversations."""
 
 from __future__ import annotations
 

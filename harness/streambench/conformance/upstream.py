@@ -1,4 +1,4 @@
-"""The fake upstream as a case uses it: it replies as ordered, fails on order, and tells what reached it."""
+"""The fake upstream as a case uses it: it replies as planned, injects faults, and reports what reached it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went over the wire in both directions, with stamps and byte offsets, as text for a bug report."""
+"""The traffic in both directions, with timestamps and byte offsets, as text for a bug report."""
 
 from __future__ import annotations
 

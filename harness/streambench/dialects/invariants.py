@@ -1,4 +1,4 @@
-"""Checks across the events of a stream, named and composable: what a grammar cannot say.
+"""Checks across the events of a stream, named and composable: what a grammar cannot express.
 
 A dialect lists them under `invariants`, in one of two forms:
 

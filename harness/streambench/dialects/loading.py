@@ -1,4 +1,4 @@
-"""Dialect files, read and checked: every mistake is found here, with its place, and none during a run."""
+"""Reads and checks dialect files: every mistake is found here, with its position, and none during a run."""
 
 from __future__ import annotations
 

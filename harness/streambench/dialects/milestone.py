@@ -1,4 +1,4 @@
-"""A milestone: a moment of a reply that matters to a product, and how it is noticed event by event."""
+"""A milestone: a moment of a reply that matters to a product, and how it is detected event by event."""
 
 from __future__ import annotations
 

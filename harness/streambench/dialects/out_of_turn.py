@@ -1,4 +1,4 @@
-"""Events on a socket that belong to no reply under way: a greeting before the first prompt, an end that comes twice.
+"""Socket events that belong to no current reply: a greeting before the first prompt, a repeated terminal event.
 
 Whether they arrive just before the prompt is sent or just after it is chance. They are judged the same either way.
 """

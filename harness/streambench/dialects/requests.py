@@ -1,4 +1,4 @@
-"""What a dialect file says of requests: that of a prompt, and those of the setup before it."""
+"""The requests in a dialect file: the one for a prompt, and those of its setup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules that every dialect brings with it: what a reply's events, its text and its end must be like."""
+"""The rules that apply to every dialect: requirements on a reply's events, its text and its end."""
 
 from __future__ import annotations
 

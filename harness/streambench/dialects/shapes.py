@@ -1,4 +1,4 @@
-"""A message that repeats another one but for its text is recognised as such, and need not be judged anew.
+"""Recognises a message that differs from another only in its text, so that it need not be checked again.
 
 The deltas of a reply are one JSON document over and over, with another text in it and perhaps another counter. Once a
 document has been judged, its *shape* is kept: its characters, with holes in place of the values that change. A message

@@ -1,1 +1,1 @@
-"""One stream on one stamped connection: thin shells around sans-I/O layers."""
+"""One stream on one timestamped connection: thin shells around sans-I/O layers."""

@@ -1,4 +1,4 @@
-"""A simulated user of an SSE or NDJSON endpoint that waits: the shell of `http_user` without an event loop.
+"""A blocking simulated user of an SSE or NDJSON endpoint: the shell of `http_user` without an event loop.
 
 What arrives, how it is decoded and when it is too late is the same; only who waits is another.
 """

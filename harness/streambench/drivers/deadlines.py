@@ -1,4 +1,4 @@
-"""The three timeouts of a stream, as arithmetic: when to look again, or what has come too late.
+"""The three timeouts of a stream, as arithmetic: when to check again, and which has expired.
 
 Setting a timer anew for every read would cost more than reading. So one timer is set for the next moment at which
 something could be too late, and when it fires, the stream is looked at: what has come since moves that moment.

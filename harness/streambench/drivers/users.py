@@ -1,4 +1,4 @@
-"""Simulated users: what is done once before the first prompt, and a connection that stays for the next ones."""
+"""Simulated users: setup before the first prompt, and a connection that is kept for the next ones."""
 
 from __future__ import annotations
 

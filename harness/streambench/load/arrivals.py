@@ -1,4 +1,4 @@
-"""When streams shall start, in the open model: pure functions of a rate and a seed, with no clock in them."""
+"""When streams start in the open model: pure functions of a rate and a seed, without a clock."""
 
 from __future__ import annotations
 

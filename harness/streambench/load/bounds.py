@@ -1,4 +1,4 @@
-"""`limits` of a scenario file: the most that a server may send before its stream is given up."""
+"""`limits` of a scenario file: how much a server may send before its stream is abandoned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of our own that work for this one: started with their orders on standard input, ended in order."""
+"""Child processes of streambench: started with their instructions on standard input, and shut down cleanly."""
 
 from __future__ import annotations
 

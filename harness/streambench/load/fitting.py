@@ -1,4 +1,4 @@
-"""Which of the bundled dialects a stream fits, tried on the bytes that came."""
+"""Which bundled dialects fit a stream, tried on the received bytes."""
 
 from __future__ import annotations
 

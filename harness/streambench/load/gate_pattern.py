@@ -1,4 +1,4 @@
-"""Gates as a regular expression, for editors: what it refuses can never be decided."""
+"""Gates as a regular expression, for editors: whatever it rejects can never be decided."""
 
 from __future__ import annotations
 

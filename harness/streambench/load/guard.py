@@ -1,4 +1,4 @@
-"""Starts a program, keeps its output, and ends it with all that it has started, whatever becomes of us.
+"""Starts a program, keeps its output, and ends it with every process it started, whatever happens to streambench.
 
 It runs as a process of its own (`python -m streambench.load.guard`) between streambench and the program, since a
 process that is killed cannot clean up. Its first line of input is the order, as JSON: `words`, `env`, `cwd`, `log`,

@@ -1,4 +1,4 @@
-"""The types that a key of a scenario file can have: how each is read, and how JSON Schema says it.
+"""The types that a key of a scenario file can have: how each is read, and its JSON Schema.
 
 A schema never refuses what can be read: where a text may hold `${NAME}`, whatever stands there passes.
 """

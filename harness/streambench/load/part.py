@@ -1,4 +1,4 @@
-"""The load of one process, a whole run or a worker's part of it: streams, their records, and what it sees of itself."""
+"""The load of one process, a whole run or a worker's part of it: streams, their records, and observations of itself."""
 
 from __future__ import annotations
 

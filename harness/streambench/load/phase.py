@@ -1,4 +1,4 @@
-"""What the engine knows of a phase and of what runs it.
+"""What the engine knows of a phase and its executor.
 
 Each kind of phase is a file of `executors`.
 """

@@ -1,4 +1,4 @@
-"""One user who says one prompt after the other, and every stream of it to look at while it grows."""
+"""One user who sends prompts in sequence, and whose streams can be watched while they run."""
 
 from __future__ import annotations
 

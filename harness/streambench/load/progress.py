@@ -1,4 +1,4 @@
-"""What a run looks like while it goes on: counts that the engine keeps and a display reads."""
+"""The progress of a run: counts that the engine keeps and a display reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`prompts` of a scenario file: what users say, and what the fake upstream is ordered to reply."""
+"""`prompts` of a scenario file: what users ask, and how the fake upstream replies."""
 
 from __future__ import annotations
 

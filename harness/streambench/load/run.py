@@ -1,4 +1,4 @@
-"""A run from its beginning to its end: servers, preflight, plans, load, and the records file around all of it."""
+"""A run from start to end: servers, preflight, plans, load, and the records file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must never be written or printed: values that came from the environment, and credentials.
+"""What must never be written or printed: values from the environment, and credentials.
 
 A server may echo a secret in any notation, and an excerpt may begin or end in the middle of it. So a secret is known
 in every usual encoding, and a part of one is hidden as well.

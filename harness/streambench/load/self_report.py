@@ -1,4 +1,4 @@
-"""What several workers saw of themselves, as the one verdict on the generator that a run has."""
+"""Combines what several workers observed about themselves into a run's one verdict on the generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory the servers of a run take, as the kernel counts it: their resident set (RSS)."""
+"""The memory that a run's servers use: their resident set size (RSS), from the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks of a run: all of them end with it, and the first mistake of our own ends it at once."""
+"""The tasks of a run: all of them end with it, and the first internal error ends it at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that must stand before streams flow: servers, reachable targets, plans, and the journals of the other side.
+"""Everything that must be up before streams start: servers, reachable targets, plans, and the upstream's journals.
 
 Whatever drives a scenario stands on it: a run under load, a probe of one stream, a conformance suite, a test.
 """

@@ -1,4 +1,4 @@
-"""Traces of arrivals in the formats in which they are published, as moments and lengths of replies.
+"""Traces of arrivals in their published formats, as times and lengths of replies.
 
 - [Azure LLM inference](https://github.com/Azure/AzurePublicDataset), 2023 and 2024: CSV with `TIMESTAMP`, a date and
   time, and `GeneratedTokens`.

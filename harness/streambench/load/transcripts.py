@@ -1,4 +1,4 @@
-"""Which streams of a run can be looked at again: what came of them is kept, byte by byte, in the run folder."""
+"""Which streams of a run are saved, byte by byte, in the run folder."""
 
 from __future__ import annotations
 

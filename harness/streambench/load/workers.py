@@ -1,4 +1,4 @@
-"""Several processes that share a run: how many there are, and what is told to them and heard of them while it lasts."""
+"""Several processes that share a run: how many there are, and the messages exchanged with them while it lasts."""
 
 from __future__ import annotations
 

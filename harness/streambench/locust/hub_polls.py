@@ -1,4 +1,4 @@
-"""gevent's hub, watched while it polls: until when the sockets that it found ready had been empty.
+"""Observes gevent's hub while it polls, to know until when the sockets that it found ready were empty.
 
 What `transport/aio/polls` says of the loop of a worker, this says of the greenlets of a locustfile.
 """

@@ -1,4 +1,4 @@
-"""Whether the figures of a locustfile's streams are those of the server: a warning where they are not.
+"""Warns if the figures of a locustfile's streams are not those of the server.
 
 A scenario's run is invalid then. Locust's statistics know no such thing, so the process that was late says it.
 """

@@ -1,4 +1,4 @@
-"""What streambench's workers and its master say to each other beside Locust's own messages.
+"""The messages between streambench's workers and its master, in addition to Locust's own.
 
 A worker says `HELLO` before it reports as ready, and the master answers `WELCOME` or `REFUSED`; so a worker that
 Locust counts is one that can measure. `CLOCK` relates the worker's clock to the master's. Finished streams travel as

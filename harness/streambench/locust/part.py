@@ -1,4 +1,4 @@
-"""A worker's part in one run: its users, and what becomes of a stream when it ends."""
+"""A worker's part in one run: its users, and what happens to a stream when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Locust's Statistics and Failures show, as a worker reports it: the rows of each target, and its failures.
+"""The rows of Locust's Statistics and Failures tabs, as a worker reports them for each target.
 
 Locust rounds what it keeps (10 ms between 100 ms and 1 s), so these rows carry whole milliseconds, and the exact
 figures travel with the records. A stream counts once, in the row of its target, with the whole of its duration; rows

@@ -1,4 +1,4 @@
-"""The master's book of one run: who takes part, what has come from whom, and who was lost."""
+"""The master's record of one run: which workers take part, what each has sent, and which were lost."""
 
 from __future__ import annotations
 

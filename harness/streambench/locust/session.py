@@ -1,4 +1,4 @@
-"""Everything around a master: the bundled servers, its process and the workers', live figures, and a report a run.
+"""Everything around a master: the bundled servers, its process and the workers', live figures, and one report per run.
 
 Master and workers are processes of their own. This one measures nothing; it reads what they have written.
 """

@@ -1,4 +1,4 @@
-"""The scenario's phases as a Locust shape: how many users there shall be at each moment."""
+"""The scenario's phases as a Locust shape: the number of users at each moment."""
 
 from __future__ import annotations
 

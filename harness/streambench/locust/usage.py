@@ -1,4 +1,4 @@
-"""What a worker takes of its machine, as Locust's Workers tab shows it."""
+"""A worker's CPU and memory usage, as Locust's Workers tab shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web UI: Locust's own, a tab and a page of ours beside it, and what keeps strangers out.
+"""The web UI: Locust's own, with a tab and a page of ours, and its access control.
 
 Locust's UI answers every origin and asks nobody who they are. Here a request that changes something must come from the
 page itself, a UI on loopback is reachable by loopback's names only, and with a login nothing is shown without it.

@@ -1,4 +1,4 @@
-"""A measuring worker: one asyncio loop, the scenario's own load and records, Locust's protocol towards the master."""
+"""A measuring worker: one asyncio loop, the scenario's own load and records, and Locust's protocol to the master."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What was seen: one record a stream, how it is filled while the stream runs, and the file it is kept in."""
+"""What was observed: one record per stream, how it is filled while the stream runs, and the file that holds it."""

@@ -1,4 +1,4 @@
-"""`records.jsonl`: what a run saw, one JSON object a line, readable however the run ended.
+"""`records.jsonl`: what a run observed, one JSON object per line, readable however the run ended.
 
 Every line has a `kind`: `header` (first), `stream`, `generator` (the generator's self-observation, about once a
 second), `begun` (how many streams have begun, told from time to time), `step` (a step of a sweep) and `end`. A line is

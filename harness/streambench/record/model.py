@@ -1,4 +1,4 @@
-"""The record of one stream: stamps and facts as they were seen, and no figure that can be computed from them.
+"""The record of one stream: timestamps and facts as observed, and no figure that can be computed from them.
 
 All times are integers, nanoseconds of CLOCK_MONOTONIC. On disk (see `to_json`) they are relative to `start_ns`,
 except `intended_ns` and `start_ns`, which stay absolute. Content is counted in characters (Unicode code points),

@@ -1,4 +1,4 @@
-"""Deltas that repeat the one before but for their text, found in the bytes of a read.
+"""Finds deltas that differ from the previous one only in their text, in the bytes of a read.
 
 Most reads bring nothing else. What stands around the text is known then, from the dialect (`DialectStream.shape`) and
 from the framing (`BodyDecoder.envelope`): where the bytes are the same, neither needs to look at them again. Where a

@@ -1,4 +1,4 @@
-"""A run as it is read: from `records.jsonl`, however the run ended and whatever has become of the file since.
+"""Reads a run from `records.jsonl`, however the run ended and whatever has happened to the file since.
 
 Each line is held against the types in `record/lines.py`. One that is something else is skipped and counted by its kind.
 Where streams are missing for that, or the header or the end cannot be trusted, `damage` says so, and the run is not

@@ -1,1 +1,1 @@
-"""What a person reads after a run: HTML, markdown, JUnit, tables and pictures."""
+"""What a person reads after a run: HTML, Markdown, JUnit, tables and charts."""

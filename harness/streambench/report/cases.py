@@ -1,4 +1,4 @@
-"""Cases: what was decided, one by one, whoever decided it, for formats that list passes and failures.
+"""Cases: every single decision, whatever made it, for formats that list passes and failures.
 
 A gate becomes a case, and so does the generator's verdict on itself.
 """

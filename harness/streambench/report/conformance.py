@@ -1,4 +1,4 @@
-"""What came of conformance suites: a page with a matrix of targets, Markdown, JUnit, a badge, and the wire logs."""
+"""The results of conformance suites: a page with a matrix of targets, Markdown, JUnit, a badge, and the wire logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conformance suites for a terminal: cases by area, and what does not hold, in lines that fit."""
+"""Conformance results for a terminal: cases by area, and those that failed, in lines that fit."""
 
 from __future__ import annotations
 

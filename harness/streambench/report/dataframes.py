@@ -1,4 +1,4 @@
-"""The run as data frames, for those who want to look for themselves."""
+"""The run as data frames, for your own analysis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a run folder, all of them from its summary."""
+"""Writes all files of a run folder from its summary."""
 
 from __future__ import annotations
 

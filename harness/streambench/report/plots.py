@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG.
+"""The charts of a report, as SVG.
 
 Each shows one thing, says in its title what, and has its units on the axes.
 """

@@ -1,4 +1,4 @@
-"""The look of pictures and pages: colours as CSS variables, so that one picture serves light and dark.
+"""The style of charts and pages: colours are CSS variables, so that one chart serves light and dark themes.
 
 matplotlib knows no CSS, so it draws with placeholder colours, which are then replaced by variables in the SVG.
 The series' colours are those of Okabe and Ito, told apart with any common colour vision, lightened for dark.

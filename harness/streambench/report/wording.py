@@ -1,4 +1,4 @@
-"""How figures and findings are said, the same on a terminal, in HTML, in Markdown and in JUnit."""
+"""The wording of figures and findings, the same on a terminal, in HTML, in Markdown and in JUnit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stamped connection that waits: for programs whose concurrency is threads or greenlets.
+"""A blocking timestamped connection, for programs whose concurrency is threads or greenlets.
 
 The same stamps as on asyncio: the kernel says when bytes arrived, however late the greenlet is that reads them. Every
 call goes through the `socket` module, so one that has been patched by gevent lets others run meanwhile.

@@ -1,4 +1,4 @@
-"""What transport cannot do for a reason of the server's, and the words in which a server says no."""
+"""Failures of transport that the server causes, and the words in which a server refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a target is and how it is reached: what transport must know of it, and nothing of what it says."""
+"""Where a target is and how to reach it: what transport must know of it, and nothing of its protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders to the fake upstream: what it shall reply to the prompts of a run."""
+"""Plans for the fake upstream: what it replies to the prompts of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream may cost: how many events, lines and frames a second, whoever sends them.
+"""The budget of a stream: how many events, lines and frames per second it may contain.
 
 The bounds of `WireLimits` on sizes do not hold a server back that sends very little very often: a ping costs two bytes
 and as much work as a message. So each kind of unit is metered, as a token bucket: what is allowed in `BURST_S` seconds

@@ -1,4 +1,4 @@
-"""What can be told of a JSON text without decoding it: how many values it holds, and how deep they are nested."""
+"""What is known of a JSON text without decoding it: how many values it holds, and how deeply they are nested."""
 
 from __future__ import annotations
 

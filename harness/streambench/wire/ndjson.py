@@ -1,4 +1,4 @@
-"""Newline-delimited JSON: one message a line.
+"""Newline-delimited JSON: one message per line.
 
 A line ends at LF; a CR before it belongs to the line end. Blank lines are skipped. Whether a line is JSON is the
 dialect's question; here it is text. A last line without its LF is a message if it is whole JSON, and otherwise what

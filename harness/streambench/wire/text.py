@@ -1,4 +1,4 @@
-"""Plain text: the body is the reply, and each piece of it is a message as it came.
+"""Plain text: the body is the reply, and each piece of it is a message as it arrived.
 
 There are no events, so a message is whatever text one call brings: live, what one read brought. A character that is
 cut between two pieces belongs to the second.

@@ -1,1 +1,1 @@
-"""Being wrong on purpose, one entry a mistake: what a tester of chat servers must notice."""
+"""Deliberate defects, one entry each: what a tester of chat servers must detect."""

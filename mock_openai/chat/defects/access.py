@@ -1,4 +1,4 @@
-"""Users who get at what is not theirs."""
+"""Users who get access to what is not theirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that are wrong in themselves, or come at the wrong place."""
+"""Events that are malformed, or sent at the wrong place."""
 
 from __future__ import annotations
 

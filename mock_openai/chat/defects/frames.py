@@ -1,4 +1,4 @@
-"""WebSocket frames that are read wrongly: what stands between the bytes of a client and the library edits them."""
+"""WebSocket frames that are read wrongly: a layer between the client's bytes and the library edits them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered, stored and asked of the model, wrongly."""
+"""Defects in history, storage and requests to the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rate limits that are told wrongly, or concern the wrong users."""
+"""Rate limits that are reported wrongly, or apply to the wrong users."""
 
 from __future__ import annotations
 

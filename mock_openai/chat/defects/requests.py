@@ -1,4 +1,4 @@
-"""Requests that are let in, refused or answered wrongly."""
+"""Requests that are accepted, refused or answered wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rooms whose members hear too little, too late, or too much.
+"""Rooms whose members receive too little, too late, or too much.
 
 A system with rooms tells members of one another's replies by `participantName`; the one with projects does not, so a
 socket there remembers in which conversations it has asked.

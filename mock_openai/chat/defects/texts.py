@@ -1,4 +1,4 @@
-"""Texts that are damaged, held back, cut short or mixed up on their way."""
+"""Texts that are damaged, held back, cut short or mixed up on the way."""
 
 from __future__ import annotations
 

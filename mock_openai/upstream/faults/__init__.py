@@ -1,1 +1,1 @@
-"""What the fake upstream does wrong on order: one file a stage, and the catalogue of all of them."""
+"""The faults that the fake upstream injects on request: one file per stage, and the catalogue of all of them."""

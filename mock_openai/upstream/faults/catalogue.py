@@ -1,4 +1,4 @@
-"""Every fault that can be ordered, and how an order is read."""
+"""Every fault that can be requested, and how a request for one is read."""
 
 from __future__ import annotations
 

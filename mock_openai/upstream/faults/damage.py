@@ -1,4 +1,4 @@
-"""What the ordered faults make of one reply: pure, from its frames to the script that is written."""
+"""Applies the requested faults to one reply: pure, from its frames to the script that is written."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Several processes on one port: a parent that accepts connections and keeps the books, and workers that answer."""
+"""Several processes on one port: a parent that accepts connections and keeps the state, and workers that answer."""

@@ -1,4 +1,4 @@
-"""The parent of several workers: it accepts connections and hands them out in turn, and keeps the books of all.
+"""The parent of several workers: it accepts connections, hands them out in turn, and keeps the state of all.
 
 Connections are accepted in one place and handed out in turn, so that each worker has an even share, and none is lost in
 the queue of a worker that has died.

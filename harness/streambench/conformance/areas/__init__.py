@@ -1,1 +1,1 @@
-"""The cases: one file an area, each readable as a table of contents."""
+"""The cases: one file per area, each readable as a table of contents."""

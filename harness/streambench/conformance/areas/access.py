@@ -1,4 +1,4 @@
-"""Authentication and ownership: nothing is read and nothing is written for whom it is not."""
+"""Authentication and ownership: users read and write only what is theirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History that clients send along with each question, as the upstream sees it."""
+"""History that clients send with each prompt, as the upstream sees it."""
 
 from __future__ import annotations
 

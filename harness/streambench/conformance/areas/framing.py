@@ -1,4 +1,4 @@
-"""Framing of events: bytes that every popular client reads alike."""
+"""Framing of events: bytes that every popular client reads the same way."""
 
 from __future__ import annotations
 

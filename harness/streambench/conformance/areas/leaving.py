@@ -1,4 +1,4 @@
-"""Clients that leave: the work for them ends, and nobody else notices."""
+"""Clients that disconnect: the work for them ends, and nobody else is affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rate limits: too many questions are refused so that a client knows what to do, and nobody else is concerned."""
+"""Rate limits: excess prompts are refused so that a client knows what to do, and other users are not affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rooms: whose members hear the replies to each other's questions, and nobody else does."""
+"""Rooms: only their members receive the replies to each other's prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that read slowly: they get all of it, and hold up nobody else."""
+"""Clients that read slowly: they get the complete reply, and delay nobody else."""
 
 from __future__ import annotations
 

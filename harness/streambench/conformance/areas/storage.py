@@ -1,4 +1,4 @@
-"""What is stored: everything that was said, once, and as it was shown."""
+"""What is stored: every question and reply, once, as it was shown."""
 
 from __future__ import annotations
 

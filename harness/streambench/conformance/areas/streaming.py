@@ -1,4 +1,4 @@
-"""Real streaming: text is passed on when it comes, neither held back nor made to trickle."""
+"""Real streaming: text is forwarded as it arrives, neither held back nor slowed down."""
 
 from __future__ import annotations
 

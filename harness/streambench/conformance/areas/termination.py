@@ -1,4 +1,4 @@
-"""How a stream ends: completely, at once, and in an orderly way."""
+"""How a stream ends: completely, promptly and cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transport and headers: what a response must say before the first byte of its body."""
+"""Transport and headers: what a response must declare before the first byte of its body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the upstream: the user learns of each, in time, and never gets half a reply for a whole one."""
+"""Faults of the upstream: each is reported to the user in time, and a partial reply is never presented as complete."""
 
 from __future__ import annotations
 

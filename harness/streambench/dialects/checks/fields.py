@@ -1,4 +1,4 @@
-"""Checks of one field, in every event that has it: order, sameness, counting, a flag of the last one."""
+"""Checks of one field in every event that has it: order, constancy, sequence, a flag on the last one."""
 
 from __future__ import annotations
 

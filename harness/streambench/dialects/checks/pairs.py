@@ -1,4 +1,4 @@
-"""Checks that one event calls for another: what is started must end, what is promised must come."""
+"""Checks that one event requires another: whatever starts must end, whatever is announced must follow."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How exact this machine measures: rising loads against a server of our own that knows when it wrote."""
+"""How accurately this machine measures: rising loads against a server of our own that knows when it wrote."""

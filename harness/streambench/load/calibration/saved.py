@@ -1,4 +1,4 @@
-"""The newest calibration of this machine: kept where a user's programs keep their state, and quoted by later runs."""
+"""The latest calibration of this machine: kept in the user's state folder, and quoted by later runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that does nothing but write on time and remember when: the truth that a calibration compares with.
+"""A server that only writes on time and records when: the ground truth of a calibration.
 
 `python -m streambench.load.calibration.server` prints its port. A POST is answered with texts of `openai-chat` whose
 bytes were prepared before; `GET /log` gives when each was written, a stream a line, in ns of CLOCK_MONOTONIC, and

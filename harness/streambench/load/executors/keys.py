@@ -1,4 +1,4 @@
-"""What kinds of phase have in common: keys that several of them take, and how a file tells them apart."""
+"""What the kinds of phase have in common: shared keys, and how a file distinguishes them."""
 
 from __future__ import annotations
 

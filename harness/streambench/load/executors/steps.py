@@ -1,4 +1,4 @@
-"""Stairs of users: the closed model with another number of users after each step, up or down."""
+"""Users in steps: the closed model with a different number of users in each step."""
 
 from __future__ import annotations
 

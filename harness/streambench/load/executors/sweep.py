@@ -1,4 +1,4 @@
-"""A sweep: steps of one kind of load, each chosen by what came of those before, until the target's knee is known."""
+"""A sweep: steps of one kind of load, each chosen from the results so far, until the target's knee is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrivals of the open model: each is one stream, on a free connection or on a new one."""
+"""Arrivals of the open model: each is one stream, on an idle connection or a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats of a report: a module of this package is a format, called as the module is.
+"""The formats of a report: each module of this package is the format of that name.
 
 Each has a function `write(summary, folder, plots)`, which writes the format's files into the run folder and returns the
 main one. A new format is one new file here; the command line finds it by itself.

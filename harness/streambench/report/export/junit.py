@@ -1,4 +1,4 @@
-"""`junit.xml`: one suite a target, one case a gate, so that any CI shows which one broke."""
+"""`junit.xml`: one suite per target, one case per gate, so that any CI service shows which one failed."""
 
 from __future__ import annotations
 
