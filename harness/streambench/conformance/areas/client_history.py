@@ -15,7 +15,7 @@ MUST, SHOULD, MAY = Keyword
 SENT = (Need.CLIENT_HISTORY, Need.TWO_SIDED)
 BOUND = (*SENT, Need.HISTORY_BOUND)
 ROLES = "OpenAI API reference, chat completions: roles of messages"
-CONVERSATION = "what a conversation is: the model knows what was said"
+CONVERSATION = "the definition of a conversation: the model knows the earlier messages"
 LITTLE = {"tokens": 2, "profile": "instant"}
 
 

@@ -128,7 +128,7 @@ async def stalls(trial: Trial) -> None:
     "upstream.keeps-text",
     MUST,
     "Text that arrived before a fault reaches the user.",
-    source="the definition of streaming: text is passed on while the rest is written",
+    source="the definition of streaming: text is forwarded while the rest is being written",
     remedy="Forward chunks as they arrive, before you know how the reply ends.",
     defect="buffers-reply",
     needs=BOTH,
