@@ -6,14 +6,19 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mock_openai.chat.options import as_arguments
+from mock_openai.cli import parser
+from tools import programs
 
 INSTALL_LINES = {
     "node": "apt-get install nodejs npm",
@@ -60,6 +65,15 @@ def node(component: Callable[[str], str]) -> str:
     return path
 
 
+@pytest.fixture(scope="module")
+def one_tls_context() -> Iterator[None]:
+    """For modules that speak no TLS: every new client of an SDK would read all certificates of the machine."""
+    context = ssl.create_default_context()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", lambda *args, **options: context)
+        yield
+
+
 @dataclass(frozen=True)
 class BundledServers:
     """The bundled servers of a test, as their own processes on free loopback ports."""
@@ -67,25 +81,30 @@ class BundledServers:
     openai: str
     chat: str | None
     pid: int
+    """The upstream's process."""
 
 
 @contextmanager
 def _starting() -> Iterator[Callable[..., BundledServers]]:
-    """Starts `python -m mock_openai` with the given options; everything started is ended at the end."""
-    running: list[subprocess.Popen[str]] = []
+    """Starts both servers as `python -m mock_openai` would with the given options; ends them at the end."""
+    running: list[programs.Process] = []
 
-    def start(*options: str) -> BundledServers:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mock_openai", "--json", "--port", "0", "--chat-port", "0", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def ready(module: str, *options: str) -> dict[str, Any]:
+        process = programs.start(module, "--json", "--port", "0", *options, stdout=subprocess.PIPE)
         running.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, f"mock_openai ended with {process.wait(10)} before it was ready"
-        ready = json.loads(line)
-        return BundledServers(ready["openai"], ready["chat"], ready["pid"])
+        assert line, f"{module} ended with {process.wait(10)} before it was ready"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    def start(*options: str) -> BundledServers:
+        upstream = ready("mock_openai", "--no-chat", *options)
+        given = parser().parse_args(options)
+        chat = None
+        if not given.no_chat:
+            chat = ready("mock_openai.chat", "--upstream", upstream["openai"], *as_arguments(given))["chat"]
+        return BundledServers(upstream["openai"], chat, upstream["pid"])
 
     yield start
     for process in running:
@@ -98,7 +117,7 @@ def _starting() -> Iterator[Callable[..., BundledServers]]:
 
 @pytest.fixture
 def start_mock() -> Iterator[Callable[..., BundledServers]]:
-    """Starts `python -m mock_openai` with the given options; everything started is ended after the test."""
+    """Starts the bundled servers with the given options; everything started is ended after the test."""
     with _starting() as start:
         yield start
 
@@ -107,7 +126,7 @@ def start_mock() -> Iterator[Callable[..., BundledServers]]:
 def shared_mock() -> Iterator[Callable[..., BundledServers]]:
     """As `start_mock`, but the same servers for the same options: for tests that look at their own streams alone.
 
-    A start takes as much CPU as most tests.
+    A chat server of its own takes as much CPU as most tests.
     """
     with _starting() as start:
         started: dict[tuple[str, ...], BundledServers] = {}

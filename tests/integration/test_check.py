@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tools import programs
+
 
 def check(capture: bytes, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     (cwd / "capture.sse").write_bytes(capture)
-    return subprocess.run(
-        [sys.executable, "-m", "streambench", "check", "capture.sse", *options],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return programs.run("streambench", "check", "capture.sse", *options, cwd=cwd)
 
 
 @pytest.fixture
-def capture(component: Callable[[str], str], start_mock: Callable[..., object], tmp_path: Path) -> bytes:
-    servers = start_mock("--profile", "instant", "--tokens", "12")
+def capture(component: Callable[[str], str], shared_mock: Callable[..., object], tmp_path: Path) -> bytes:
+    servers = shared_mock("--profile", "instant", "--tokens", "12")
     done = subprocess.run(
         [
             component("curl"),
@@ -86,20 +81,9 @@ def test_the_decoded_events_are_json_lines(tmp_path: Path) -> None:
 
 
 def test_standard_input_and_a_missing_file(tmp_path: Path) -> None:
-    piped = subprocess.run(
-        [sys.executable, "-m", "streambench", "check", "-", "--dialect", "chat-stream"],
-        input='data: {"content":"Hi"}\n\ndata: {"done":true}\n\n',
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    reply = 'data: {"content":"Hi"}\n\ndata: {"done":true}\n\n'
+    piped = programs.run("streambench", "check", "-", "--dialect", "chat-stream", text=reply)
     assert piped.returncode == 0, piped.stdout + piped.stderr
-    missing = subprocess.run(
-        [sys.executable, "-m", "streambench", "check", "nowhere.sse", "--dialect", "chat-stream"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    missing = programs.run("streambench", "check", "nowhere.sse", "--dialect", "chat-stream", cwd=tmp_path)
     assert missing.returncode == 2
     assert "nowhere.sse" in missing.stderr

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tools import programs
 
 SCENARIO = """\
 version: 1
@@ -22,9 +24,7 @@ conform: {{expected_failures: [{expected}]}}
 
 
 def conform(*arguments: str, code: int) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "streambench", "conform", *arguments], capture_output=True, text=True, timeout=100
-    )
+    done = programs.run("streambench", "conform", *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -93,8 +93,7 @@ def test_cases_gate_a_run_and_are_in_all_that_it_writes(shared_mock: Callable[..
     gated = SCENARIO.format(chat=servers.chat, openai=servers.openai, expected="")
     scenario.write_text(gated.replace("}}", "}") + "prompts: {text: Hi, tokens: 5}\n")
     scenario.write_text(scenario.read_text().replace("conform: {", 'conform: {gate: true, cases: ["auth.*"], '))
-    command = [sys.executable, "-m", "streambench", "run", str(scenario), "-o", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = programs.run("streambench", "run", str(scenario), "--no-plots", "-o", str(tmp_path))
     assert done.returncode == 3, done.stdout + done.stderr
     assert "auth.wrong failed on chat-stream" in done.stdout
     folder = tmp_path / "mine" / "latest"
@@ -103,9 +102,7 @@ def test_cases_gate_a_run_and_are_in_all_that_it_writes(shared_mock: Callable[..
     assert 'name="auth.wrong"' in (folder / "junit.xml").read_text()
     assert "auth.wrong" in (folder / "report.html").read_text()
     assert (folder / "conformance" / "report.html").is_file()
-    again = subprocess.run(
-        [sys.executable, "-m", "streambench", "report", str(folder)], capture_output=True, text=True, timeout=100
-    )
+    again = programs.run("streambench", "report", str(folder), "--no-plots")
     assert again.returncode == 3
 
 
@@ -116,11 +113,11 @@ def test_ctrl_c_keeps_what_was_decided(start_mock: Callable[..., Any], tmp_path:
         f"{{dialect: assistant-ws, url: {servers.chat}, auth: {{bearer: alice-token}}, upstream: {servers.openai}}}"
     )
     scenario.write_text(f"version: 1\nname: ws\ntarget: {target}\n")
-    command = [sys.executable, "-m", "streambench", "conform", str(scenario), "--json", "-o", str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = ("streambench", "conform", str(scenario), "--json", "-o", str(tmp_path / "out"))
+    with programs.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         # The last cases of all run one after the other: some were decided when the first of these asks.
         while not _asked(servers.openai):
-            pass
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         printed, told = process.communicate(timeout=60)
     assert process.returncode == 130, told

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tools import programs
 
 SCENARIO = """\
 name: frozen
@@ -26,12 +27,8 @@ def test_everybody_who_came_during_a_freeze_has_waited_for_its_end(
     """Nobody's start is moved: `ttfc` counts from the moment that was planned, however late the answer."""
     server = start_mock("--no-chat", "--profile", '{"name": "fixed", "ttft_ms": 5, "gap_ms": 1}', "--tokens", "3")
     (tmp_path / "frozen.yaml").write_text(SCENARIO.format(url=server.openai))
-    run = subprocess.Popen(
-        [sys.executable, "-m", "streambench", "run", "frozen.yaml", "--no-plots", "--json"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = ("streambench", "run", "frozen.yaml", "--no-plots", "--json")
+    run = programs.start(*command, cwd=tmp_path, stdout=subprocess.PIPE)
     records = tmp_path / "reports/frozen/latest/records.jsonl"
     while not records.exists() or records.read_text().count('"kind":"stream"') < 20:
         time.sleep(0.05)

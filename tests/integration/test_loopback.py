@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,11 +40,15 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(data))
 
 
-def test_the_bundled_servers_listen_on_loopback(start_mock: Callable[..., Any]) -> None:
-    servers = start_mock()
-    children = Path(f"/proc/{servers.pid}/task/{servers.pid}/children").read_text().split()
-    assert children, "the chat server is a process of its own"
-    for pid in (servers.pid, *map(int, children)):
-        addresses = listening_addresses(pid)
-        assert addresses
-        assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
+def test_the_bundled_servers_listen_on_loopback() -> None:
+    command = [sys.executable, "-m", "mock_openai", "--json", "--port", "0", "--chat-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as servers:
+        assert servers.stdout is not None
+        assert servers.stdout.readline()
+        children = Path(f"/proc/{servers.pid}/task/{servers.pid}/children").read_text().split()
+        assert children, "the chat server is a process of its own"
+        for pid in (servers.pid, *map(int, children)):
+            addresses = listening_addresses(pid)
+            assert addresses
+            assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
+        servers.terminate()

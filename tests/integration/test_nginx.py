@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tools import programs
 
 CONFIGURATION = """\
 daemon off;
@@ -106,14 +106,7 @@ prompts: {{tokens: 20, profile: {{name: fixed, ttft_ms: 30, gap_ms: 40}}}}
 load: {{users: 2, streams: 6}}
 """
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "streambench", "run", "scenario.yaml", "--json", "--no-plots"],
-        cwd=tmp_path,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = programs.run("streambench", "run", "scenario.yaml", "--json", "--no-plots", cwd=tmp_path)
     assert "Traceback" not in done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary

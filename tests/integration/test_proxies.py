@@ -7,7 +7,6 @@ socket asks each once, and says from its own reads what became of the upstream's
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from tools import programs
 
 BROWSER = "gzip, deflate, br, zstd"
 PLAN = {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 100, "gap_ms": 60}}
@@ -340,14 +341,7 @@ def summary(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "load": {"users": 1, "streams": 3},
     }
     (folder / "scenario.yaml").write_text(json.dumps(scenario))
-    done = subprocess.run(
-        [sys.executable, "-m", "streambench", "run", "scenario.yaml", "--json", "--no-plots"],
-        cwd=folder,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = programs.run("streambench", "run", "scenario.yaml", "--json", "--no-plots", cwd=folder)
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -377,8 +371,7 @@ def test_probe_says_whether_compression_holds_text_back(name: str, told: str, se
         "--set",
         f"prompts.profile={PLAN['profile']}",
     ]
-    command = [sys.executable, "-m", "streambench", "probe", setup.urls[name], "-d", "openai-chat", "--encodings"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+    done = programs.run("streambench", "probe", setup.urls[name], "-d", "openai-chat", "--encodings", *options)
     assert done.returncode == 0, done.stderr
     assert told in " ".join(done.stdout.split())
     assert ("http.encoding" in done.stdout) is (name == "express-compression")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tools import programs
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
@@ -28,13 +29,7 @@ load: {users: 2, streams: 6}
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     (folder / "page.yaml").write_text(SCENARIO)
-    subprocess.run(
-        [sys.executable, "-m", "streambench", "run", "page.yaml", "--quiet"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=100,
-    )
+    programs.run("streambench", "run", "page.yaml", "--quiet", cwd=folder)
     return folder / "reports" / "page" / "latest" / "report.html"
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +40,9 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[str]:
+def upstream(shared_mock: Callable[..., Any]) -> str:
     """One fake upstream for all tests: each orders its faults for a plan of its own."""
-    command = [sys.executable, "-m", "mock_openai", "--json", "--no-chat", "--port", "0", "--profile", "instant"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield str(json.loads(process.stdout.readline())["openai"])
-        process.send_signal(signal.SIGTERM)
+    return str(shared_mock("--no-chat", "--profile", "instant").openai)
 
 
 async def stream(upstream: str, dialect_name: str, *faults: Any, idle_ms: int = 5000) -> Seen:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import programs
+
 LIMIT_S = 40.0
 
 # Answers with a small stream; leaves a process in a session of its own behind, as a careless server does.
@@ -88,16 +90,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def begin(folder: Path, text: str, **environment: str) -> subprocess.Popen[str]:
+def begin(folder: Path, text: str, **environment: str) -> programs.Process:
     (folder / "s.yaml").write_text(text)
-    return subprocess.Popen(
-        [sys.executable, "-m", "streambench", "run", "s.yaml", "--no-plots"],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command, pipe = ("streambench", "run", "s.yaml", "--no-plots"), subprocess.PIPE
+    return programs.start(*command, cwd=folder, env={**os.environ, **environment}, stdout=pipe, stderr=pipe)
 
 
 def wait_for(what: Callable[[], object], why: str) -> None:
@@ -142,7 +138,7 @@ def test_nothing_is_left_however_we_end(folder: Path, app: str, request: pytest.
         words = [request.getfixturevalue("component")("node"), "../app.cjs"]
     else:
         words = [sys.executable, "../app.py", "${port}", *(["stubborn"] if app == "stubborn" else [])]
-    runs: dict[signal.Signals, tuple[Path, subprocess.Popen[str]]] = {}
+    runs: dict[signal.Signals, tuple[Path, programs.Process]] = {}
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         (folder / how.name).mkdir()
         runs[how] = folder / how.name, begin(folder / how.name, scenario(words))
@@ -223,8 +219,8 @@ def test_a_target_that_comes_up_later_is_waited_for(folder: Path) -> None:
         f"name: own\ntarget: {{dialect: chat-stream, url: 'http://127.0.0.1:{port}/'}}\n"
         "load: {users: 1, streams: 3}\n"
     )
-    command = [sys.executable, "-m", "streambench", "run", "s.yaml", "--no-plots", "--wait", "40s"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = ("streambench", "run", "s.yaml", "--no-plots", "--wait", "40s")
+    process = programs.start(*command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     server = subprocess.Popen([sys.executable, "app.py", str(port)], cwd=folder, stdout=subprocess.DEVNULL)
     out, err = process.communicate(timeout=LIMIT_S)
     server.kill()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -21,6 +23,7 @@ from streambench.transport.target import Endpoint, Timeouts
 from streambench.units import NS_PER_S
 
 USERS = 60
+_plans = count()
 OPEN_FILES = Path("/proc/self/fd")
 PATIENT = Timeouts(connect_ns=60 * NS_PER_S, first_chunk_ns=60 * NS_PER_S, idle_ns=60 * NS_PER_S)
 
@@ -35,18 +38,19 @@ PATIENT = Timeouts(connect_ns=60 * NS_PER_S, first_chunk_ns=60 * NS_PER_S, idle_
         ("room-chat", "http", ""),
     ],
 )
-async def test_many_users_at_once(dialect: str, scheme: str, query: str, start_mock: Callable[..., Any]) -> None:
+async def test_many_users_at_once(dialect: str, scheme: str, query: str, shared_mock: Callable[..., Any]) -> None:
     if not OPEN_FILES.is_dir():
         pytest.skip("open descriptors are counted in /proc")
-    servers = start_mock("--profile", "instant", "--tokens", "30")
-    loaded = load_dialect(dialect)
+    servers = shared_mock("--profile", "instant", "--tokens", "30")
+    plan, loaded = f"many-{next(_plans)}", load_dialect(dialect)
     url = servers.chat.replace("http", scheme) + query
     spec = TargetSpec(
         dialect, loaded, Endpoint(url, headers=(("Authorization", "Bearer alice-token"),), timeouts=PATIENT)
     )
     async with httpx.AsyncClient(base_url=servers.openai, trust_env=False) as admin:
-        (await admin.post("/_mock/plans", json={"id": "many"})).raise_for_status()
+        (await admin.post("/_mock/plans", json={"id": plan})).raise_for_status()
         keep_stamping()  # a socket that the process keeps, if this test is the first to open it
+        gc.collect()  # what others have left may not go while this is counted
         descriptors, tasks = len(list(OPEN_FILES.iterdir())), len(asyncio.all_tasks())
         users = [open_session(spec, {"user": str(number)}) for number in range(USERS)]
         await asyncio.gather(*(user.prepare() for user in users))
@@ -56,14 +60,14 @@ async def test_many_users_at_once(dialect: str, scheme: str, query: str, start_m
             records.append(StreamRecord(str(number), dialect, dialect, now_ns, now_ns))
         await asyncio.gather(
             *(
-                user.stream(f"Hello [[sb:many.{record.id}]]", Recorder(record, loaded, keep_text=True))
+                user.stream(f"Hello [[sb:{plan}.{record.id}]]", Recorder(record, loaded, keep_text=True))
                 for user, record in zip(users, records, strict=True)
             )
         )
         await asyncio.gather(*(user.close() for user in users))
         assert (len(list(OPEN_FILES.iterdir())), len(asyncio.all_tasks())) == (descriptors, tasks)
-        entries = (await admin.get("/_mock/journal", params={"plan": "many"})).json()["entries"]
+        entries = (await admin.get("/_mock/journal", params={"plan": plan})).json()["entries"]
     written = {entry["mark"]: entry["text"] for entry in entries}
     for record in records:
         assert (record.outcome, record.error_message, record.findings) == (Outcome.COMPLETED, None, [])
-        assert record.text == written[f"many.{record.id}"]
+        assert record.text == written[f"{plan}.{record.id}"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+
+from tools import programs
 
 MODES = {
     "real": "forwarded",
@@ -52,14 +51,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "gates": list(GATES),
     }
     (folder / "scenario.yaml").write_text(json.dumps(scenario))
-    done = subprocess.run(
-        [sys.executable, "-m", "streambench", "run", "scenario.yaml", "--json", "--no-plots"],
-        cwd=folder,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = programs.run("streambench", "run", "scenario.yaml", "--json", "--no-plots", cwd=folder)
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from tools import programs
 
 SCENARIO = """\
 name: shared
@@ -25,16 +26,11 @@ load:
 ENDLESS = SCENARIO.partition("load:")[0].replace("gap_ms: 5", "gap_ms: 50") + "load: {users: 6, duration: 120s}\n"
 
 
-def start(*options: str, cwd: Path, scenario: str) -> subprocess.Popen[str]:
+def start(*options: str, cwd: Path, scenario: str) -> programs.Process:
     """The scenario comes from standard input: no worker could read it again."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streambench", "run", "-", "--no-plots", "--set", "name=shared", *options],
-        cwd=cwd,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipe = subprocess.PIPE
+    command = ("streambench", "run", "-", "--no-plots", "--set", "name=shared")
+    process = programs.start(*command, *options, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdin is not None
     process.stdin.write(scenario)
     process.stdin.close()
@@ -50,7 +46,7 @@ def streams_of(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines_of(folder) if line["kind"] == "stream"]
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
+def workers_of(process: programs.Process) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(child) for child in children if "load.worker" in Path(f"/proc/{child}/cmdline").read_text()]
 
@@ -62,7 +58,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until_streams(process: subprocess.Popen[str], folder: Path, number: int) -> None:
+def until_streams(process: programs.Process, folder: Path, number: int) -> None:
     """Wait until so many streams of each of two workers have been recorded."""
     while process.poll() is None:
         if (folder / "records.jsonl").exists():
@@ -97,9 +93,7 @@ def test_two_workers_leave_the_run_that_one_would_have_left(tmp_path: Path) -> N
     assert generator["lost"] == []
     latest = tmp_path / "2/shared/latest"
     assert len(list((latest / "streams").iterdir())) == len(two)
-    kept = subprocess.run(
-        [sys.executable, "-m", "streambench", "check", str(next((latest / "streams").iterdir()))], capture_output=True
-    )
+    kept = programs.run("streambench", "check", str(next((latest / "streams").iterdir())))
     assert kept.returncode == 0, kept.stdout
     (again,) = json.loads(streambench_report(latest))["targets"].values()
     (target,) = runs["2"]["targets"].values()
@@ -108,12 +102,7 @@ def test_two_workers_leave_the_run_that_one_would_have_left(tmp_path: Path) -> N
 
 
 def streambench_report(folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "streambench", "report", str(folder), "--no-plots", "--json"],
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout
+    return programs.run("streambench", "report", str(folder), "--no-plots", "--json").stdout
 
 
 def test_a_killed_worker_loses_what_it_had_open_and_nothing_else(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tools import programs
 
 PLUGIN = "streambench.pytest_plugin"
 SCENARIO = """\
@@ -19,8 +22,9 @@ conform: {{cases: ["sse.content-type", "auth.missing", "upstream.next-provider"]
 
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "-rsx", "--rootdir", str(folder)]
-    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=100)
+    command = ("pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "-rsx", "--rootdir", str(folder))
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return programs.run(*command, *arguments, cwd=folder, env=alone)
 
 
 def write(folder: Path, name: str, servers: Any, *, expected: str = "") -> Path:

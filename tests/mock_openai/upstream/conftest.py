@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +14,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from tools import programs
+
 PROMPT_NUMBERS = count()
 
 
@@ -24,7 +24,7 @@ class Upstream:
     """A running fake upstream."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: programs.Process
 
     @property
     def pid(self) -> int:
@@ -78,26 +78,14 @@ def messages(prompt: str) -> list[Any]:
     return [{"role": "user", "content": prompt}]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_tls_context() -> Iterator[None]:
-    """Every new client would read all certificates of the machine, and nothing here speaks TLS."""
-    context = ssl.create_default_context()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ssl, "create_default_context", lambda *args, **options: context)
-        yield
-
-
 @pytest.fixture(scope="session")
 def start_upstream() -> Iterator[Callable[..., Upstream]]:
     """Starts upstreams with the given options; all of them end with the tests."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[programs.Process] = []
 
     def start(*options: str) -> Upstream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mock_openai", "--json", "--port", "0", "--no-chat", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        command = ("mock_openai", "--json", "--port", "0", "--no-chat")
+        process = programs.start(*command, *options, stdout=subprocess.PIPE)
         running.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()

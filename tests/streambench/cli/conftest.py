@@ -9,7 +9,6 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+
+from tools import programs
 
 # What moves the cursor, colours text or clears a line (ECMA-48, 5.4).
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -52,8 +53,9 @@ def terminal(tmp_path: Path) -> Terminal:
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
         ends = {"stdout": its, "stderr": its, stream: its}
         ends["stderr" if stream == "stdout" else "stdout"] = subprocess.PIPE
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streambench", *args],
+        process = programs.start(
+            "streambench",
+            *args,
             cwd=tmp_path,
             env={**inherited, "TERM": "xterm", **environment},
             stdout=ends["stdout"],
@@ -71,7 +73,7 @@ def terminal(tmp_path: Path) -> Terminal:
             raw += piece
         os.close(ours)
         out, err = process.communicate(timeout=60)
-        return Shown(raw.decode(), process.returncode, (err if stream == "stdout" else out).decode())
+        return Shown(raw.decode(), process.returncode, err if stream == "stdout" else out)
 
     return run
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from streambench.cli import run_command
+from tools import programs
 
 from .conftest import Server, Terminal
 
@@ -20,14 +20,12 @@ StartMock = Callable[..., Any]
 
 
 def probe(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streambench", "probe", *args], capture_output=True, text=True, timeout=60
-    )
+    return programs.run("streambench", "probe", *args)
 
 
 @pytest.fixture
-def url(start_mock: StartMock) -> str:
-    return f"{start_mock('--no-chat').openai}/v1/chat/completions"
+def url(shared_mock: StartMock) -> str:
+    return f"{shared_mock('--no-chat').openai}/v1/chat/completions"
 
 
 def test_a_stream_is_drawn_with_its_figures(url: str) -> None:
@@ -193,11 +191,7 @@ def test_the_waterfall_grows_on_a_terminal(terminal: Terminal, url: str) -> None
 
 def test_ctrl_c_shows_what_came_until_then(server: Server) -> None:
     server.pieces, server.stall = [chunk(role="assistant", content="Hello")], True
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streambench", "probe", server.url, "-d", "openai-chat", "-n2"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = programs.start("streambench", "probe", server.url, "-d", "openai-chat", "-n2", stdout=subprocess.PIPE)
     assert server.was_asked.wait(60)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)

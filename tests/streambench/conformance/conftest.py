@@ -15,6 +15,11 @@ TIMED = {"transport", "framing", "streaming", "termination", "leaving", "slow_re
 TIMED |= {"rate_limits", "rooms"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain(one_tls_context: None) -> None:
+    """Nothing here speaks TLS, and hundreds of servers are started."""
+
+
 @pytest.fixture(scope="session")
 def upstream_url() -> Iterator[str]:
     """One fake upstream for all suites."""

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from typing import Any
 import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
+
+from tools import programs
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-quic",
@@ -168,13 +169,12 @@ class Locust:
         self._scheme = "https" if "--tls-cert" in arguments else "http"
         self.web_port = free_port()
         web = () if "--headless" in arguments or "--worker" in arguments else ("--web-port", str(self.web_port))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streambench", "locust", "--no-plots", *arguments, *web],
+        self.process = programs.start(
+            *("streambench", "locust", "--no-plots", *arguments, *web),
             cwd=folder,
             env={**os.environ, **(environ or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         self.said: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
@@ -256,6 +256,14 @@ class Locust:
         """The streams of the newest run."""
         lines = (self.folder / "reports/fast/latest/records.jsonl").read_text().splitlines()
         return [line for line in map(json.loads, lines) if line["kind"] == "stream"]
+
+    def printed(self) -> str:
+        """All that it has written to standard output, once it has ended."""
+        assert self.process.stdout is not None
+        printed = self.process.stdout.read()
+        self.process.wait(PATIENCE_S)
+        self._reading.join(10)
+        return printed
 
     def end(self) -> int:
         """Ctrl-C; returns the exit code."""

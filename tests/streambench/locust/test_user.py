@@ -101,7 +101,8 @@ def test_a_plain_locustfile_measures_streams(upstream: str, tmp_path: Path) -> N
     assert len(replies) == good["num_requests"]
     assert {(chunks, stamps) for _, chunks, _, stamps, *_ in replies} == {(10, replies[0][3])}
     assert all(0 < own < ttfc for ttfc, _, _, _, own, _ in replies)  # preparing and sending took some time
-    assert all(list(named) == ["answered"] and named["answered"] > ttfc for ttfc, *_, named in replies)
+    # A machine that is late reads the first text and the end at once.
+    assert all(list(named) == ["answered"] and named["answered"] >= ttfc for ttfc, *_, named in replies)
     assert rows["milestone.answered", path]["num_requests"] == good["num_requests"]
     assert not any(method == "milestone.refused" for method, _ in rows)
     assert all(ttfc >= 40 for ttfc, *_ in replies)

@@ -43,8 +43,7 @@ def test_without_the_ui_two_workers_are_one_generator(locust: Callable[..., Any]
     phases = "load={phases: [{users: 4, duration: 2s, think: 0.1s}, {rate: {from: 10/s, to: 20/s}, duration: 3s}]}"
     gate = ("--gate", "ttfc.p50 < 1ms")
     run = locust(FAST, "--headless", "--json", "--set", phases, "--workers", "2", "--expect-workers", "2", *gate)
-    printed, _ = run.process.communicate(timeout=100)
-    summary = json.loads(printed)
+    summary = json.loads(run.printed())
     assert [summary] == run.summaries()
     assert run.process.returncode == summary["exit_code"] == (1 if summary["generator"]["valid"] else 4)
     assert {gate["expr"]: gate["result"] for gate in summary["gates"]}["ttfc.p50 < 1ms"] == "failed"
@@ -72,8 +71,7 @@ def test_without_the_ui_an_interrupted_run_says_so(locust: Callable[..., Any]) -
     run = locust(FAST, "--headless", "--json", "-u", "2", "-t", "600s")
     run.patiently(lambda: any('"kind":"stream"' in path.read_text() for path in run.folder.rglob("records.jsonl")))
     run.process.send_signal(signal.SIGINT)
-    printed, _ = run.process.communicate(timeout=100)
-    summary = json.loads(printed)
+    summary = json.loads(run.printed())
     assert run.process.returncode == summary["exit_code"] == 130
     assert summary["interrupted"]
 
