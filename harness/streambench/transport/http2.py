@@ -32,7 +32,7 @@ HEAD_BYTES = 9
 MAX_STREAM_ID = (1 << 31) - 1  # the bit above means nothing
 DATA_FRAME = 0
 PADDED = 0x8
-_ADDRESS = re.compile(r" from <memory at [^>]*>")  # hpack's words for what it could not read
+_ADDRESS = re.compile(r"(?: from|:) <memory at [^>]*>")  # hpack's words for what it could not read
 _STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
 
