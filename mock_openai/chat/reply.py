@@ -88,6 +88,8 @@ class Reply:
                     self.text += piece
                     figures.chunk()
                     yield piece
+                    # Many may have come at once, and to write them need not wait: the other replies have their turn.
+                    await asyncio.sleep(0)
             how = "complete"
         except CapReached as reached:
             how = "capped"

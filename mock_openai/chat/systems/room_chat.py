@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 WAITING_STREAMS = 8  # of one client; they are answered one after the other
 UNSENT_PACKETS = 100
 HEARTBEAT_S = 25.0
+GOODBYE_S = 1.0  # how long a client may take to read what it is yet to be sent, when the server ends
 REFUSED_S = 1.0  # how long somebody who was refused may stay connected to hear of it
 
 
@@ -133,8 +134,14 @@ class RoomChat:
 
     async def stop(self, _: web.Application) -> None:
         """Disconnect everybody, and end what the library does in the background."""
-        for client in list(self._clients.values()):
-            await self._sio.disconnect(client.sid)
+        leaving = [asyncio.create_task(self._sio.disconnect(client.sid)) for client in self._clients.values()]
+        if leaving:
+            _, unread = await asyncio.wait(leaving, timeout=GOODBYE_S)
+            for one in unread:
+                one.cancel()
+            for request in self._websockets if unread else ():
+                if request.transport is not None:
+                    request.transport.abort()
         for socket in list(self._sio.eio.sockets.values()):
             await socket.close(wait=False)
             await socket.queue.put(None)  # ends the task that writes, which closes the WebSocket
