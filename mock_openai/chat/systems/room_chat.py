@@ -136,7 +136,7 @@ class RoomChat:
         """Disconnect everybody, and end what the library does in the background."""
         leaving = [asyncio.create_task(self._sio.disconnect(client.sid)) for client in self._clients.values()]
         if leaving:
-            _, unread = await asyncio.wait(leaving, timeout=GOODBYE_S)
+            unread = (await asyncio.wait(leaving, timeout=GOODBYE_S))[1]
             for one in unread:
                 one.cancel()
             for request in self._websockets if unread else ():
