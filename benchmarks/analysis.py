@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from memory import children, pss_bytes
 
 MS = 1_000_000
 MIB = 1 << 20
@@ -213,15 +214,20 @@ def write(path: Path, records: int, *, chunks: int, two_sided: bool, seed: int) 
 
 
 def report(path: Path) -> tuple[float, float, float]:
-    """`streambench report` in a process of its own: wall-clock s, CPU s, and its most memory in MiB."""
+    """`streambench report` in a process of its own: wall-clock s, CPU s, and the most memory of all its processes (PSS)
+    in MiB, as far as it was seen twice a second.
+    """
     start = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, "-m", "streambench", "report", str(path), "--json"], stdout=subprocess.DEVNULL, check=False
-    )
+    command = [sys.executable, "-m", "streambench", "report", str(path), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    most = 0
+    while process.poll() is None:
+        most = max(most, pss_bytes([process.pid, *children(process.pid)]))
+        time.sleep(0.5)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - start, cpu, after.ru_maxrss / 1024
+    return time.monotonic() - start, cpu, most / MIB
 
 
 def main() -> None:
@@ -245,7 +251,7 @@ def main() -> None:
     print(f"  wall clock {wall_s:7.1f} s   CPU {cpu_s:7.1f} s, {cpu_s / given.records * 1e6:,.0f} µs a record")
     print(f"  memory     {memory_mib:7.0f} MiB")
     if given.records == 1_000_000:
-        verdict = "kept" if cpu_s < AIM_S and memory_mib < AIM_MIB else "missed"
+        verdict = "kept" if wall_s < AIM_S and memory_mib < AIM_MIB else "missed"
         print(f"  aim: under {AIM_S:.0f} s and {AIM_MIB:,} MiB for a million records: {verdict}")
 
 

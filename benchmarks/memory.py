@@ -60,7 +60,7 @@ def measure(program: Path, streams: int, workers: int, hold_s: float, save: str,
             run = subprocess.Popen([sys.executable, "-m", "streambench", "run", str(path), *options], stdout=output)
             most = 0
             while run.poll() is None:
-                most = max(most, memory_of(run.pid, alone=workers == 1))
+                most = max(most, pss_bytes([run.pid] if workers == 1 else children(run.pid, "load.worker")))
                 time.sleep(0.5)
         summary = json.loads((folder / "summary.json").read_text())
     finally:
@@ -70,19 +70,19 @@ def measure(program: Path, streams: int, workers: int, hold_s: float, save: str,
     return Held(most, target["streams"]["completed"], summary)
 
 
-def memory_of(pid: int, *, alone: bool) -> int:
-    """The PSS of a run's workers in bytes; of the run itself where it has none."""
+def children(pid: int, command: str = "") -> list[int]:
+    """The processes that a process has started, with this in their command lines."""
     try:
-        found = (
-            [pid]
-            if alone
-            else [
-                int(child)
-                for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-                if "load.worker" in Path(f"/proc/{child}/cmdline").read_text()
-            ]
-        )
-        rollups = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in found]
+        started = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [child for child in started if command in Path(f"/proc/{child}/cmdline").read_text()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def pss_bytes(pids: list[int]) -> int:
+    """The proportional set size of processes together; 0 where one of them has just ended."""
+    try:
+        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return sum(1024 * int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith("Pss:"))

@@ -24,12 +24,6 @@ _REASONS = (None, *Why)
 _INDEX = {verdict: index for index, verdict in enumerate(_VERDICTS)}
 _INDEX_OF_REASON = {why: index for index, why in enumerate(_REASONS)}
 
-_HIDDEN = ("window_score", "held_of")  # what only the verdict on all streams needs
-_VERDICTS = tuple(Verdict)
-_REASONS = (None, *Why)
-_INDEX = {verdict: index for index, verdict in enumerate(_VERDICTS)}
-_INDEX_OF_REASON = {why: index for index, why in enumerate(_REASONS)}
-
 
 class AuthenticityColumns:
     """The verdicts on many streams and their numbers, as columns; a number that could not be computed is NaN."""
@@ -51,6 +45,13 @@ class AuthenticityColumns:
         for name, column in self.numbers.items():
             value = getattr(stream, name)
             column.append(math.nan if value is None else value)
+
+    def join(self, part: AuthenticityColumns) -> None:
+        """The verdicts on further streams."""
+        self.verdict += part.verdict
+        self.why += part.why
+        for name, column in self.numbers.items():
+            column += part.numbers[name]
 
     def pooled(self) -> AuthenticityColumns:
         """The same, but what single streams leave open is decided by all of them together: a long path or a window, and

@@ -45,6 +45,12 @@ class OwnColumn:
         self.minus.append(share.minus)
         self.plus.append(share.plus)
 
+    def join(self, part: OwnColumn, after: int) -> None:
+        """Add the shares in further values, which stand behind `after` others."""
+        self.place.extend([after + place for place in part.place])
+        self.minus += part.minus
+        self.plus += part.plus
+
     def shares(self, values: Floats, counted: npt.NDArray[np.bool_] | None = None) -> Shares | None:
         """The shares in those `values` that are `counted`, or in all; None where there is none."""
         import numpy as np
@@ -75,6 +81,12 @@ class ChunkColumn:
             self.own.add(len(self.values) + place, share)
         self.values.extend(values)
         self.counts.append(len(values))
+
+    def join(self, part: ChunkColumn) -> None:
+        """Add the values of further streams."""
+        self.own.join(part.own, len(self.values))
+        self.values += part.values
+        self.counts += part.counts
 
     def pooled(self, order: Integers) -> tuple[Floats, npt.NDArray[np.int32], int]:
         """The values, the number of the stream of each (streams in `order`, without those that have no value), and how
@@ -136,6 +148,19 @@ class StreamColumns:
             chunks.add(given.get(name, ()), own.get(name, ()))
         if completed and stream.authenticity is not None:
             self.authenticity.add(stream.authenticity)
+
+    def join(self, part: StreamColumns, after: int) -> None:
+        """Add the rows of a part of the run that follows, whose records stand behind `after` others."""
+        for name, own in part._own.items():
+            self._own.setdefault(name, OwnColumn()).join(own, len(self))
+        self.place.extend([after + place for place in part.place])
+        self.intended_ns += part.intended_ns
+        self.outcome += part.outcome
+        self.written_span_ns += part.written_span_ns
+        self._figures += part._figures
+        for name, chunks in self.chunks.items():
+            chunks.join(part.chunks[name])
+        self.authenticity.join(part.authenticity)
 
     @property
     def order(self) -> Integers:

@@ -20,17 +20,17 @@ from streambench.analysis.gates import (
     implied_gates,
     read_gates,
 )
+from streambench.analysis.gathering import Whole, gather
 from streambench.analysis.goodput import readable_goodput
 from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.suites import SuiteOutcome
 from streambench.analysis.sweep import Sweep, SweepOutcome, SweepTally
-from streambench.analysis.tally import Tally
 from streambench.analysis.target import TargetSummary, if_any, observations, summarize_target
-from streambench.analysis.validity import Activity, excesses, judged
+from streambench.analysis.validity import excesses, judged
 from streambench.analysis.waivers import Waiver, read_waivers
 from streambench.errors import ExitCode
-from streambench.record.model import StreamRecord, stamps_of
+from streambench.record.model import stamps_of
 from streambench.record.run_file import Run
 from streambench.units import NS_PER_S
 
@@ -153,18 +153,10 @@ def summarize(run: Run) -> Summary:
     header = run.header
     settings = Settings.of_run(header)
     waivers = read_waivers(header.get("accept", ()), header.get("ignore", ()))
-    tallies = {name: Tally(name, waivers, settings.milestones.get(name, ())) for name in header["targets"]}
-    whole = _Whole()
-    sweep = Sweep.from_json(header.get("sweep")) if tallies else None
+    sweep = Sweep.from_json(header.get("sweep")) if header["targets"] else None
     swept = None if sweep is None else SweepTally(header, sweep, run.steps)
-    for place, record in enumerate(run.records):
-        whole.add(record)
-        tally = tallies.get(record.target)
-        if tally is not None and not record.warmup:
-            stream = analyse(record, settings)
-            tally.add(place, stream)
-            if swept is not None:
-                swept.add(stream)
+    gathered = gather(run, settings, waivers, None if swept is None else swept.add)
+    tallies, whole = gathered.tallies, gathered.whole
     generator = _generator(run, whole)
     doubt = starvation(generator)
     goodput = readable_goodput(header.get("goodput"))
@@ -204,26 +196,7 @@ def _is_removable(waiver: Waiver, targets: Mapping[str, TargetSummary]) -> bool:
     return not found and all(target.counts["completed"] for target in concerned)
 
 
-@dataclass(slots=True)
-class _Whole:
-    """What is said of all records together, those of the warm-up included."""
-
-    last_end_ns: int | None = None
-    reads: int = 0
-    user_reads: int = 0
-    coalesced_reads: int = 0
-    activity: Activity = field(default_factory=Activity)
-
-    def add(self, record: StreamRecord) -> None:
-        if record.end_ns is not None:
-            self.last_end_ns = record.end_ns if self.last_end_ns is None else max(self.last_end_ns, record.end_ns)
-            self.activity.add(record.start_ns, record.end_ns)
-        self.reads += record.reads
-        self.user_reads += record.user_reads
-        self.coalesced_reads += record.coalesced_reads
-
-
-def _generator(run: Run, whole: _Whole) -> dict[str, Any]:
+def _generator(run: Run, whole: Whole) -> dict[str, Any]:
     """The generator's own verdict on itself; of a killed run, what its last line said. Damaged records have none."""
     if run.end is not None:
         told = {**_UNTOLD, **run.end["generator"]}

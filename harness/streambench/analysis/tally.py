@@ -87,9 +87,30 @@ class Tally:
         for exchange in record.upstream:
             self.clock_error_ns = max(self.clock_error_ns, exchange.clock_error_ns)
         if record.outcome is Outcome.FAILED:
-            self._add_error(record.error or "?", record.error_message or "", (record.intended_ns, place, 0))
+            self._count_errors(record.error or "?", 1, (record.intended_ns, place, 0), record.error_message or "")
         if stream.findings or record.further:
             self._add_findings(stream, place)
+
+    def join(self, part: Tally, after: int) -> None:
+        """Count the streams of a part of the run that follows, whose records stand behind `after` others."""
+        self.columns.join(part.columns, after)
+        self.resent += part.resent
+        self.encodings += part.encodings
+        self.clock_error_ns = max(self.clock_error_ns, part.clock_error_ns)
+        self.broken_streams += part.broken_streams
+        for name, error in part._errors.items():
+            self._count_errors(name, error.count, _behind(error.first, after), error.example)
+        for key, rule in part._rules.items():
+            moment = _behind(part._first[key], after)
+            known = self._rules.get(key)
+            if known is None:
+                self._rules[key], self._first[key] = rule, moment
+                continue
+            if moment < self._first[key]:
+                known.axis, known.example_stream, known.example = rule.axis, rule.example_stream, rule.example
+                self._first[key] = moment
+            known.count += rule.count
+            known.streams += rule.streams
 
     def errors(self) -> dict[str, int]:
         """How many streams failed with each error, the most frequent first."""
@@ -116,12 +137,12 @@ class Tally:
             )
         ]
 
-    def _add_error(self, name: str, message: str, moment: _Moment) -> None:
+    def _count_errors(self, name: str, count: int, moment: _Moment, message: str) -> None:
         error = self._errors.get(name)
         if error is None:
-            self._errors[name] = _Error(1, moment, message)
+            self._errors[name] = _Error(count, moment, message)
             return
-        error.count += 1
+        error.count += count
         if moment < error.first:
             error.first, error.example = moment, message
 
@@ -142,3 +163,9 @@ class Tally:
             rule.streams += key not in seen
             seen.add(key)
         self.broken_streams += any(self._rules[key].is_violation for key in seen)
+
+
+def _behind(moment: _Moment, records: int) -> _Moment:
+    """A moment of a part of the run, of which so many records come before it."""
+    intended_ns, place, number = moment
+    return intended_ns, records + place, number

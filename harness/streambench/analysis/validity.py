@@ -63,6 +63,13 @@ class Activity:
         self.last_ns = max(self.last_ns, end_ns)
         self.open_ns += end_ns - start_ns
 
+    def join(self, other: Activity) -> None:
+        """Count the streams of another part of the run."""
+        if other.first_ns is not None:
+            self.first_ns = other.first_ns if self.first_ns is None else min(self.first_ns, other.first_ns)
+        self.last_ns = max(self.last_ns, other.last_ns)
+        self.open_ns += other.open_ns
+
     @property
     def span_ns(self) -> int:
         """From the first start to the last arrival."""

@@ -8,10 +8,12 @@ valid.
 from __future__ import annotations
 
 import contextlib
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints, overload
 
@@ -114,20 +116,34 @@ class RunData:
 
 
 @dataclass(slots=True)
-class _Rest:
-    """What stands in a file besides its records, and where those are."""
+class Rest:
+    """What stands in a file, or a part of one, besides its records, and where those are. `lines` counts all lines."""
 
     places: array[int] = field(default_factory=lambda: array("q"))
     generator: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] | None = None
     begun: dict[str, int] = field(default_factory=dict)  # by worker
     skipped: Counter[str] = field(default_factory=Counter)
-    example: str = ""
+    first_skipped: tuple[int, str] | None = None  # the number of the line, and what is wrong with it
+    lines: int = 0
 
-    def skip(self, kind: str, number: int, reason: str) -> None:
-        if not self.skipped:
-            self.example = f"line {number}: {reason}"
+    def skip(self, kind: str, reason: str) -> None:
+        """The newest line cannot be read."""
+        if self.first_skipped is None:
+            self.first_skipped = self.lines, reason
         self.skipped[kind] += 1
+
+    def add(self, part: Rest) -> None:
+        """Join the next part of the same file."""
+        if self.first_skipped is None and part.first_skipped is not None:
+            number, reason = part.first_skipped
+            self.first_skipped = self.lines + number, reason
+        self.places += part.places
+        self.generator += part.generator
+        self.end = self.end if part.end is None else part.end
+        self.begun |= part.begun
+        self.skipped += part.skipped
+        self.lines += part.lines
 
 
 class RunFile:
@@ -139,7 +155,7 @@ class RunFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rest: _Rest | None = None
+        self._rest: Rest | None = None
         self._header_faults: list[str] = []
         self.header: dict[str, Any] = self._read_header()
 
@@ -193,7 +209,8 @@ class RunFile:
         lost = rest.skipped.total() - rest.skipped[TORN]
         if lost:
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(rest.skipped.items()) if kind != TORN)
-            out.append(f"{lost:,} line{'s' * (lost != 1)} of the records could not be read ({kinds}; {rest.example})")
+            example = "line {}: {}".format(*rest.first_skipped or ())
+            out.append(f"{lost:,} line{'s' * (lost != 1)} of the records could not be read ({kinds}; {example})")
         told = None if rest.end is None else rest.end.get("streams")
         if told is not None and told != len(rest.places):
             out.append(f"{told:,} streams had begun, and the file has {len(rest.places):,} records of streams")
@@ -216,12 +233,24 @@ class RunFile:
 
     def stream(self) -> Iterator[StreamRecord]:
         """All records in the file's order; what else stands in the file is noted on the way."""
-        rest = _Rest()
+        rest = Rest()
+        yield from self.part(0, sys.maxsize, rest)
+        self._rest = rest
+
+    def part(self, begin: int, end: int, rest: Rest) -> Iterator[StreamRecord]:
+        """The records of the lines that begin in a part of the file, cut as `cuts` does; `rest` notes what else is."""
         targets = self.header["targets"]
         loads, read, note = orjson.loads, StreamRecord.from_json, rest.places.append
         with self._path.open("rb") as lines:
-            place = len(lines.readline())
-            for number, line in enumerate(lines, 2):
+            if begin == 0:
+                begin = len(lines.readline())
+                rest.lines = 1
+            lines.seek(begin)
+            place = begin
+            for line in lines:
+                if place >= end:
+                    break
+                rest.lines += 1
                 kind = OTHER
                 try:
                     data = loads(line)
@@ -236,11 +265,30 @@ class RunFile:
                         _take(rest, kind, data)
                 except _UNREADABLE as error:
                     torn = not line.endswith(b"\n")
-                    rest.skip(TORN if torn else _shown(kind), number, printable(str(error))[:200])
+                    rest.skip(TORN if torn else _shown(kind), printable(str(error))[:200])
                 place += len(line)
+
+    def cuts(self, count: int) -> list[tuple[int, int]]:
+        """The file in `count` parts of about the same size, each of whole lines: where they begin and end, in bytes."""
+        size = self._path.stat().st_size
+        places = [0]
+        with self._path.open("rb") as lines:
+            for number in range(1, count):
+                lines.seek(size * number // count)
+                lines.readline()
+                places.append(lines.tell())
+        return list(pairwise([*places, sys.maxsize]))
+
+    def know(self, rest: Rest) -> None:
+        """Take what stands besides the records from who has gone through all parts."""
         self._rest = rest
 
-    def _known(self) -> _Rest:
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def _known(self) -> Rest:
         if self._rest is None:
             for _ in self.stream():
                 pass
@@ -336,7 +384,7 @@ def read_run(path: Path) -> RunFile:
     return RunFile(path)
 
 
-def _take(rest: _Rest, kind: Any, data: dict[str, Any]) -> None:
+def _take(rest: Rest, kind: Any, data: dict[str, Any]) -> None:
     """Note a line that is no stream's. Raises ValueError where it does not hold what its kind asks for."""
     if kind not in (GENERATOR, BEGUN, STEP, END):
         if kind.__class__ is not str:
