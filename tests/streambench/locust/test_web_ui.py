@@ -159,7 +159,7 @@ NIGHT = """
 
 
 @pytest.mark.parametrize(
-    "refreshes", [1_000, pytest.param(3_000, marks=(pytest.mark.locusts, pytest.mark.timeout(600)))]
+    "refreshes", [500, pytest.param(3_000, marks=(pytest.mark.locusts, pytest.mark.timeout(600)))]
 )
 def test_the_page_keeps_nothing_of_what_it_has_shown(crew: Any, page: Any, refreshes: int) -> None:
     """A refresh a second is what a browser does that stays open; here they follow each other at once."""
@@ -187,9 +187,9 @@ def test_the_page_keeps_nothing_of_what_it_has_shown(crew: Any, page: Any, refre
     before = refresh(300)  # as many points as there can be
     after = refresh(refreshes)
     print(f"held before {before}, after {refreshes:,} refreshes {after}")
-    assert after["Nodes"] < before["Nodes"] * 3 + 500  # what was replaced last may still be there
+    assert after["Nodes"] < before["Nodes"] * 3 + refreshes  # what was replaced last may still be there
     assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
-    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 1.5e6
+    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 1e3 * refreshes
 
 
 def test_nobody_else_gets_in(crew: Any) -> None:
