@@ -112,13 +112,18 @@ load: {{users: 2, streams: 6}}
     return summary
 
 
+def decided(verdict: str, summary: dict[str, Any]) -> set[str]:
+    """The verdict, or that there is none where the machine was too busy to measure on."""
+    return {verdict} if summary["generator"]["valid"] else {verdict, "unknown"}
+
+
 @pytest.mark.parametrize("http", [1, 2])
 def test_a_proxy_that_forwards_is_forwarded(proxy: Proxy, tmp_path: Path, http: int) -> None:
     summary = run(tmp_path, proxy, "/v1/chat/completions", http=http, verify=str(proxy.certificate))
     (target,) = summary["targets"].values()
     assert target["streams"]["completed"] == 6, target["errors"]
     assert target["violations"]["count"] == 0
-    assert target["authenticity"]["verdict"] == "forwarded"
+    assert target["authenticity"]["verdict"] in decided("forwarded", summary)
     # Both users keep their connection: only the first stream of each has opened one.
     assert target["metrics"]["connect"]["n"] == 2
 
@@ -136,7 +141,7 @@ def test_a_proxy_that_buffers_is_found_out(proxy: Proxy, tmp_path: Path, http: i
     (target,) = summary["targets"].values()
     assert target["streams"]["completed"] == 6, target["errors"]
     assert target["violations"]["count"] == 0
-    assert target["authenticity"]["verdict"] == "buffered"
+    assert target["authenticity"]["verdict"] in decided("buffered", summary)
 
 
 def test_an_unknown_certificate_is_unreachable_and_says_why(proxy: Proxy, tmp_path: Path) -> None:

@@ -158,9 +158,7 @@ NIGHT = """
 """
 
 
-@pytest.mark.parametrize(
-    "refreshes", [500, pytest.param(3_000, marks=(pytest.mark.locusts, pytest.mark.timeout(600)))]
-)
+@pytest.mark.parametrize("refreshes", [500, pytest.param(3_000, marks=(pytest.mark.locusts, pytest.mark.timeout(600)))])
 def test_the_page_keeps_nothing_of_what_it_has_shown(crew: Any, page: Any, refreshes: int) -> None:
     """A refresh a second is what a browser does that stays open; here they follow each other at once."""
     ui = crew
