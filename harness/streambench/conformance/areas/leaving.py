@@ -118,7 +118,8 @@ async def others_go_on(trial: Trial) -> None:
 
     The other user's reply is complete.
     """
-    order = {"tokens": 24, "profile": SLOWLY}
+    # Long enough for a server on a loaded machine to notice that the other one has gone.
+    order = {"tokens": 60, "profile": SLOWLY}
     stays = asyncio.ensure_future(trial.ask(plan=order))
     await trial.ask(plan=order, leave=lambda reply: bool(reply.contents))
     reply = await stays
