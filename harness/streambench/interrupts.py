@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -39,6 +40,9 @@ def ends_with(words: Callable[[], str]) -> Iterator[None]:
 
 
 def _end(words: str) -> NoReturn:
+    processes = sys.modules.get("multiprocessing")
+    for child in processes.active_children() if processes is not None else ():
+        child.kill()
     with contextlib.suppress(OSError):
         os.write(2, f"{words}\n".encode())
     os._exit(ExitCode.INTERRUPTED)

@@ -45,10 +45,10 @@ import os, signal, sys
 from streambench.transport.aio import polls
 
 class Readers(polls.Readers):
-    def __init__(self, loop):
+    def __init__(self, *parts):
         if sys.argv[1] == "made":
             os.kill(os.getpid(), signal.SIGINT)
-        super().__init__(loop)
+        super().__init__(*parts)
 
     def close(self):
         super().close()
@@ -80,6 +80,16 @@ thing = Thing()
 dies = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
 del thing
 print("went on")
+"""
+
+# Meets a command whose other processes have its output open.
+PROCESSES = """
+import multiprocessing, os, signal, time
+from streambench.interrupts import end_at_once
+
+end_at_once()
+multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,), daemon=True).start()
+os.kill(os.getpid(), signal.SIGINT)
 """
 
 # Meets a run that has written its records, or has not begun.
@@ -152,3 +162,8 @@ def test_before_a_run_begins_nothing_is_left(tmp_path: Path) -> None:
     done = run(REPORTS, "nothing", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, "interrupted before the run began\n")
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_no_process_of_ours_is_left() -> None:
+    done = run(PROCESSES)  # returns when nobody has its output open
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
