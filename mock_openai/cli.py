@@ -35,11 +35,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of `python -m mock_openai` and `streambench mock`."""
+    """The options of `python -m mock_openai`, and of a command that becomes it and says its own name."""
+    prog = os.environ.get("MOCK_OPENAI_COMMAND", "python -m mock_openai")
     out = ArgumentParser(
-        prog="streambench mock",
+        prog=prog,
         description="Start the fake OpenAI upstream and, unless --no-chat, the reference chat server.",
-        epilog="Example: streambench mock --profile openai-slow, then OPENAI_BASE_URL=http://127.0.0.1:4010/v1",
+        epilog=f"Example: {prog} --profile openai-slow, then OPENAI_BASE_URL=http://127.0.0.1:4010/v1",
     )
     out.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     out.add_argument(
@@ -201,7 +202,7 @@ async def serve(options: argparse.Namespace, front: Front) -> int:
     try:
         url = await front.open(stop.set)
     except OSError as error:
-        print(cannot_listen("streambench mock", options.host, options.port, "--port", error), file=sys.stderr)
+        print(cannot_listen("fake upstream", options.host, options.port, "--port", error), file=sys.stderr)
         await front.close()
         return 1
     chat_url, child = None, None

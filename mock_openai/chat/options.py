@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 
 from mock_openai.chat.auth import parse_user
 from mock_openai.chat.defects.catalogue import DEFECTS
@@ -82,14 +83,27 @@ def add_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         default=[],
         choices=DEFECTS,
         metavar="NAME",
-        help=f"misbehave in this way, to test a test suite (repeatable): {', '.join(DEFECTS)}",
+        help="misbehave in this way, to test a test suite (repeatable); --list-defects has the names",
     )
+    add("--list-defects", action=_ListDefects, help="list the names of all defects with what each does, and exit")
     add(
         "--debug",
         default=os.environ.get("DEBUG", ""),
         metavar="TOPICS",
         help="log these topics to standard error; the only one is chat:streaming (default: $DEBUG)",
     )
+
+
+class _ListDefects(argparse.Action):
+    """Prints the defects, a line each, and ends the program, as --help does."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        width = max(map(len, DEFECTS))
+        sys.stdout.writelines(f"{defect.name:<{width}}  {defect.told}\n" for defect in DEFECTS.values())
+        parser.exit()
 
 
 def _positive(text: str) -> float:
@@ -119,7 +133,7 @@ def as_arguments(options: argparse.Namespace) -> list[str]:
     add_options(parser)
     arguments: list[str] = []
     for action in parser._actions:
-        value = getattr(options, action.dest)
+        value = getattr(options, action.dest, action.default)
         if value == action.default:
             continue
         for item in value if isinstance(value, list) else [value]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streambench.analysis.differences import Piece, Sent, compare
+from streambench.endings import ErrorClass
 from streambench.findings import Axis, Finding
 from streambench.record.model import StreamRecord, UpstreamExchange
 from streambench.rules import Rule, declare
@@ -191,8 +192,8 @@ def _began(exchange: UpstreamExchange) -> int:
 
 
 def _hidden_truncation(record: StreamRecord, exchanges: Sequence[UpstreamExchange]) -> list[Finding]:
-    """A complete stream whose last text was broken off by the upstream, and by nobody else."""
-    if not exchanges or not record.terminal_event:
+    """A complete stream whose last text was broken off by the upstream, and by nobody else; its error event says so."""
+    if not exchanges or not record.terminal_event or record.error == ErrorClass.ERROR_EVENT:
         return []
     last = exchanges[-1]
     broken = last.ended in ("fault", "shutdown") or (last.ended == "cancelled" and bool(_GIVEN_UP & set(last.faults)))

@@ -104,11 +104,16 @@ class AuthenticityColumns:
 
 
 def judge(
-    streams: AuthenticityColumns | Iterable[StreamAuthenticity], upstream: str | None = None, doubt: str | None = None
+    streams: AuthenticityColumns | Iterable[StreamAuthenticity],
+    upstream: str | None = None,
+    doubt: str | None = None,
+    *,
+    uncalled: bool = False,
 ) -> Authenticity:
     """The verdict on a target from the verdicts on its streams. `upstream` is the URL of the fake one, if there is.
 
-    `doubt` says why the times do not show the target, if they do not: then nothing is decided.
+    `doubt` says why the times do not show the target, if they do not: then nothing is decided. `uncalled`: streams
+    failed, and the upstream saw a request of none of them.
     """
     columns = streams if isinstance(streams, AuthenticityColumns) else AuthenticityColumns(streams)
     columns = columns.pooled()
@@ -119,6 +124,8 @@ def judge(
     if not decided:
         most = columns.reasons(Verdict.UNKNOWN).most_common(1)
         evidence = "no stream was completed"
+        if uncalled:
+            evidence += f", and {_why_unknown(Why.NO_MARK, upstream)}"
         if undecided:
             evidence = _why_unknown(most[0][0] if most else None, upstream)
         return Authenticity(Verdict.UNKNOWN, evidence, reasons=reasons)
@@ -253,6 +260,8 @@ def _blind_spot(write_words: float | None) -> str:
 
 
 def _ms(value: float | None) -> str:
+    if value is not None and 0 <= value < 0.05:
+        return "less than 0.1 ms"
     return "?" if value is None else f"{value:,.1f} ms"
 
 

@@ -70,6 +70,7 @@ class Tally:
     broken_streams: int = 0
     resent: int = 0  # requests that were sent a second time
     clock_error_ns: int = 0  # the most by which an upstream's stamp may be off
+    uncalled: int = 0  # failed streams of whose mark the upstream saw nothing
     _errors: dict[str, _Error] = field(default_factory=dict)
     _rules: dict[tuple[str, str], RuleCount] = field(default_factory=dict)
     _first: dict[tuple[str, str], _Moment] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class Tally:
         for exchange in record.upstream:
             self.clock_error_ns = max(self.clock_error_ns, exchange.clock_error_ns)
         if record.outcome is Outcome.FAILED:
+            self.uncalled += record.mark is not None and not record.upstream
             self._count_errors(record.error or "?", 1, (record.intended_ns, place, 0), record.error_message or "")
         if stream.findings or record.further:
             self._add_findings(stream, place)
@@ -95,6 +97,7 @@ class Tally:
         """Count the streams of a part of the run that follows, whose records stand behind `after` others."""
         self.columns.join(part.columns, after)
         self.resent += part.resent
+        self.uncalled += part.uncalled
         self.encodings += part.encodings
         self.clock_error_ns = max(self.clock_error_ns, part.clock_error_ns)
         self.broken_streams += part.broken_streams

@@ -30,6 +30,7 @@ class TargetSummary:
     """What is said of one target. `streams` are the judged ones, without the warm-up, as columns.
 
     `clock_error_ns` is the most by which a moment of its upstream may be off, on another host; 0 on the same.
+    `uncalled`: streams failed, and the upstream saw a request of none of them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TargetSummary:
     error_examples: dict[str, str] = field(default_factory=dict)
     encodings: dict[str, int] = field(default_factory=dict)
     milestones: Sequence[Milestone] = ()
+    uncalled: bool = False
 
     def reached(self, milestone: Milestone) -> int:
         """How many of the completed streams came to a milestone."""
@@ -154,7 +156,9 @@ def summarize_target(
     `doubt`: why its times may show the machine; `goodput`: the conditions of a good stream.
     """
     columns = tally.columns
+    errors = tally.errors()
     counts = Counter({outcome: len(columns.rows([outcome])) for outcome in Outcome})
+    uncalled = 0 < tally.uncalled == counts[Outcome.FAILED] and not any(map(_before_the_model, errors))
     return TargetSummary(
         name=name,
         dialect=facts["dialect"],
@@ -170,9 +174,9 @@ def summarize_target(
             "censored": counts[Outcome.CENSORED],
             "left": counts[Outcome.LEFT],
         },
-        errors=tally.errors(),
+        errors=errors,
         distributions=_distributions(columns, counts[Outcome.FAILED], tally.milestones),
-        authenticity=judge(columns.authenticity, facts.get("upstream"), doubt),
+        authenticity=judge(columns.authenticity, facts.get("upstream"), doubt, uncalled=uncalled),
         rules=tally.rules(),
         broken_streams=tally.broken_streams,
         resent=tally.resent,
@@ -181,7 +185,13 @@ def summarize_target(
         error_examples=tally.error_examples(),
         encodings=dict(tally.encodings.most_common()),
         milestones=tally.milestones,
+        uncalled=uncalled,
     )
+
+
+def _before_the_model(error: str) -> bool:
+    """Whether such an error is the client's, so that a service need not have called its model."""
+    return error in (*UNREACHABLE_ERRORS, ErrorClass.SETUP) or error.startswith("http_4")
 
 
 def _distributions(columns: StreamColumns, failures: int, milestones: Sequence[Milestone]) -> dict[str, Distribution]:

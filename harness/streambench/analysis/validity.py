@@ -115,7 +115,7 @@ def judged(generator: Mapping[str, Any], found: list[Excess], activity: Activity
     out["valid_up_to"] = streams
     figure = f"{worst.target}'s {worst.metric} {worst.quantile} ({worst.value:,.1f} ms)"
     reason = (
-        f"up to {worst.own:,.1f} ms of {figure} may come from the generator itself "
+        f"{figure} may be off by up to {worst.own:,.1f} ms because of the generator itself "
         f"(limit {worst.limit:,.1f} ms{more}): "
         f"{_why(generator)}; {_remedy(generator, streams)}"
     )

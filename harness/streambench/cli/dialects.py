@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import IO
 
 import click
@@ -152,13 +153,23 @@ def new(capture: IO[bytes], wire: str, name: str) -> None:
 
     decoder = capture_decoder(wire)
     try:
-        messages = [*decoder.feed(read_all(capture, MAX_CAPTURE_BYTES)), *decoder.finish()]
+        data = read_all(capture, MAX_CAPTURE_BYTES)
+        messages = [*decoder.feed(data), *decoder.finish()]
     except WireError as error:
         raise ConfigurationError(f"the capture cannot be read as {wire}: {error}", path=capture.name) from None
     if not any(message.dispatched for message in messages):
-        others = ", ".join(kind for kind in FRAMINGS if kind != wire)
-        raise ConfigurationError(
-            f"the capture holds no {wire} message: save the response's body, or name another framing with --wire "
-            f"({others})"
-        )
+        others = [kind for kind in FRAMINGS if kind != wire]
+        if wire != "ndjson" and _is_json_lines(data):
+            remedy = "each of its lines is JSON, so try --wire ndjson, or --wire websocket for the messages of a socket"
+        else:
+            remedy = f"save the response's body, or name another framing with --wire ({', '.join(others)})"
+        raise ConfigurationError(f"the capture holds no {wire} message: {remedy}")
     say(draft_dialect(messages, name=name, transport=wire), nl=False)
+
+
+def _is_json_lines(data: bytes) -> bool:
+    """Whether every line that is not blank holds JSON."""
+    try:
+        return bool([json.loads(line) for line in data.splitlines() if line.strip()])
+    except (ValueError, RecursionError):
+        return False

@@ -21,4 +21,5 @@ import click
 def command(arguments: tuple[str, ...]) -> None:
     """Start the fake OpenAI upstream and the reference chat server."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "mock_openai", *arguments])  # noqa: S606 - no shell is wanted
+    environ = {**os.environ, "MOCK_OPENAI_COMMAND": "streambench mock"}  # what its help calls it
+    os.execve(sys.executable, [sys.executable, "-m", "mock_openai", *arguments], environ)  # noqa: S606 - no shell

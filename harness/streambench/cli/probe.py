@@ -187,12 +187,10 @@ def _scenario(
         if error.path != "probe":
             raise
         reason = error.reason
-        if (
-            error.text is not None
-            and error.suggestion is None
-            and any(place.startswith(f"{error.text}=") for place in places)
-        ):
-            reason += f" A field of the request's body is set by --set target.extra.{error.text}=VALUE."
+        paths = [place.partition("=")[0].strip() for place in places]
+        unknown = [path for path in paths if error.text is not None and path.split(".")[0] == error.text]
+        if unknown:
+            reason += f" A field of the request's body is set by --set target.extra.{unknown[0]}=VALUE."
         # There is no such file: a place in it would only mislead.
         raise ConfigurationError(reason, text=error.text, suggestion=error.suggestion) from None
 

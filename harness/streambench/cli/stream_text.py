@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from streambench.analysis.authenticity import judge
 from streambench.analysis.remedies import remedy
+from streambench.analysis.verdicts import Verdict
 from streambench.cli.waterfall import waterfall
 from streambench.record.model import Outcome
 
@@ -23,7 +25,7 @@ NOT_CALLED = (
     "The upstream saw no request of this stream. Either the service failed before it called the upstream, or it does "
     "not use the upstream's URL as its OPENAI_BASE_URL."
 )
-TOGETHER = "\N{NO-BREAK SPACE}"  # an option and its value stay on one line
+TOGETHER = "\N{NO-BREAK SPACE}"  # an option and its value, or a figure and its unit, stay on one line
 
 
 def describe(
@@ -35,14 +37,20 @@ def describe(
     """One stream for a terminal of so many columns. `better` are dialects that the same bytes fit."""
     record, figures = stream.record, stream.figures.stream
     columns = max(columns, MIN_COLUMNS)
-    shown = [f"{name} {figures[name]:,.1f} ms" for name in ("ttfb", "ttfc", "gap_max", "e2e") if name in figures]
+    times = [name for name in ("ttfb", "ttfc", "gap_max", "e2e") if name in figures]
+    shown = [f"{name}{TOGETHER}{figures[name]:,.1f}{TOGETHER}ms" for name in times]
     if "cadence" in figures:
-        shown.append(f"{figures['cadence']:,.1f} chunks/s")
+        shown.append(f"{figures['cadence']:,.1f}{TOGETHER}chunks/s")
     verdict = f"  {stream.authenticity.verdict}" if stream.authenticity is not None else ""
     # The only stream of a probe that is still open at its end is one that Ctrl-C cut short.
     outcome = "interrupted" if record.outcome is Outcome.CENSORED else record.outcome
     head = f"{outcome.upper()}{verdict}  {', '.join(shown)}".rstrip()
-    lines = [*_wrapped(head, columns, "", "  "), "", *waterfall(record, columns=columns, milestones=milestones)]
+    lines = [
+        *_wrapped(head, columns, "", "  "),
+        *_reason(stream, columns),
+        "",
+        *waterfall(record, columns=columns, milestones=milestones),
+    ]
     if record.error is not None:
         lines += ["", *_wrapped(f"{record.error}: {record.error_message}", columns)]
         advice = remedy(record.error)
@@ -53,6 +61,14 @@ def describe(
         lines += ["", *_wrapped(_instead(record.dialect, better), columns)]
     lines += _findings(stream.findings, columns)
     return "\n".join(lines) + "\n\n"
+
+
+def _reason(stream: AnalysedStream, columns: int) -> list[str]:
+    """What stands behind the verdict, in the words of a run's report; nothing where there is none."""
+    if stream.authenticity is None or stream.authenticity.verdict is Verdict.UNKNOWN:
+        return []
+    evidence = judge([stream.authenticity]).evidence
+    return _wrapped(f"{evidence[:1].upper()}{evidence[1:]}.", columns, "  ", "  ")
 
 
 def _instead(dialect: str, better: Sequence[str]) -> str:

@@ -488,7 +488,8 @@ class DialectStream:
     def _premature_end(self, ending: str, offset: int) -> Finding:
         rule, what = _ENDINGS.get(ending, _ENDINGS["fin"])
         completion = self._checker.completion()
-        missing = " ".join(completion) or " or ".join(self._dialect.terminal) or "the end of the response"
+        events = ", ".join(f"`{name}`" for name in completion)
+        missing = events or " or ".join(f"`{name}`" for name in self._dialect.terminal) or "the end of the response"
         message = f"{what} before the stream was complete"
         if self._index == 0:
             message += ": no event came at all"

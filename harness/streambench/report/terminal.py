@@ -33,6 +33,7 @@ from streambench.report.wording import (
     kept_streams,
     milestone_rows,
     plural,
+    server_logs,
     sweep_rows,
 )
 
@@ -85,6 +86,8 @@ def describe_run(summary: Summary, written: Mapping[str, Path], *, brief: bool, 
         lines += ["", *claims] if claims else []
     if "html" in written:
         lines += ["", f"  report  {written['html']}"]
+    if any(target.counts["failed"] for target in summary.targets.values()):
+        lines += [f"  log     {log}" for log in server_logs(summary)]
     kept = kept_streams(summary)
     if kept:
         shown = broken_stream(summary) or kept[0]
@@ -122,8 +125,9 @@ def _claims(summary: Summary, width: int | None) -> list[str]:
     lines: list[str] = []
     for claim in summary.claims:
         system, said, figure, before, after, ratio, verdict = claim_row(claim)
-        measured = f"{figure}: before {before}, after {after}, ratio {ratio}"
-        lines += _wrapped(f"{verdict:<14}  {system}: {said} Measured {measured}.", width)
+        pairs = (("simulated", before), ("real", after), ("ratio", ratio))
+        measured = ", ".join(f"{what} {value}" for what, value in pairs if value != NOTHING)
+        lines += _wrapped(f"{verdict:<14}  {system}: {said} Measured {figure}: {measured or NOTHING}.", width)
     return lines
 
 
@@ -169,8 +173,11 @@ class _Column:
 def _targets(summary: Summary, width: int | None) -> list[str]:
     """The table of targets, with as many columns as there is room for, and what is to know of it."""
     lines, hidden = _table(_target_columns(summary), width)
-    note = "times in ms" + (f"; the report also has {', '.join(hidden)}" if hidden else "")
-    return [*lines, *_wrapped(note + _own_share(summary), width)]
+    timed = any(len(target.distributions[name]) for target in summary.targets.values() for name, *_ in COLUMNS)
+    note = ["times in ms"] if timed else []
+    note += [f"the report also has {', '.join(hidden)}"] if hidden else []
+    note += _own_share(summary)
+    return [*lines, *(_wrapped("; ".join(note), width) if note else [])]
 
 
 def _table(columns: list[_Column], width: int | None) -> tuple[list[str], list[str]]:
@@ -201,7 +208,7 @@ def _milestones(summary: Summary, width: int | None) -> list[str]:
     return lines + (_wrapped(f"never reached: {', '.join(never)}", width) if never else [])
 
 
-def _own_share(summary: Summary) -> str:
+def _own_share(summary: Summary) -> list[str]:
     """How much of the times in the table may be the generator's own doing, at most."""
     found = [
         (target.distributions[name].own_share(q), f"{name} {statistic}")
@@ -210,7 +217,7 @@ def _own_share(summary: Summary) -> str:
         if len(target.distributions[name])
     ]
     worst, figure = max(found, default=(0.0, ""))
-    return f"; up to {bare(worst, 'ms')} of {figure} may come from the generator itself" if worst >= TOLD_MS else ""
+    return [f"up to {bare(worst, 'ms')} of {figure} may come from the generator itself"] if worst >= TOLD_MS else []
 
 
 def _target_columns(summary: Summary) -> list[_Column]:

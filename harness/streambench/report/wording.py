@@ -19,6 +19,7 @@ from streambench.analysis.sweep import SweepOutcome
 from streambench.analysis.tally import RuleCount
 from streambench.analysis.target import TargetSummary
 from streambench.analysis.verdicts import Verdict
+from streambench.endings import ErrorClass
 from streambench.findings import Axis
 from streambench.record.transcript import FOLDER, file_name
 from streambench.units import NS_PER_MS
@@ -186,6 +187,8 @@ def findings_in_words(summary: Summary) -> list[str]:
                 f"{figure(target.clock_error_ns / NS_PER_MS, 'ms')}."
             )
         out += broken_rules_in_words(target)
+        if target.uncalled and not target.counts["completed"]:
+            out.append(verdict_sentence(target))
         out += accepted_rules_in_words(target)
     out += removable_in_words(summary)
     out += [suite_sentence(suite, case) for suite in summary.suites for case in suite.bad]
@@ -294,6 +297,7 @@ def _ending(target: TargetSummary) -> RuleCount | None:
             and rule.is_violation
             and rule.streams == target.counts["failed"]
             and len(target.errors) == 1
+            and ErrorClass.ERROR_EVENT not in target.errors  # which says why itself
         ),
         None,
     )
@@ -406,6 +410,12 @@ def kept_streams(summary: Summary) -> list[Path]:
     return [] if summary.run.folder is None else sorted((summary.run.folder / FOLDER).glob("*.jsonl"))
 
 
+def server_logs(summary: Summary) -> list[Path]:
+    """What the user's own servers printed during the run, where they printed anything."""
+    logs = [] if summary.run.folder is None else sorted(summary.run.folder.glob("serve-*.log"))
+    return [log for log in logs if log.stat().st_size]
+
+
 def broken_stream(summary: Summary) -> Path | None:
     """The transcript of the first stream that shows a broken rule; None where there is none."""
     for target in summary.targets.values():
@@ -495,4 +505,4 @@ def claim_row(claim: Claim) -> tuple[str, ...]:
     return (claim.system, claim.claim, claim.figure, *measured, claim.verdict)
 
 
-CLAIM_HEADING = ("system", "claim", "figure, p50", "before", "after", "ratio", "")
+CLAIM_HEADING = ("system", "claim", "figure, p50", "simulated", "real", "ratio", "")

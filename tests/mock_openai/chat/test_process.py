@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mock_openai.chat.__main__ import parser, serve
+from mock_openai.chat.defects.catalogue import DEFECTS
 from mock_openai.chat.options import as_arguments
 from mock_openai.cli import parser as upstream_parser
 
@@ -86,6 +87,23 @@ def test_the_upstreams_command_line_hands_everything_on() -> None:
     options = upstream_parser().parse_args(given)
     assert parser().parse_args(as_arguments(options)) == parser().parse_args(given)
     assert as_arguments(upstream_parser().parse_args([])) == []
+
+
+def test_the_defects_have_a_list_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their names would be half of the help."""
+    assert "wrong-content-type" not in (said := upstream_parser().format_help())
+    assert "--list-defects" in said
+    with pytest.raises(SystemExit) as ended:
+        upstream_parser().parse_args(["--list-defects"])
+    assert ended.value.code == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == list(DEFECTS)
+
+
+def test_the_help_goes_by_the_name_it_was_called_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert upstream_parser().prog == "python -m mock_openai"
+    monkeypatch.setenv("MOCK_OPENAI_COMMAND", "streambench mock")
+    assert "Example: streambench mock" in upstream_parser().format_help()
 
 
 def test_an_unknown_defect_is_refused_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from streambench.analysis.differences import Comparison, Sent, compare
 from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import analyse
 from streambench.findings import Severity
-from streambench.record.model import EventColumns, StreamRecord, UpstreamExchange
+from streambench.record.model import EventColumns, Outcome, StreamRecord, UpstreamExchange
 
 MS = 1_000_000
 TEXT = "Alpha beta gamma delta. Epsilon zeta eta theta. Iota kappa lambda mu."
@@ -392,6 +392,16 @@ def test_half_a_reply_presented_as_a_whole_one(
     found = align(make_record([(1, "One. "), (21, "Two.")], upstream=[upstream], terminal_event=complete))
     assert found is not None
     assert [finding.rule for finding in found.findings] == rules
+
+
+def test_an_error_event_before_the_end_hides_nothing(make_record: Record, make_exchange: Exchange) -> None:
+    """Some protocols end every reply with the same event, and report the failure in one before it."""
+    upstream = make_exchange([(0, "One. "), (20, "Two.")], text="One. Two. Three.", ended="fault", faults=["error"])
+    record = make_record([(1, "One. "), (21, "Two.")], upstream=[upstream], terminal_event=True)
+    record.outcome, record.error, record.error_message = Outcome.FAILED, "error_event", "Out of capacity"
+    found = align(record)
+    assert found is not None
+    assert found.findings == ()
 
 
 def test_no_text_of_the_upstreams_has_no_time_line(make_record: Record, make_exchange: Exchange) -> None:

@@ -168,8 +168,10 @@ def test_a_draft_in_the_wrong_framing_names_the_others(tmp_path: Path, capsys: p
     capture.write_text('{"k": "tok", "s": "Hello"}\n')
     assert run_command(["dialects", "new", str(capture)]) == 2
     assert "holds no sse message" in (said := capsys.readouterr().err)
-    assert "--wire" in said
-    assert "websocket" in said
+    assert "each of its lines is JSON, so try --wire ndjson, or --wire websocket" in said
+    capture.write_text("Hello\n")
+    assert run_command(["dialects", "new", str(capture)]) == 2
+    assert "--wire (ndjson, text, websocket, socketio)" in capsys.readouterr().err
 
 
 def test_a_draft_of_a_socket_says_where_a_greeting_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,7 @@ def test_a_bundled_scenario_by_its_name() -> None:
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "target.variables.modle=x"], 2, "'model'"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "seed_=1"], 2, "Did you mean 'seed'?"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "top_p=1"], 2, "--set target.extra.top_p=VALUE"),
+        (["http://127.0.0.1:1/", "-d", "openai-chat", "--set", "a.b=1"], 2, "--set target.extra.a.b=VALUE"),
         (["http://127.0.0.1:1/", "-d", "openai-chat", "--bearer-env", "NO_SUCH_NAME"], 2, "not set"),
     ],
 )

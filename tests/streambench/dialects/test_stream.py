@@ -111,7 +111,7 @@ def test_an_end_before_the_end(ending: str, rule: str, severity: Severity) -> No
     (finding,) = stream.finish(ending, at_offset=99)
     assert (finding.axis, finding.rule, finding.severity) == (Axis.TERMINATION, rule, severity)
     assert (finding.event_index, finding.offset, finding.expected) == (1, 99, ("delta", "stop"))
-    assert "missing: stop" in finding.message
+    assert "missing: `stop`" in finding.message
 
 
 def test_a_client_that_leaves_breaks_no_rule() -> None:

@@ -197,6 +197,48 @@ def test_a_missing_end_is_told_once_with_its_place(
     assert all(case.seconds == summary.duration_s for case in cases)
 
 
+def test_an_error_event_is_told_beside_the_missing_end(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any]
+) -> None:
+    """The streams failed because of the event; that their end is missing too is another fact."""
+    records = [stream_of_target("real", i) for i in range(5)]
+    for record in records:
+        record.outcome, record.error, record.error_message = Outcome.FAILED, "error_event", "Out of capacity"
+        record.findings = [PREMATURE_END.found("The end is missing.", event_index=23, offset=6057)]
+    told = findings_in_words(summary_of(records))
+    assert "real: 5 of 5 streams failed (error_event 5): Out of capacity." in told
+    (broken,) = [text for text in told if "grammar.premature-end" in text]
+    assert "which failed" not in broken
+
+
+@pytest.mark.parametrize(("error", "asked"), [("error_event", True), ("http_500", True), ("http_401", False)])
+def test_streams_that_failed_without_a_request_to_the_upstream_raise_the_question(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any], error: str, asked: bool
+) -> None:
+    records = [stream_of_target("real", i) for i in range(3)]
+    for record in records:
+        record.outcome, record.error, record.error_message = Outcome.FAILED, error, "Connection error."
+        record.mark, record.upstream = "abc", []
+    told = [text for text in findings_in_words(summary_of(records)) if "reached the fake upstream" in text]
+    assert bool(told) is asked
+
+
+def test_the_logs_of_servers_are_named_where_streams_failed(
+    summary_of: Callable[..., Summary], stream_of_target: Callable[..., Any], tmp_path: Path
+) -> None:
+    records = [stream_of_target("real", 0)]
+    (tmp_path / "serve-app.log").write_text("Traceback\n")
+    (tmp_path / "serve-quiet.log").touch()
+    for failed in (False, True):
+        if failed:
+            records[0].outcome, records[0].error = Outcome.FAILED, "http_500"
+        summary = summary_of(records)
+        summary.run.folder = tmp_path
+        text = describe_run(summary, {}, brief=True)
+        assert ("serve-app.log" in text) is failed
+        assert "serve-quiet.log" not in text
+
+
 def test_every_gate_that_is_counted_is_shown(of_kind: Callable[[str], Summary]) -> None:
     summary = of_kind("one stream")
     text = click.unstyle(describe_run(summary, {}, brief=False))
