@@ -22,9 +22,9 @@ from typing import Any
 
 IMPORTED = (
     *("cli", "cli.run", "cli.check", "cli.report", "cli.probe", "cli.reporting", "cli.har", "load.loading"),
-    *("load.run", "report.folder", "report.html", "report.junit", "report.markdown", "report.terminal", "report.plots"),
+    *("load.run", "report.folder", "report.export.html", "report.export.junit", "report.export.markdown"),
+    *("report.terminal", "report.plots", "transport.http1", "transport.http2", "transport.aio.polling"),
     *("drivers.users", "drivers.http_user", "drivers.socket_user", "drivers.socketio", "drivers.websocket"),
-    *("drivers.http1", "drivers.http2", "transport.http1", "transport.http2", "transport.aio.polling"),
 )
 SECONDS = 60.0
 MEBIBYTES = 3072
@@ -88,9 +88,9 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     for name in IMPORTED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(f"streambench.{name}")
-    importlib.import_module("httpx")
+        importlib.import_module(f"streambench.{name}")
+    for name in ("httpx", "jsonschema_rs", "ruamel.yaml"):
+        importlib.import_module(name)
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(run(json.loads(line), Path(folder))), flush=True)
