@@ -52,6 +52,9 @@ class Keep(Protocol):
         """`interrupted`: the reply was cut short."""
 
 
+PIECES_A_TURN = 16  # of a reply that came at once; they take about a millisecond to write
+
+
 class Reply:
     """The reply to one question. `text` is what was handed out so far, `message` what was stored at the end."""
 
@@ -84,12 +87,15 @@ class Reply:
         figures = self._figures.begin(system)
         try:
             async with aclosing(self._first_that_answers()) as pieces:
+                written = 0
                 async for piece in pieces:
                     self.text += piece
                     figures.chunk()
                     yield piece
-                    # Many may have come at once, and to write them need not wait: the other replies have their turn.
-                    await asyncio.sleep(0)
+                    written += 1
+                    if written % PIECES_A_TURN == 0:
+                        # Many may have come at once, and writing them need not wait: others have their turn.
+                        await asyncio.sleep(0)
             how = "complete"
         except CapReached as reached:
             how = "capped"
