@@ -294,6 +294,10 @@ def arrivals(setup: Setup, name: str, mark: str) -> list[tuple[int, int]]:
     return characters
 
 
+TRIES = 3
+LEAST_HELD = ("forwarded", "batched", "buffered")
+
+
 def raw_verdict(setup: Setup, name: str) -> str:
     """What the bare socket saw: whether each write had arrived before the next one, before the last one, or not."""
     mark = f"raw-{name}"
@@ -313,10 +317,18 @@ def raw_verdict(setup: Setup, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def raw_verdicts(setup: Setup) -> dict[str, str]:
-    """Every system asked once, all at the same time."""
+    """Every system asked once, all at the same time; who seems to hold text back is asked again, alone.
+
+    A bare socket has no stamps of the kernel: on a busy machine it reads late. But what is held back is never on time.
+    """
     with ThreadPoolExecutor(len(SYSTEMS)) as threads:
-        found = threads.map(lambda name: raw_verdict(setup, name), SYSTEMS)
-        return dict(zip(SYSTEMS, found, strict=True))
+        found = dict(zip(SYSTEMS, threads.map(lambda name: raw_verdict(setup, name), SYSTEMS), strict=True))
+    for name, verdict in found.items():
+        for _ in range(TRIES):
+            if verdict != "forwarded":
+                verdict = min(verdict, raw_verdict(setup, name), key=LEAST_HELD.index)
+        found[name] = verdict
+    return found
 
 
 # With streambench
@@ -355,7 +367,9 @@ def test_the_verdict_is_what_a_bare_socket_saw(
     target = summary["targets"][name]
     assert target["streams"]["completed"] == 3, target["errors"]
     assert target["violations"]["count"] == 0
-    assert (raw_verdicts[name], target["authenticity"]["verdict"]) == (SYSTEMS[name], SYSTEMS[name])
+    assert raw_verdicts[name] == SYSTEMS[name]
+    undecided = set() if summary["generator"]["valid"] else {"unknown"}  # not on a machine that was too busy to measure
+    assert target["authenticity"]["verdict"] in {SYSTEMS[name], *undecided}
 
 
 @pytest.mark.parametrize(
