@@ -231,7 +231,7 @@ static void said(int fd, struct stream *s, char *text) {
   else if (strstr(text, "client_message") || strstr(text, "user_message")) begin(fd, s);
 }
 
-/* WebSocket: the upgrade, then messages, each in one masked frame. */
+/* WebSocket: the upgrade, then messages, each in one masked frame, and the Close. */
 static void asked_socket(int fd, struct stream *s) {
   while (s->got >= 6) {
     unsigned char *f = (unsigned char *)s->request;
@@ -241,6 +241,7 @@ static void asked_socket(int fd, struct stream *s) {
     char kept = s->request[begins + n];
     s->request[begins + n] = 0;
     if ((f[0] & 15) == 1) said(fd, s, s->request + begins);
+    if ((f[0] & 15) == 8) put(fd, "\x88\0", 2);  /* who closes waits for the answer */
     s->request[begins + n] = kept;
     consume(s, begins + n);
   }
