@@ -88,4 +88,4 @@ def test_gates_refuse_what_is_held_back(summary: dict[str, Any]) -> None:
     assert "forward_lag.p50 < 60ms" not in failed(summary, "hold-2")
     assert failed(summary, "hold-2") >= {"authenticity == forwarded", "held.p50 < 25%", "hold_time.p50 < 60ms"}
     assert failed(summary, "slide-4") >= {"authenticity == forwarded", "held.p50 < 25%", "hold_time.p50 < 60ms"}
-    assert failed(summary, "rapid") >= {"overlap.p50 > 80%", "granularity.p50 > 0.7"}
+    assert failed(summary, "rapid") >= {"held.p50 < 25%", "overlap.p50 > 80%", "granularity.p50 > 0.7"}

@@ -86,8 +86,11 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
     granularity = len(got) / len(wrote)
     slope = robust_slope(alignment.written_ns, arrived)
     late_ns = _upstream_late(alignment)
+    steady = span_ns > AT_ONCE_SHARE * upstream_span_ns and _steady(alignment, upstream_span_ns)
+    after_all = overlap <= OVERLAP_NONE and not steady
+    path_ns = arrived[0] - writes[-1][0]
     window = find_window(moments(writes, BURST_NS), late_ns) if overlap > OVERLAP_NONE else NO_WINDOW
-    held, held_of = _held(alignment, writes, window, late_ns)
+    held, held_of = _held(writes, *_path(alignment, window, late_ns, path_ns if after_all else None))
     numbers |= {"overlap": overlap, "granularity": granularity, "held_of": float(held_of)}
     verdict, why = _verdict(
         _Seen(
@@ -98,8 +101,9 @@ def judge_stream(alignment: Alignment) -> StreamAuthenticity:
             span_ns,
             upstream_span_ns,
             pause_ns,
-            path_ns=arrived[0] - writes[-1][0],
-            steady=span_ns > AT_ONCE_SHARE * upstream_span_ns and _steady(alignment, upstream_span_ns),
+            path_ns=path_ns,
+            after_all=after_all,
+            steady=steady,
             one_by_one=_one_by_one(alignment, got),
             window=window,
             held_of=held_of,
@@ -171,20 +175,30 @@ def _hold_of_bursts(alignment: Alignment) -> list[int]:
     return holds
 
 
-def _held(
-    alignment: Alignment, writes: Sequence[tuple[int, int, int | None]], window: Window, late_ns: float
-) -> tuple[float | None, int]:
-    """The share of the upstream's writes whose text had not left before the next write, and of how many writes.
+def _path(alignment: Alignment, window: Window, late_ns: float, after_all_ns: int | None) -> tuple[float, float]:
+    """How long the path takes, and the longest pause that says nothing of what is held.
 
-    Only writes count that a pause follows which is longer than the path's own spread, and than the upstream's own
-    lateness: what the path always takes is not held, and a machine that lets the upstream wait lets the system between
-    wait as well. None where too few count.
+    That is the path's own spread or the upstream's own lateness: what the path always takes is not held, and a machine
+    that lets the upstream wait lets the system between wait as well. `after_all_ns` is how long after the upstream's
+    last write the first text came, where hardly any came before it: then the path is seen in that text alone, however
+    many reads brought the rest, and no jitter makes a reply wait for its own end.
     """
+    if after_all_ns is not None:
+        return max(0, after_all_ns), BURST_NS
     lags = sorted(_newest_lags(alignment))
     path_ns, spread_ns = quantile(lags, 0.5), quantile(lags, 0.9) - quantile(lags, 0.1)
     if window.sure:  # the lags are its doing, and not the path's
         path_ns, spread_ns = window.path_ns, 0.0
-    shortest_ns = max(float(BURST_NS), SPREADS_A_PAUSE * max(spread_ns, late_ns))
+    return path_ns, max(float(BURST_NS), SPREADS_A_PAUSE * max(spread_ns, late_ns))
+
+
+def _held(
+    writes: Sequence[tuple[int, int, int | None]], path_ns: float, shortest_ns: float
+) -> tuple[float | None, int]:
+    """The share of the upstream's writes whose text had not left before the next write, and of how many writes.
+
+    Only writes count that a pause longer than `shortest_ns` follows. None where too few count.
+    """
     pauses = counted = held = 0
     for (written_ns, _, arrived_ns), (next_ns, _, _) in itertools.pairwise(writes):
         pause_ns = next_ns - written_ns
@@ -234,8 +248,9 @@ def _words_a_write(alignment: Alignment) -> float:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What decides on a stream. `slope` None: the text has no pace of its own, since a part of it was held back;
-    `path_ns` how long after the upstream's last write the first text came; `late_ns` how late the upstream itself
-    wrote, and `write_pause_ns` its median pause; `held_of` of how many writes `held` is a share.
+    `path_ns` how long after the upstream's last write the first text came, `after_all` that hardly any came before it;
+    `late_ns` how late the upstream itself wrote, and `write_pause_ns` its median pause; `held_of` of how many writes
+    `held` is a share.
     """
 
     overlap: float
@@ -246,6 +261,7 @@ class _Seen:
     upstream_span_ns: int
     pause_ns: float
     path_ns: int
+    after_all: bool
     steady: bool
     one_by_one: bool
     window: Window
@@ -255,7 +271,7 @@ class _Seen:
 
 
 def _verdict(seen: _Seen) -> tuple[Verdict, Why | None]:
-    if seen.overlap <= OVERLAP_NONE and not seen.steady:
+    if seen.after_all:
         at_once = seen.span_ns <= max(AT_ONCE_NS, AT_ONCE_SHARE * seen.upstream_span_ns)
         at_once = at_once or seen.pause_ns < SHORTEST_PAUSE_NS or not seen.one_by_one
         path_ns = PATHS_A_REPLY * seen.path_ns if at_once else 0

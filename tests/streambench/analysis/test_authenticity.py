@@ -37,12 +37,12 @@ def uneven(seed: int = 3) -> list[float]:
 def judged(
     make_record: Callable[..., StreamRecord], make_exchange: Callable[..., UpstreamExchange]
 ) -> Callable[[Sequence[float], Chunks], StreamAuthenticity]:
-    """The verdict on words written at some moments (ms) and what the client got."""
+    """The verdict on words written at some moments (ms), all of them `late_ms` late, and what the client got."""
 
-    def judge_it(written: Sequence[float], got: Chunks) -> StreamAuthenticity:
-        alignment = align(
-            make_record(got, upstream=[make_exchange(list(zip(written, WORDS, strict=False)))], terminal_event=False)
-        )
+    def judge_it(written: Sequence[float], got: Chunks, late_ms: float = 0) -> StreamAuthenticity:
+        exchange = make_exchange(list(zip(written, WORDS, strict=False)))
+        exchange.scheduled_ns = [round((at - late_ms) * MS) for at in written]
+        alignment = align(make_record(got, upstream=[exchange], terminal_event=False))
         assert alignment is not None
         assert alignment.findings == ()
         return judge_stream(alignment)
@@ -99,6 +99,16 @@ class TestTwoSided:
         found = judged(written, pace(written, spread_ms))
         assert found.verdict is Verdict.BUFFERED
         assert found.overlap == 0
+        assert found.held == 1
+
+    @pytest.mark.parametrize("late_ms", [0, 50])
+    def test_a_buffered_reply_that_comes_in_two_goes_was_held_all_the_same(
+        self, judged: Callable[..., StreamAuthenticity], written: list[float], late_ms: float
+    ) -> None:
+        """A busy machine sends the rest a little later; nor does it matter how late the upstream wrote."""
+        goes = [(written[-1] + 3, "".join(WORDS[: N // 2])), (written[-1] + 12, "".join(WORDS[N // 2 :]))]
+        found = judged(written, goes, late_ms)
+        assert (found.verdict, found.held, found.bursts) == (Verdict.BUFFERED, 1, 2)
 
     def test_one_piece_after_all_is_buffered(
         self, judged: Callable[..., StreamAuthenticity], written: list[float]
@@ -112,6 +122,7 @@ class TestTwoSided:
         found = judged(written, pace(written, period_ms))
         assert found.verdict is Verdict.PACED
         assert found.overlap == 0
+        assert found.held == 1
         assert found.period_ms == pytest.approx(period_ms)
 
     def test_paced_while_the_upstream_writes(
