@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import h2.config
 import h2.connection
@@ -27,80 +27,80 @@ from streambench.wire.budget import Budget
 from streambench.wire.limits import FloodError, WireLimits
 
 WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream up
+# Bytes that h2 has not seen; h2 itself opens its windows when half of them is used, so that a fourth is left.
+REOPEN_BYTES = WINDOW_BYTES // 4
 # What HTTP/2 has no place for (RFC 9113, section 8.2.2), and what is said by a pseudo-header.
 HEAD_BYTES = 9
-MAX_STREAM_ID = (1 << 31) - 1  # the bit above means nothing
+LENGTH_BYTES = 3  # of the head
 DATA_FRAME = 0
-PADDED = 0x8
+HEADER_FRAMES = (1, 5, 9)  # HEADERS, PUSH_PROMISE, CONTINUATION
+END_HEADERS = 0x4
+WINDOW_UPDATE = b"\0\0\x04\x08\0"
 _ADDRESS = re.compile(r"(?: from|:) <memory at [^>]*>")  # hpack's words for what it could not read
 _STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
 
 
 class FrameReader:
-    """Reads the heads of a connection's frames (RFC 9113, section 4.1), before h2 works on the frames.
+    """Reads the heads of a connection's frames (RFC 9113, section 4.1), charges them, and parts what h2 need not see.
 
-    It charges them, and joins DATA frames that follow each other, for h2 takes as long for a small frame as for a large
-    one. What they are padded with is not missed: our windows are larger than any response. `joined` says, for each
-    stream, how many of its frames are within others now.
+    h2 takes as long for a small frame as for a large one. What it would do with a DATA frame of the response that is
+    awaited is known: nothing, if the frame is whole, not padded, not empty and no end, and if the response states no
+    length. `direct` is what such a frame's head has behind its length: kind, flags and stream. None: there is none.
     """
 
     def __init__(self, limits: WireLimits) -> None:
-        self.joined: dict[int, int] = {}
+        self.direct: bytes | None = None
         self._budget = Budget(limits)
-        self._ahead = 0  # bytes until the next head
-        self._head = b""  # the part of one that has come; h2 has it
+        self._ahead = 0  # bytes until the next head; h2 gets them
+        self._held = b""  # the beginning of a frame that h2 need not see, or of any frame's head
+        self._in_headers = False  # only a CONTINUATION may come now; what else is wrong, h2 says
 
-    def read(self, data: bytes, at_ns: int, max_frame_bytes: int) -> list[bytes]:
-        """Charge the frames that begin in `data`; returns the blocks that h2 is to read instead. Raises FloodError."""
-        known = len(self._head)
-        data, at = (self._head + data, 0) if known else (data, self._ahead)
-        frames = control = size_of_run = 0
-        out = [data[known:at]]
-        run: list[bytes] = []  # what DATA frames of `stream` bring that follow each other
-        stream = b""
-        self.joined = {}
-        while at + HEAD_BYTES <= len(data):
-            size = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-            brings_data = data[at + 3] == DATA_FRAME and size > 0
-            frames += brings_data
-            control += not brings_data
-            begin, at = at, at + HEAD_BYTES + size
-            payload = None
-            if brings_data and at <= len(data) and begin >= known:
-                payload = self._payload(data, begin, at)
-            fits = payload is not None and data[begin + 5 : begin + HEAD_BYTES] == stream
-            if run and not (fits and size_of_run + size <= max_frame_bytes):
-                self._put(run, size_of_run, stream, out)
-                run, size_of_run = [], 0
-            if payload is not None:
-                stream = data[begin + 5 : begin + HEAD_BYTES]
-                run.append(payload)
-                size_of_run += len(payload)
-            else:
-                out.append(data[max(begin, known) : at])
-        self._put(run, size_of_run, stream, out)
-        self._head = data[at:]
-        out.append(self._head[max(0, known - at) :])
-        self._ahead = max(0, at - len(data))
-        self._budget.frames.spend(frames, at_ns)
-        self._budget.control.spend(control, at_ns)
-        return [block for block in out if block]
+    def blocks(self, data: bytes, at_ns: int, max_frame_bytes: int) -> Iterator[tuple[bytes, int]]:
+        """What a read brings, in order: bytes for h2 and 0, or what so many frames bring that h2 need not see.
 
-    @staticmethod
-    def _payload(data: bytes, begin: int, end: int) -> bytes | None:
-        """What a whole DATA frame brings, without its padding; None where h2 is to judge it."""
-        flags, start = data[begin + 4], begin + HEAD_BYTES
-        if flags == PADDED and data[start] < end - start:
-            return data[start + 1 : end - data[start]]
-        return None if flags else data[start:end]
+        The frames are charged. Raises FloodError.
+        """
+        data = self._held + data
+        self._held = b""
+        at, self._ahead = min(self._ahead, len(data)), max(0, self._ahead - len(data))
+        if at:
+            yield data[:at], 0
+        while at < len(data):
+            run, at = self._run(data, at, max_frame_bytes)
+            if run:
+                self._budget.frames.spend(len(run), at_ns)
+                yield b"".join(run), len(run)
+            begin, body = at, at + HEAD_BYTES
+            behind_length = data[begin + LENGTH_BYTES : body]
+            size = int.from_bytes(data[begin : begin + LENGTH_BYTES])
+            at = body + size
+            is_direct = behind_length == self._direct_now and 0 < size <= max_frame_bytes
+            if body > len(data) or (is_direct and at > len(data)):
+                self._held = data[begin:]
+                return
+            kind, flags = behind_length[:2]
+            (self._budget.frames if kind == DATA_FRAME and size else self._budget.control).spend(1, at_ns)
+            self._in_headers = kind in HEADER_FRAMES and not flags & END_HEADERS
+            self._ahead = max(0, at - len(data))
+            yield data[begin:at], 0
 
-    def _put(self, run: list[bytes], size: int, stream: bytes, out: list[bytes]) -> None:
-        """DATA frames of one stream, as one frame."""
-        if run:
-            out.append(b"".join((size.to_bytes(3), b"\0\0", stream, *run)))
-            stream_id = int.from_bytes(stream) & MAX_STREAM_ID
-            self.joined[stream_id] = self.joined.get(stream_id, 0) + len(run) - 1
+    @property
+    def _direct_now(self) -> bytes | None:
+        return None if self._in_headers else self.direct
+
+    def _run(self, data: bytes, at: int, max_frame_bytes: int) -> tuple[list[bytes], int]:
+        """What the frames bring that begin here, follow each other and are not for h2; and where they end."""
+        run: list[bytes] = []
+        direct, available = self._direct_now, len(data)
+        while data[at + LENGTH_BYTES : at + HEAD_BYTES] == direct:
+            body = at + HEAD_BYTES
+            end = body + int.from_bytes(data[at : at + LENGTH_BYTES])
+            if not body < end <= min(available, body + max_frame_bytes):
+                break
+            run.append(data[body:end])
+            at = end
+        return run, at
 
 
 class Http2Connection:
@@ -130,7 +130,10 @@ class Http2Connection:
         self._h2.increment_flow_control_window(WINDOW_BYTES - 65_535)
         self._frames = FrameReader(endpoint.limits)
         self._stream_id: int | None = None  # of the response that is awaited
+        self._has_body = True  # whether that may have one
         self._body_bytes = 0
+        self._unseen = {0: 0}  # bytes that came since h2's windows were opened for them: all, and those of the stream
+        self._reopened = b""  # frames that open them
         self._unsent: tuple[int, bytes] | None = None
         self._answered = False
 
@@ -140,7 +143,10 @@ class Http2Connection:
         Raises RequestFailed where the server allows no stream.
         """
         stream_id = self._stream_id = self._h2.get_next_available_stream_id()
+        self._frames.direct = None
+        self._has_body = request.method != "HEAD"
         self._body_bytes = 0
+        self._unseen = {0: self._unseen[0], stream_id: 0}
         self.unanswered = True
         headers = request_headers(self._endpoint, where, request, cookies)
         pseudo = {
@@ -153,7 +159,8 @@ class Http2Connection:
         try:
             self._h2.send_headers(stream_id, list((pseudo | fields).items()), end_stream=not request.body)
         except h2.exceptions.ProtocolError as error:
-            self._stream_id, self.usable = None, False
+            self.usable = False
+            self._forget_stream()
             raise RequestFailed(ErrorClass.PROTOCOL, f"the server accepts no request: {error}") from error
         if request.body:
             self._unsent = (stream_id, request.body)
@@ -166,7 +173,11 @@ class Http2Connection:
         arrivals: list[Arrival] = [] if self._stream_id is None else [read]
         try:
             # Block by block: of those before one that breaks the protocol h2 would tell nothing.
-            for block in self._frames.read(data, at_ns - early_ns, self._h2.max_inbound_frame_size):
+            for block, frames in self._frames.blocks(data, at_ns - early_ns, self._h2.max_inbound_frame_size):
+                if frames:
+                    read.pieces += frames
+                    self._take_body(block, at_ns, arrivals)
+                    continue
                 events = self._h2.receive_data(block)
                 self._answered |= bool(events)  # a line of HTTP/1.1 looks like a frame's beginning, and makes no event
                 if not self._take(events, at_ns, read, arrivals):
@@ -186,12 +197,13 @@ class Http2Connection:
             return self._broken("the server hung up on HTTP/2; if it does not speak it, set http: 1", at_ns)
         if self._stream_id is None:
             return []
-        self._stream_id = None
+        self._forget_stream()
         return [Ended(at_ns, Ending.RESET if reset else Ending.FIN, cut=True)]
 
     def outgoing(self) -> bytes:
         """What is to be sent now: answers to the server's own frames, and more of a request's body."""
-        return self._h2.data_to_send()
+        reopened, self._reopened = self._reopened, b""
+        return self._h2.data_to_send() + reopened
 
     def abandon(self) -> None:
         """Tell the server that nobody waits for the response any more; the connection stays usable."""
@@ -199,7 +211,23 @@ class Http2Connection:
             return
         with contextlib.suppress(h2.exceptions.ProtocolError):  # the connection is gone already
             self._h2.reset_stream(self._stream_id, h2.errors.ErrorCodes.CANCEL)
-        self._stream_id = None
+        self._forget_stream()
+
+    def _forget_stream(self) -> None:
+        """No response is awaited any more."""
+        self._stream_id = self._frames.direct = None
+
+    def _take_body(self, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
+        """What frames have brought that h2 has not seen. It does not know that its windows have to be opened for it."""
+        assert self._stream_id is not None
+        arrivals.append(Data(at_ns, data, self._body_bytes))
+        self._body_bytes += len(data)
+        for stream_id in (0, self._stream_id):
+            unseen = self._unseen[stream_id] + len(data)
+            if unseen >= REOPEN_BYTES:
+                self._reopened += WINDOW_UPDATE + stream_id.to_bytes(4) + unseen.to_bytes(4)
+                unseen = 0
+            self._unseen[stream_id] = unseen
 
     def _take(self, events: Iterable[h2.events.Event], at_ns: int, read: Read, arrivals: list[Arrival]) -> bool:
         """False where a response is none."""
@@ -207,8 +235,9 @@ class Http2Connection:
             match event:
                 case h2.events.ConnectionTerminated():
                     self.usable = False
+                    self._frames.direct = None
                     if self._stream_id is not None and (event.last_stream_id or 0) < self._stream_id:
-                        self._stream_id = None
+                        self._forget_stream()
                         arrivals.append(Ended(at_ns, Ending.FIN, cut=True))
                 case h2.events.DataReceived():
                     assert event.flow_controlled_length is not None
@@ -217,7 +246,7 @@ class Http2Connection:
                     if event.stream_id == self._stream_id:
                         self.unanswered = False
                         data = event.data or b""
-                        read.pieces += 1 + self._frames.joined.pop(event.stream_id, 0)
+                        read.pieces += 1
                         arrivals.append(Data(at_ns, data, self._body_bytes))
                         self._body_bytes += len(data)
                 case h2.events.InformationalResponseReceived() if event.stream_id == self._stream_id:
@@ -230,12 +259,14 @@ class Http2Connection:
                     if _STATUS.fullmatch(status) is None:
                         return False
                     arrivals.append(Head(at_ns, int(status), headers))
+                    if self._has_body and "content-length" not in headers:
+                        self._frames.direct = b"\0\0" + event.stream_id.to_bytes(4)
                 case h2.events.StreamEnded() if event.stream_id == self._stream_id:
-                    self._stream_id = None
+                    self._forget_stream()
                     arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
                 case h2.events.StreamReset() if event.stream_id == self._stream_id:
                     self.unanswered &= event.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
-                    self._stream_id = None
+                    self._forget_stream()
                     arrivals.append(Ended(at_ns, Ending.RESET))
         return True
 
@@ -260,7 +291,7 @@ class Http2Connection:
         self.usable = False
         if self._stream_id is None:
             return []
-        self._stream_id = None
+        self._forget_stream()
         return [Failed(at_ns, error, message, finding), Ended(at_ns, Ending.CLIENT)]
 
 
