@@ -235,10 +235,11 @@ class Http2Connection:
             match event:
                 case h2.events.ConnectionTerminated():
                     self.usable = False
-                    self._frames.direct = None
                     if self._stream_id is not None and (event.last_stream_id or 0) < self._stream_id:
                         self._forget_stream()
                         arrivals.append(Ended(at_ns, Ending.FIN, cut=True))
+                    # What the server has seen it may still answer (RFC 9113, section 6.8); h2 would take no more of it.
+                    self._h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
                 case h2.events.DataReceived():
                     assert event.flow_controlled_length is not None
                     assert event.stream_id is not None

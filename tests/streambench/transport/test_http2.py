@@ -208,6 +208,15 @@ def test_what_came_before_a_broken_frame_is_told_however_it_was_read(split: bool
     assert [arrival.error for arrival in arrivals if isinstance(arrival, Failed)] == ["protocol"]
 
 
+def test_a_response_goes_on_after_the_server_has_said_that_it_takes_no_more_requests() -> None:
+    client = Http2Connection(ENDPOINT)
+    server = Server(client)
+    going_away = frame(7, 0, server.stream.to_bytes(4) + bytes(4), 0)
+    reads = [server.written, going_away, frame(0, 0, b"the "), frame(0, 8, b"\0rest"), frame(0, 1, b".")]
+    assert taken(client, reads) == (b"the rest.", 3, True)
+    assert not client.usable
+
+
 def test_frames_of_a_response_that_nobody_waits_for_are_not_counted_as_the_next_ones() -> None:
     client = Http2Connection(ENDPOINT)
     server = Server(client)
