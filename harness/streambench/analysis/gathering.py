@@ -7,7 +7,6 @@ in the order of the parts, so it is what one process would have gathered.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import AnalysedStream, analyse
 from streambench.analysis.tally import Tally
 from streambench.analysis.validity import Activity
-from streambench.analysis.waivers import Waiver, read_waivers
+from streambench.analysis.waivers import Waiver
+from streambench.cores import usable_cores
 from streambench.record.model import StreamRecord
 from streambench.record.run_file import Rest, Run, RunFile
 
@@ -78,11 +78,10 @@ def gather(
     also: Callable[[AnalysedStream], None] | None = None,
 ) -> Gathered:
     """What is kept of the streams of a run. `also` is given each judged stream, in the order of the records."""
-    parts = 1
     if isinstance(run, RunFile) and also is None:
-        parts = min(_cores(), MAX_PARTS, run.path.stat().st_size // PART_BYTES)
-    if parts > 1 and isinstance(run, RunFile):
-        return _gather_side_by_side(run, settings, waivers, parts)
+        parts = min(usable_cores(), MAX_PARTS, run.path.stat().st_size // PART_BYTES)
+        if parts > 1:
+            return _gather_side_by_side(run, settings, waivers, parts)
     return _gathered(run, run.records, settings, waivers, also)
 
 
@@ -114,7 +113,8 @@ def _gather_side_by_side(run: RunFile, settings: Settings, waivers: Sequence[Wai
     started = []
     for begin, end in others:
         ours, theirs = spawn.Pipe(duplex=False)
-        process = spawn.Process(target=_gather_part, args=(theirs, run.path, begin, end), daemon=True)
+        part_of = (theirs, run.path, begin, end, settings, waivers)
+        process = spawn.Process(target=_gather_part, args=part_of, daemon=True)
         process.start()
         theirs.close()
         started.append((process, ours, (begin, end)))
@@ -134,14 +134,11 @@ def _gather_side_by_side(run: RunFile, settings: Settings, waivers: Sequence[Wai
     return out
 
 
-def _gather_part(to: Connection, path: Path, begin: int, end: int) -> None:
+def _gather_part(
+    to: Connection, path: Path, begin: int, end: int, settings: Settings, waivers: Sequence[Waiver]
+) -> None:
     """What a process of its own does: gather a part of a records file, and hand it over."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is answered by who has started us
     run, rest = RunFile(path), Rest()
-    waivers = read_waivers(run.header.get("accept", ()), run.header.get("ignore", ()))
-    part = _gathered(run, run.part(begin, end, rest), Settings.of_run(run.header), waivers)
+    part = _gathered(run, run.part(begin, end, rest), settings, waivers)
     to.send((part, rest))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streambench.cores import usable_cores
 from streambench.errors import ConfigurationError, ExitCode, MissingDependency
 from streambench.interrupts import run_loop
 
@@ -202,8 +203,7 @@ def serve_workers(scenario: Scenario, name: str, overrides: tuple[str, ...], giv
 def number_of_workers(asked: str) -> int:
     """How many processes measure. `auto` leaves a core to the master and to what else runs here."""
     if asked == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores - 1)
+        return max(1, usable_cores() - 1)
     if not asked.isdecimal() or not 1 <= int(asked) <= 256:
         raise ConfigurationError(f"--workers is a number from 1 to 256, or auto, not {asked!r}")
     return int(asked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from streambench import __version__
 from streambench.clock import MonotonicClock
+from streambench.cores import usable_cores
 from streambench.dialects import bundled_dialects
 from streambench.load.calibration.saved import saved_for
 from streambench.load.executors.sweep import sweep_in
@@ -170,7 +170,7 @@ def environment() -> dict[str, Any]:
     """The fingerprint of what ran the load: only runs with the same one can be compared."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "platform": f"{platform.system()} {platform.release()}",
         "python": f"{sys.implementation.name} {platform.python_version()}",
         "streambench": __version__,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from streambench import errors
 from streambench.clock import MonotonicClock
+from streambench.cores import usable_cores
 from streambench.errors import StreambenchError
 from streambench.load.book import RunBook
 from streambench.load.children import end_child, start_child
@@ -47,9 +47,8 @@ def number_of_workers(scenario: Scenario) -> int:
 
 def free_cores(scenario: Scenario) -> int:
     """How many cores of this machine the scenario's own servers leave over, each with one of its own; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     serve = scenario.serve
-    return max(1, cores - (serve.openai is not None) - (serve.chat is not None) - len(serve.commands))
+    return max(1, usable_cores() - (serve.openai is not None) - (serve.chat is not None) - len(serve.commands))
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def summary(path: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> Summary:
-    monkeypatch.setattr(gathering, "_cores", lambda: parts)
+    monkeypatch.setattr(gathering, "usable_cores", lambda: parts)
     monkeypatch.setattr(gathering, "PART_BYTES", 1)
     return summarize(RunFile(path))
 
