@@ -7,7 +7,7 @@ compressed only then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
@@ -35,6 +35,7 @@ PROTOCOL = declare(
 )
 
 SLICE_BYTES = 1 << 10
+MAX_HELD_BYTES = 1 << 16  # of a message that is not whole yet; what was held is copied with each read
 
 _FIN, _MASKED, _WHOLE_TEXT = 0x80, 0x80, 0x81
 _LENGTH_BYTES = {126: 2, 127: 8}  # of the length itself, where it is long
@@ -58,42 +59,65 @@ _OWN_HEADERS = frozenset(
 
 
 class WholeTexts:
-    """Finds the text messages that come whole, in one frame and one read; for them the library need not be asked.
+    """Finds the text messages that come whole, in one frame; for them the library need not be asked.
 
-    It follows the frames by their heads (RFC 6455, section 5.2), from the first one on.
+    It would make of such a frame what it brings, while no message is open that comes in fragments. The frames are
+    followed by their heads (RFC 6455, section 5.2), from the first one on.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._ahead = 0  # bytes until the next head
-        self._head = b""  # the part of one that has come; the library has it
+        self._ahead = 0  # bytes until the next head; the library gets them
+        self._held = b""  # the beginning of such a frame, or of any frame's head
         self._in_fragments = False
 
-    def pieces(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
-        """What came, in order: the payload of such a message (True), or bytes that are for the library (False)."""
-        known = len(self._head)
-        data, at = (self._head + data, 0) if known else (data, self._ahead)
-        rest = known
-        while at + 2 <= len(data):
-            first, second = data[at], data[at + 1]
-            body = at + 2 + _LENGTH_BYTES.get(second & 0x7F, 0)
-            if body > len(data):
-                break
-            size = int.from_bytes(data[at + 2 : body]) if body > at + 2 else second & 0x7F
-            end = body + size + (_MASK_BYTES if second & _MASKED else 0)
-            is_whole = first == _WHOLE_TEXT and not second & _MASKED and end <= len(data) and at >= known
-            if is_whole and size <= self._max_bytes and not self._in_fragments:
+    def parts(self, data: bytes) -> Iterator[bytes | list[bytes]]:
+        """What a read brings, in order: bytes for the library, or what such messages bring that follow each other."""
+        data = self._held + data
+        self._held = b""
+        at, rest = self._ahead, 0
+        while at < len(data):
+            run, end = self._run(data, at)
+            if run:
                 if rest < at:
-                    yield False, data[rest:at]
-                yield True, data[body:end]
-                rest = end
-            elif first & 0x0F in _MESSAGES:
-                self._in_fragments = not first & _FIN
-            at = end
-        self._head = data[at:]
+                    yield data[rest:at]
+                yield run
+                rest = at = end
+                continue
+            body, size, holds = self._head(data, at)
+            if body > len(data) or (holds and body + size > len(data)):
+                self._held = data[at:]
+                data = data[:at]
+                break
+            if data[at] & 0x0F in _MESSAGES:
+                self._in_fragments = not data[at] & _FIN
+            at = body + size + (_MASK_BYTES if data[at + 1] & _MASKED else 0)
         self._ahead = max(0, at - len(data))
         if rest < len(data):
-            yield False, data[rest:]
+            yield data[rest:]
+
+    def _head(self, data: bytes, at: int) -> tuple[int, int, bool]:
+        """Where the head that begins here ends, how large a payload it announces, and whether to wait for all of it."""
+        second = data[at + 1] if at + 1 < len(data) else 0
+        body = at + 2 + _LENGTH_BYTES.get(second & 0x7F, 0)
+        size = int.from_bytes(data[at + 2 : body]) if body > at + 2 else second & 0x7F
+        is_text = data[at] == _WHOLE_TEXT and not second & _MASKED and not self._in_fragments
+        return body, size, is_text and 0 < size <= min(self._max_bytes, MAX_HELD_BYTES)
+
+    def _run(self, data: bytes, at: int) -> tuple[list[bytes], int]:
+        """What the messages bring that begin here and follow each other, none of them empty; and where they end."""
+        run: list[bytes] = []
+        available = 0 if self._in_fragments else len(data)
+        while at + 2 <= available and data[at] == _WHOLE_TEXT:
+            size, body = data[at + 1], at + 2
+            if size > 125:
+                body, size, _ = self._head(data, at)
+            end = body + size
+            if data[at + 1] & _MASKED or not 0 < size <= self._max_bytes or end > available:
+                break
+            run.append(data[body:end])
+            at = end
+        return run, at
 
 
 class WebSocketConnection:
@@ -168,13 +192,11 @@ class WebSocketConnection:
             if self._texts is None:
                 self._ask_library(data, at_ns, arrivals)
             else:
-                frames, control, since_ns = self._budget.frames, self._budget.control, at_ns - early_ns
-                for is_text, piece in self._texts.pieces(data):
-                    if is_text:
-                        (frames if piece else control).spend(1, since_ns)
-                        self._text(piece, at_ns, arrivals)
+                for part in self._texts.parts(data):
+                    if isinstance(part, bytes):
+                        self._ask_library(part, at_ns, arrivals)
                     else:
-                        self._ask_library(piece, at_ns, arrivals)
+                        self._take_texts(part, at_ns, arrivals)
                     if self.ended or protocol.parser_exc is not None:
                         break
         except WireError as error:
@@ -258,25 +280,37 @@ class WebSocketConnection:
                 arrivals.append(Ended(at_ns, Ending.CLOSE_FRAME, int(close.code), why))
 
     def _message(self, opcode: Opcode, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
-        if opcode is Opcode.BINARY:
-            arrivals.append(Data(at_ns, data, self._offset))
-            self._offset += len(data)
-        else:
-            self._text(data, at_ns, arrivals)
-
-    def _text(self, data: bytes, at_ns: int, arrivals: list[Arrival]) -> None:
-        offset = self._offset
-        self._offset += len(data)
         try:
-            text = data.decode()
+            payload = data if opcode is Opcode.BINARY else data.decode()
         except UnicodeDecodeError as error:
-            self._protocol.fail(CloseCode.INVALID_DATA, "not UTF-8")
-            bad = data[error.start : error.end].hex(" ")
-            message = f"a text message is not UTF-8: {bad} ({error.reason})"
-            finding = WEBSOCKET_INVALID_UTF8.found(message, got=bad)
-            self._leave(ErrorClass.PROTOCOL, message, finding, CloseCode.INVALID_DATA, at_ns, arrivals)
+            self._not_text(data, error, at_ns, arrivals)
         else:
-            arrivals.append(Data(at_ns, text, offset))
+            arrivals.append(Data(at_ns, payload, self._offset))
+            self._offset += len(data)
+
+    def _take_texts(self, messages: Sequence[bytes], at_ns: int, arrivals: list[Arrival]) -> None:
+        """Text messages that came whole. Raises FloodError behind those that are not too many."""
+        frames, since_ns = self._budget.frames, at_ns - self._budget.early_ns
+        afforded = frames.affords(len(messages))
+        if afforded:
+            frames.spend(len(messages), since_ns)
+        for data in messages:
+            if not afforded:
+                frames.spend(1, since_ns)
+            try:
+                text = data.decode()
+            except UnicodeDecodeError as error:
+                self._not_text(data, error, at_ns, arrivals)
+                return
+            arrivals.append(Data(at_ns, text, self._offset))
+            self._offset += len(data)
+
+    def _not_text(self, data: bytes, error: UnicodeDecodeError, at_ns: int, arrivals: list[Arrival]) -> None:
+        self._protocol.fail(CloseCode.INVALID_DATA, "not UTF-8")
+        bad = data[error.start : error.end].hex(" ")
+        message = f"a text message is not UTF-8: {bad} ({error.reason})"
+        finding = WEBSOCKET_INVALID_UTF8.found(message, got=bad)
+        self._leave(ErrorClass.PROTOCOL, message, finding, CloseCode.INVALID_DATA, at_ns, arrivals)
 
     # Endings
 

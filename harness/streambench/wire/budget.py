@@ -40,6 +40,10 @@ class Meter:
             raise FloodError(self._what, self._per_s)
         self._left = left
 
+    def affords(self, count: int) -> bool:
+        """Whether so many units may come, however soon."""
+        return self._left >= count
+
 
 def event_meter(limits: WireLimits) -> Meter:
     """The meter of what the dialect reads."""

@@ -9,9 +9,9 @@ import pytest
 from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
 
-from streambench.transport.arrivals import Arrival, Head, Read
+from streambench.transport.arrivals import Arrival, Data, Head, Read
 from streambench.transport.target import locate
-from streambench.transport.websocket import WebSocketConnection
+from streambench.transport.websocket import MAX_HELD_BYTES, WebSocketConnection, WholeTexts
 from streambench.wire.limits import WireLimits
 
 LIMITS = WireLimits(max_event_bytes=3_000, max_frames_per_s=5, max_control_per_s=3)
@@ -72,11 +72,15 @@ def frames(rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_frames_are_the_same_however_they_are_read(seed: int) -> None:
-    """Byte by byte, the library reads them all; in large reads, hardly any."""
+def test_frames_are_the_same_however_they_are_read_and_as_the_library_reads_them(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     written = frames(random.Random(seed))
     results = []
-    for sizes in ([1], [2, 3, 50], [700, 5], [1 << 16]):
+    for sizes in ([1], [2, 3, 50], [700, 5], [1 << 16], None):
+        if sizes is None:  # the library alone; of what it gets at once, it would answer what is behind an error
+            monkeypatch.setattr(WholeTexts, "parts", lambda self, data: [data])
+            sizes = [1]
         rng = random.Random(seed)
         connection, answer = asked()
         came = answer + written
@@ -87,6 +91,27 @@ def test_frames_are_the_same_however_they_are_read(seed: int) -> None:
             at += size
         results.append(said(connection, reads))
     assert all(result == results[0] for result in results)
+
+
+def test_of_usual_frames_the_library_sees_none_unless_one_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(WebSocketConnection, "_ask_library", lambda self, data, at_ns, arrivals: seen.append(len(data)))
+    large = "x" * (MAX_HELD_BYTES + 1)
+    texts = [text for text in TEXTS if text] * 20 + [large]
+    whole = b"".join(Frame(Opcode.TEXT, text.encode()).serialize(mask=False) for text in texts)
+    for sizes, by_library in (([1, 90, 4_000], len(large) + 10), ([1 << 20], 0)):
+        rng = random.Random(0)
+        connection, _ = asked(WireLimits())
+        connection._upgraded, connection._texts = True, WholeTexts(WireLimits().max_event_bytes)
+        seen.clear()
+        at, came = 0, []
+        while at < len(whole):
+            size = rng.choice(sizes)
+            came += connection.receive(whole[at : at + size], 1, kernel=True)
+            at += size
+        assert sum(seen) == by_library
+        read = [arrival.data for arrival in came if isinstance(arrival, Data)]
+        assert read == texts[: len(texts) - bool(by_library)]
 
 
 def test_an_answer_that_refuses_is_read_to_its_end() -> None:

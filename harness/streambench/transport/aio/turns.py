@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from streambench.transport.aio.connection import Channel
 from streambench.transport.arrivals import Arrival, Data
-from streambench.wire.portions import MOST, cost
+from streambench.wire.portions import BYTES_SHIFT, MOST, cost
 
 MESSAGE_COST = 2  # of any arrival, beside its size
 
@@ -33,6 +33,10 @@ def pieces(data: bytes) -> Iterator[bytes]:
 
 def short(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
     """`arrivals` in order, so many at once that what they cost is that of a portion; a message is never cut."""
+    sizes = [len(arrival.data) for arrival in arrivals if arrival.__class__ is Data]
+    if arrivals and MESSAGE_COST * len(arrivals) + (sum(sizes) >> BYTES_SHIFT) <= MOST:
+        yield arrivals
+        return
     begin = spent = 0
     for index, arrival in enumerate(arrivals, 1):
         spent += MESSAGE_COST + (cost(arrival.data, b"") if isinstance(arrival, Data) else 0)
