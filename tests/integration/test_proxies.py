@@ -379,6 +379,12 @@ def test_the_verdict_is_what_a_bare_socket_saw(
     assert target["authenticity"]["verdict"] in {SYSTEMS[name], *undecided}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is known")
+def test_a_run_says_how_long_each_of_them_waited_for_a_cpu(setup: Setup, summary: dict[str, Any]) -> None:
+    places = {urlsplit(url).netloc for url in setup.urls.values()}
+    assert places <= summary["generator"]["server_wait"].keys()
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [("express-compression", "res.flush()"), ("express-compression-flushed", "flows as it does without compression")],

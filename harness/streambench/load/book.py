@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -16,13 +17,14 @@ from streambench.clock import MonotonicClock
 from streambench.cores import usable_cores
 from streambench.dialects import bundled_dialects
 from streambench.load.calibration.saved import saved_for
+from streambench.load.cpu_wait import CpuWait
 from streambench.load.executors.sweep import sweep_in
+from streambench.load.listeners import find_listeners
 from streambench.load.scenario import Scenario
 from streambench.load.server_memory import ServerMemory
 from streambench.load.sweeping import Sweeper
 from streambench.load.targets import Target
 from streambench.load.testbed import Servers
-from streambench.load.validity import CpuWait
 from streambench.record.journal import RecordWriter
 from streambench.units import NS_PER_MS, NS_PER_S
 
@@ -41,10 +43,11 @@ class RunBook:
     def __init__(self, path: Path, scenario: Scenario, servers: Servers) -> None:
         self.path = path
         self.writer = RecordWriter(path, scenario.secrets)
-        self._waits = CpuWait(servers.processes)
+        self._processes = servers.processes
+        self._listeners = _others(scenario, servers)
+        self._waits = self._watch()
         self._urls = servers.urls
         self._memory = ServerMemory(servers.processes)
-        self._processes = servers.processes
         self._weighing = asyncio.create_task(self._memory.run())
         self._scenario = scenario
         self._header = header_of(scenario)
@@ -55,8 +58,11 @@ class RunBook:
             raise
 
     def server_wait(self) -> dict[str, float]:
-        """For what share of the time the started servers waited for a CPU, by name."""
+        """For what share of the time servers on this machine waited for a CPU, by name."""
         return self._waits.shares()
+
+    def _watch(self) -> CpuWait:
+        return CpuWait(self._processes, self._listeners)
 
     def sweeper(self, show: Callable[[str], None]) -> Sweeper | None:
         """Who chooses the loads where the scenario asks for a sweep; `show` is told of each step."""
@@ -64,7 +70,7 @@ class RunBook:
         if sweep is None:
             return None
         facts = self._header["targets"][self._scenario.targets[0].name]
-        return Sweeper(sweep, self._scenario, facts, self.path, self.writer, self._processes, show)
+        return Sweeper(sweep, self._scenario, facts, self.path, self.writer, self._watch, show)
 
     def end(self, reason: str, begun: int | None, generator: Mapping[str, Any]) -> None:
         """The last line: why the run ended (`finished` or `interrupted`), and the verdict on who measured it.
@@ -80,6 +86,13 @@ class RunBook:
         """The file gets no more lines."""
         self._weighing.cancel()
         self.writer.close()
+
+
+def _others(scenario: Scenario, servers: Servers) -> dict[str, set[int]]:
+    """The processes of targets on this machine that were not started for the run."""
+    known = {os.getpid(), *servers.processes.values()}
+    found = find_listeners(target.spec.endpoint.url for target in scenario.targets)
+    return {name: pids - known for name, pids in found.items() if pids - known}
 
 
 def new_folder(parent: Path) -> Path:

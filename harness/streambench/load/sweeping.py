@@ -14,8 +14,8 @@ from streambench.analysis.metrics import Settings
 from streambench.analysis.stream import analyse
 from streambench.analysis.sweep import Level, LevelTally, Step, Sweep
 from streambench.clock import MonotonicClock
+from streambench.load.cpu_wait import CpuWait
 from streambench.load.scenario import Scenario
-from streambench.load.validity import CpuWait
 from streambench.record.journal import RecordWriter
 from streambench.record.run_file import records_between
 
@@ -25,8 +25,8 @@ _clock = MonotonicClock()
 class Sweeper:
     """The sweep of a run. `path` is the records file, in which the steps are noted by `writer`.
 
-    `facts` are those of its one target in the header, `processes` those of the started servers; `show` is told what
-    happens.
+    `facts` are those of its one target in the header. `watch` begins to watch how long servers wait for a CPU; `show`
+    is told what happens.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Sweeper:
         facts: Mapping[str, Any],
         path: Path,
         writer: RecordWriter,
-        processes: Mapping[str, int],
+        watch: Callable[[], CpuWait],
         show: Callable[[str], None],
     ) -> None:
         self._sweep = sweep
@@ -45,9 +45,9 @@ class Sweeper:
         self._facts = facts
         self._path = path
         self._writer = writer
-        self._processes = processes
+        self._watch = watch
         self._show = show
-        self._waits = CpuWait(processes)
+        self._waits = watch()
         self._load: float | None = None
         self._begin = 0  # where in the file the streams of the step begin
         self._held = 0
@@ -63,7 +63,7 @@ class Sweeper:
             self._writer.step(step.to_json())
         self._load = self._sweep.next_load(list(self._levels.values()))
         self._begin = self._path.stat().st_size
-        self._waits = CpuWait(self._processes)
+        self._waits = self._watch()
         if self._load is not None:
             self._show(self._told(self._load))
         return self._load

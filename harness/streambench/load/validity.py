@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from streambench.analysis.authenticity import MAX_SERVER_WAIT, MAX_UPSTREAM_LATE_MS
 from streambench.clock import MonotonicClock
+from streambench.load.cpu_wait import ThreadWait
 from streambench.quantile import quantile
 from streambench.record.model import stamps_of
 from streambench.units import NS_PER_MS, NS_PER_S
@@ -75,7 +75,7 @@ class Watch:
         gc.set_threshold(*CALM_THRESHOLDS)
         start_ns = line_ns = _clock.now_ns()
         cpu_start_ns = cpu_line_ns = time.process_time_ns()
-        waiting = _ThreadWait()
+        waiting = ThreadWait()
         lags_ns: list[int] = []
         try:
             while True:
@@ -118,45 +118,6 @@ class Watch:
             self._gc_started_ns = _clock.now_ns()
         else:
             self.facts.gc_pause_ns += _clock.now_ns() - self._gc_started_ns
-
-
-class _ThreadWait:
-    """How long this thread waits for a CPU while it could run."""
-
-    def __init__(self) -> None:
-        self._before_ns = _waited_ns("thread-self")
-
-    def share(self, elapsed_ns: int) -> float | None:
-        """Of the time since the beginning; None where the system does not tell."""
-        now_ns = _waited_ns("thread-self")
-        return None if self._before_ns is None or now_ns is None else (now_ns - self._before_ns) / elapsed_ns
-
-
-class CpuWait:
-    """How long processes wait for a CPU while they could run (Linux's schedstat); elsewhere nothing is known."""
-
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        self._pids = pids
-        self._start_ns = _clock.now_ns()
-        self._before = {name: _waited_ns(pid) for name, pid in pids.items()}
-
-    def shares(self) -> dict[str, float]:
-        """By name, the share of the time since the beginning."""
-        elapsed_ns = _clock.now_ns() - self._start_ns
-        out: dict[str, float] = {}
-        for name, pid in self._pids.items():
-            before, after = self._before[name], _waited_ns(pid)
-            if before is not None and after is not None and elapsed_ns > 0:
-                out[name] = (after - before) / elapsed_ns
-        return out
-
-
-def _waited_ns(pid: int | str) -> int | None:
-    """The second field of schedstat: ns on a run queue. That of the main thread, which runs the server's loop."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
 
 
 def percentile_ms(values_ns: list[int], percent: float) -> float | None:
