@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tools import programs
 
 CONFIGURATION = """\
 daemon off;
@@ -91,24 +88,32 @@ def proxy(
             process.stderr.close()
 
 
-def run(tmp_path: Path, proxy: Proxy, path: str, *, http: int, verify: str, extra: str = "") -> dict[str, Any]:
-    (tmp_path / "scenario.yaml").write_text(
-        f"""\
-name: nginx
-target:
-  dialect: openai-chat
-  url: {proxy.url}{path}
-  upstream: {proxy.upstream}
-  http: {http}
-  tls: {{verify: {verify}}}
-  {extra}
-prompts: {{tokens: 20, profile: {{name: fixed, ttft_ms: 30, gap_ms: 40}}}}
-load: {{users: 2, streams: 6}}
-"""
-    )
-    done = programs.run("streambench", "run", "scenario.yaml", "--json", "--no-plots", cwd=tmp_path)
-    assert "Traceback" not in done.stderr
-    summary: dict[str, Any] = json.loads(done.stdout)
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(proxy: Proxy, tmp_path: Path, summary_of_run: Callable[[Path, Mapping[str, Any]], dict[str, Any]]) -> Run:
+    """The summary of a run on one of the proxy's paths; `more` are further keys of the target."""
+
+    def summary(path: str, *, http: int, verify: str | bool, **more: Any) -> dict[str, Any]:
+        target = {
+            "dialect": "openai-chat",
+            "url": proxy.url + path,
+            "upstream": proxy.upstream,
+            "http": http,
+            "tls": {"verify": verify},
+            **more,
+        }
+        return summary_of_run(
+            tmp_path,
+            {
+                "name": "nginx",
+                "target": target,
+                "prompts": {"tokens": 20, "profile": {"name": "fixed", "ttft_ms": 30, "gap_ms": 40}},
+                "load": {"users": 2, "streams": 6},
+            },
+        )
+
     return summary
 
 
@@ -118,8 +123,8 @@ def decided(verdict: str, summary: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("http", [1, 2])
-def test_a_proxy_that_forwards_is_forwarded(proxy: Proxy, tmp_path: Path, http: int) -> None:
-    summary = run(tmp_path, proxy, "/v1/chat/completions", http=http, verify=str(proxy.certificate))
+def test_a_proxy_that_forwards_is_forwarded(run: Run, proxy: Proxy, http: int) -> None:
+    summary = run("/v1/chat/completions", http=http, verify=str(proxy.certificate))
     (target,) = summary["targets"].values()
     assert target["streams"]["completed"] == 6, target["errors"]
     assert target["violations"]["count"] == 0
@@ -129,22 +134,16 @@ def test_a_proxy_that_forwards_is_forwarded(proxy: Proxy, tmp_path: Path, http: 
 
 
 @pytest.mark.parametrize("http", [1, 2])
-def test_a_proxy_that_buffers_is_found_out(proxy: Proxy, tmp_path: Path, http: int) -> None:
-    summary = run(
-        tmp_path,
-        proxy,
-        "/buffered/v1/chat/completions",
-        http=http,
-        verify="false",
-        extra="headers: {accept-encoding: gzip}",
-    )
+def test_a_proxy_that_buffers_is_found_out(run: Run, http: int) -> None:
+    headers = {"accept-encoding": "gzip"}
+    summary = run("/buffered/v1/chat/completions", http=http, verify=False, headers=headers)
     (target,) = summary["targets"].values()
     assert target["streams"]["completed"] == 6, target["errors"]
     assert target["violations"]["count"] == 0
     assert target["authenticity"]["verdict"] in decided("buffered", summary)
 
 
-def test_an_unknown_certificate_is_unreachable_and_says_why(proxy: Proxy, tmp_path: Path) -> None:
-    result = run(tmp_path, proxy, "/v1/chat/completions", http=1, verify="true")
+def test_an_unknown_certificate_is_unreachable_and_says_why(run: Run) -> None:
+    result = run("/v1/chat/completions", http=1, verify=True)
     assert result["exit_code"] == 5
     assert "self-signed" in result["reason"] or "self signed" in result["reason"]

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,12 +335,15 @@ def raw_verdicts(setup: Setup) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def summary(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def summary(
+    setup: Setup,
+    tmp_path_factory: pytest.TempPathFactory,
+    summary_of_run: Callable[[Path, Mapping[str, Any]], dict[str, Any]],
+) -> dict[str, Any]:
     """One run over all systems; another one where three streams did not outweigh a busy moment of the machine.
 
     A proxy that holds text back does so in each run.
     """
-    folder = tmp_path_factory.mktemp("run")
     scenario = {
         "name": "proxies",
         "targets": {
@@ -355,12 +358,9 @@ def summary(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "prompts": PLAN,
         "load": {"users": 1, "streams": 3},
     }
-    (folder / "scenario.yaml").write_text(json.dumps(scenario))
     found: dict[str, Any] = {}
     for _ in range(TRIES):
-        done = programs.run("streambench", "run", "scenario.yaml", "--json", "--no-plots", cwd=folder)
-        assert done.stdout, done.stderr
-        found = json.loads(done.stdout)
+        found = summary_of_run(tmp_path_factory.mktemp("run"), scenario)
         if all(found["targets"][name]["authenticity"]["verdict"] == SYSTEMS[name] for name in SYSTEMS):
             break
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools import programs
-
+Summarize = Callable[[Path, Mapping[str, Any]], dict[str, Any]]
 MODES = {
     "real": "forwarded",
     "hold-2": "batched",
@@ -28,12 +28,12 @@ GATES = (
 )
 # The pauses are such that a busy machine does not fill them.
 PAUSE_MS = 80
+TRIES = 2
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One run over all modes."""
-    folder = tmp_path_factory.mktemp("run")
+def summary(tmp_path_factory: pytest.TempPathFactory, summary_of_run: Summarize) -> dict[str, Any]:
+    """One run over all modes; another one where the machine was too busy to decide anything."""
     scenario = {
         "name": "verdicts",
         "serve": {"openai": {"profile": {"name": "fixed", "ttft_ms": 100, "gap_ms": PAUSE_MS}}, "chat": {}},
@@ -50,10 +50,11 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "load": {"users": 1, "streams": 2},
         "gates": list(GATES),
     }
-    (folder / "scenario.yaml").write_text(json.dumps(scenario))
-    done = programs.run("streambench", "run", "scenario.yaml", "--json", "--no-plots", cwd=folder)
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = {}
+    for _ in range(TRIES):
+        found = summary_of_run(tmp_path_factory.mktemp("run"), scenario)
+        if found["generator"]["valid"]:
+            break
     return found
 
 
