@@ -31,7 +31,7 @@ from typing import Any
 
 import orjson
 
-from streambench.dialects.checks.check import Observed
+from streambench.dialects.checks.check import Column, Observed
 from streambench.findings import Finding
 from streambench.paths import Getter, Path
 from streambench.wire.message import WireMessage
@@ -62,7 +62,7 @@ class Cut:
     """A document with holes. `pieces` stand around them, so there is one more.
 
     `types` and `paths` are those of the values in the holes, `text` is the hole that holds the content. `changed` is
-    the decoded document with other values in all of them.
+    the decoded document with other values in all of them, the `fillings`.
     """
 
     pieces: tuple[str, ...]
@@ -70,6 +70,7 @@ class Cut:
     paths: tuple[Path, ...]
     text: int
     changed: Any
+    fillings: tuple[str | int | float, ...]
 
 
 def cut(before: str, message: WireMessage, data: Any, text: str, content: Getter) -> Cut | None:
@@ -112,7 +113,8 @@ def cut(before: str, message: WireMessage, data: Any, text: str, content: Getter
     value = content(changed)
     if mixed_up or any(len(paths) != 1 for paths in found) or value.__class__ is not str or value not in fillings:
         return None
-    return Cut(tuple(pieces), tuple(types), tuple(paths[0] for paths in found), fillings.index(value), changed)
+    places = tuple(paths[0] for paths in found)
+    return Cut(tuple(pieces), tuple(types), places, fillings.index(value), changed, tuple(fillings))
 
 
 _FILLINGS: dict[type, Callable[[int], str | int | float]] = {
@@ -178,8 +180,9 @@ class Shape:
     """What is the same in messages that repeat each other.
 
     `name` is that of the event, `wire_event` the framing's name for it, and `again` are the checks that want to see
-    each of the messages. Where nothing but the text differs, `around` is what stands before it and after it, its quotes
-    included; what `text_of` says of the characters between the two is the text.
+    each of the messages; `columns` is what they want to see of many at once, None where one of them asks for more.
+    `text_hole` is the hole that holds the text. Where nothing but the text differs, `around` is what stands before it
+    and after it, its quotes included; what `text_of` says of the characters between the two is the text.
     """
 
     __slots__ = (
@@ -187,22 +190,28 @@ class Shape:
         "_fixed_chars",
         "_holes",
         "_tail",
-        "_text",
         "_tree",
         "again",
         "around",
+        "columns",
         "name",
+        "text_hole",
         "wire_event",
     )
 
     def __init__(
-        self, name: str, wire_event: str, document: Cut, again: tuple[Callable[[Observed], Finding | None], ...]
+        self,
+        name: str,
+        wire_event: str,
+        document: Cut,
+        again: tuple[Callable[[Observed], Finding | None], ...],
+        columns: tuple[Column, ...] | None,
     ) -> None:
         *heads, self._tail = document.pieces
         self._holes: tuple[tuple[str, int, Any], ...] = tuple(
             (head, len(head), kind) for head, kind in zip(heads, document.types, strict=True)
         )
-        self._text = document.text
+        self.text_hole = document.text
         self._document = document.changed if again else None  # it is larger than all else here
         self._tree = _tree(document.paths)
         self.around = (f'{heads[0]}"', f'"{self._tail}') if len(heads) == 1 else None
@@ -210,6 +219,7 @@ class Shape:
         self.name = name
         self.wire_event = wire_event
         self.again = again
+        self.columns = columns
 
     def values_in(self, message: WireMessage) -> tuple[Any, ...] | None:
         """The values in the holes of a message that has this shape; None where it has another."""
@@ -249,7 +259,7 @@ class Shape:
 
     def text(self, values: Sequence[Any]) -> str:
         """The text among the values in the holes."""
-        text: str = values[self._text]
+        text: str = values[self.text_hole]
         return text
 
     def data(self, values: Sequence[Any]) -> Any:

@@ -16,6 +16,7 @@ from streambench.dialects.checks.check import (
     MAX_KEYS,
     MAX_TEXT_CHARS,
     Check,
+    Columnar,
     Observed,
     Steady,
     as_json,
@@ -165,6 +166,19 @@ class DialectStream:
         self._index += count
         self._last_offset = last_offset
 
+    def repeat_all(self, values: Sequence[Sequence[Any]], last_offset: int) -> bool:
+        """Take several more, if nothing is wrong with any of them; else nothing is taken.
+
+        `values` are those in each hole of the shape. `last_offset` is where the last of them begins.
+        """
+        columns = self.shape.columns if self.shape is not None else None
+        if columns is None or not all(column.fits(values[column.hole]) for column in columns):
+            return False
+        for column in columns:
+            column.take(values[column.hole])
+        self.pass_over(len(values[0]), last_offset)
+        return True
+
     def take(self, message: WireMessage) -> Event:
         """Take the next message, as `feed` does; what repeats the one before but for its text is not judged anew."""
         shape = self.shape
@@ -311,13 +325,25 @@ class DialectStream:
             and all(map(lambda path, kind: allows_any(rule.json_schema, path, kind), document.paths, document.types))
         ):
             again = [
-                check.event
+                check
                 for check in self._checks
                 if (check.names is None or rule.name in check.names)
                 and not (isinstance(check, Steady) and check.repeats(event, changed))
             ]
+            columns = [
+                column
+                for check in again
+                if isinstance(check, Columnar)
+                and (column := check.column(event, changed, document.fillings, document.text)) is not None
+            ]
             self.delta = rule.name
-            self.shape = Shape(rule.name, message.event, document, tuple(again))
+            self.shape = Shape(
+                rule.name,
+                message.event,
+                document,
+                tuple(check.event for check in again),
+                tuple(columns) if len(columns) == len(again) else None,
+            )
 
     def _takes_undispatched(self, message: WireMessage) -> bool:
         rule = self._dialect.events.get(message.event)

@@ -393,7 +393,24 @@ class SocketDecoding(StreamDecoding):
 
     def take(self, arrivals: Sequence[Arrival]) -> Progress:
         """Take in what came next, and what the reader found in it."""
-        super().take(arrivals)
+        if self._tap is not None:
+            self._tap.take(arrivals)
+        if self._recorder.ended:
+            self._too_late(arrivals)
+            return Progress.ENDED
+        begin = 0
+        while begin < len(arrivals):
+            arrival = arrivals[begin]
+            taken = 1
+            if isinstance(arrival, Read):
+                self._read(arrival)
+            elif not isinstance(arrival, Data):
+                self._other(arrival)
+            elif not self._recorder.unreadable:
+                taken = self._run(arrivals, begin)
+                if not taken:
+                    self._data(arrival)
+            begin += max(taken, 1)
         self._record_texts()
         if not self._recorder.ended:
             self._take_findings()
@@ -403,6 +420,26 @@ class SocketDecoding(StreamDecoding):
         self._settle()
         self._budget.early_ns = read.early_ns
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
+
+    def _run(self, arrivals: Sequence[Arrival], begin: int) -> int:
+        """Take in the messages from `begin` on that are deltas of one read; returns how many."""
+        run = self._repeats.run(arrivals, begin, self._reader.lead)
+        if not run:
+            return 0
+        count, events = len(run[0]), self._budget.events
+        last = arrivals[begin + count - 1]
+        assert isinstance(last, Data)
+        texts = self._repeats.take(run, last.offset - self._first_offset) if events.affords(count) else None
+        if texts is None:
+            for arrival in arrivals[begin : begin + count]:
+                if isinstance(arrival, Data) and not self._recorder.unreadable:
+                    self._data(arrival)
+        else:
+            events.spend(count, last.at_ns - self._budget.early_ns)
+            self.alive_ns = last.at_ns
+            self._messages_in_read += count
+            self._texts += texts
+        return count
 
     def _data(self, data: Data) -> None:
         delta = self._repeats.delta(data.data, self._reader.lead, data.offset - self._first_offset)

@@ -8,10 +8,13 @@ read brings anything else, even at its end, both read all of it as ever.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from streambench.dialects import DialectStream
 from streambench.dialects.shapes import Shape, text_of
 from streambench.findings import Finding
+from streambench.transport.arrivals import Arrival, Data
 from streambench.wire.framings import BodyDecoder
 
 Lead = tuple[str, int]
@@ -134,18 +137,54 @@ class MessageRepeats:
         shape = self._stream.shape
         if shape is None or lead is None or not isinstance(data, str) or len(data) > self._max_chars:
             return None
-        values = shape.values(data) if lead[1] == 0 else self._between(shape, lead, data)
+        if lead[1] == 0:
+            values: Sequence[Any] | None = shape.values(data)
+        else:
+            self._surround(shape, lead)
+            values = None if shape.around is None else self._between(data)
         return None if values is None else (shape.text(values), self._stream.repeat(values, offset))
 
-    def _between(self, shape: Shape, lead: Lead, data: str) -> tuple[str] | None:
-        """The text, where it is all that differs."""
-        if shape.around is None:
-            return None
-        if shape is not self._shape or lead is not self._lead:
+    def run(self, arrivals: Sequence[Arrival], begin: int, lead: Lead | None) -> Sequence[Sequence[Any]]:
+        """What is in each hole of the messages from `begin` on that are deltas and have one stamp; nothing is taken.
+
+        Empty where the first of them is none.
+        """
+        shape = self._stream.shape
+        if shape is None or shape.columns is None or lead is None:
+            return ()
+        self._surround(shape, lead)
+        at_ns, rows = arrivals[begin].at_ns, []
+        for number in range(begin, len(arrivals)):
+            arrival = arrivals[number]
+            if arrival.__class__ is not Data or arrival.at_ns != at_ns:
+                break
+            data = arrival.data
+            if data.__class__ is not str or len(data) > self._max_chars:
+                break
+            values = self._between(data) if shape.around is not None else shape.values(data) if lead[1] == 0 else None
+            if values is None:
+                break
+            rows.append(values)
+        return tuple(zip(*rows, strict=True))
+
+    def take(self, run: Sequence[Sequence[Any]], last_offset: int) -> list[str] | None:
+        """Take them, if nothing is wrong with any, and return their texts; None where nothing was taken.
+
+        The last one begins at `last_offset` in the reply.
+        """
+        shape = self._stream.shape
+        assert shape is not None
+        return list(run[shape.text_hole]) if self._stream.repeat_all(run, last_offset) else None
+
+    def _surround(self, shape: Shape, lead: Lead) -> None:
+        if shape.around is not None and (shape is not self._shape or lead is not self._lead):
             self._shape, self._lead = shape, lead
             start, dropped = lead
             before, self._after = shape.around
             self._before = start + before[dropped:]
+
+    def _between(self, data: str) -> tuple[str] | None:
+        """The text, where it is all that differs."""
         begin, end = len(self._before), len(data) - len(self._after)
         if begin >= end or not (data.startswith(self._before) and data.endswith(self._after)):
             return None

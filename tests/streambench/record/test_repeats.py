@@ -188,6 +188,7 @@ def test_data_that_came_in_several_lines_is_never_taken_for_one(monkeypatch: pyt
     both(monkeypatch, "openai-chat", [*pieces, (bare % '"e"').encode(), (whole % '"f"').encode()])
 
 
+SNAPSHOTS = ("assistant-ws-accumulated", "room-chat")  # each message repeats all the text, so none is like another
 SOCKETS = [name for name in bundled_dialects() if FRAMINGS[load_dialect(name).transport].is_socket]
 
 
@@ -219,6 +220,29 @@ def joined(transport: str) -> tuple[Arrival, ...]:
     )
 
 
+def each_way(
+    monkeypatch: pytest.MonkeyPatch, name: str, reads: Sequence[Sequence[str]], limits: WireLimits = LIMITS
+) -> tuple[dict[str, Any], int]:
+    """The record, which is the same in all ways, and how many runs of messages were taken at once."""
+    take, runs = MessageRepeats.take, 0
+
+    def counted(self: MessageRepeats, run: Sequence[Sequence[Any]], last_offset: int) -> list[str] | None:
+        nonlocal runs
+        texts = take(self, run, last_offset)
+        runs += len(texts or ()) > 1
+        return texts
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MessageRepeats, "take", counted)
+        at_once = socket_record(name, reads, limits)
+    with monkeypatch.context() as patched:
+        patched.setattr(MessageRepeats, "run", lambda self, arrivals, begin, lead: ())
+        assert socket_record(name, reads, limits) == at_once
+        patched.setattr(MessageRepeats, "delta", lambda self, data, lead, offset: None)
+        assert socket_record(name, reads, limits) == at_once
+    return at_once[0], runs
+
+
 @pytest.mark.parametrize("name", SOCKETS)
 @pytest.mark.parametrize("limits", [LIMITS, WireLimits(max_events_per_s=2), WireLimits(max_event_bytes=300)])
 def test_messages_of_sockets_give_the_same_record(
@@ -241,10 +265,24 @@ def test_messages_of_sockets_give_the_same_record(
             count = rng.randrange(1, 9)
             reads.append(messages[:count])
             messages = messages[count:]
-        ours = socket_record(name, reads, limits)
-        with monkeypatch.context() as patched:
-            patched.setattr(MessageRepeats, "delta", lambda self, data, lead, offset: None)
-            theirs = socket_record(name, reads, limits)
-        assert ours == theirs
-        found += ours[1][-1][1]
-    assert found
+        found += each_way(monkeypatch, name, reads, limits)[1]
+    assert found or limits is not LIMITS or name in SNAPSHOTS
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_runs_of_messages_with_a_time_of_their_own_are_taken_at_once_unless_it_goes_back(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    rng = random.Random(seed)
+    times, messages = [1_763_000_000.5], []
+    for number in range(80):
+        step = rng.choice([0, 0.25, 1.5]) if rng.random() > 0.02 * (seed % 3) else -3
+        times.append(times[-1] + step if rng.random() > 0.05 else int(times[-1]) + 1)
+        data = {"conversation_id": "c", "message_id": "m", "content": rng.choice("abc "), "done": number == 79}
+        messages.append(json.dumps({"type": "assistant_response", "data": data, "timestamp": times[-1]}))
+    reads = [messages[at : at + 9] for at in range(0, 80, 9)]
+    record, runs = each_way(monkeypatch, "assistant-ws", reads)
+    assert runs
+    assert any(finding["rule"] == "timestamp.nondecreasing" for finding in record["findings"]) is (
+        times != sorted(times)
+    )

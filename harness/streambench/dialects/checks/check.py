@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from streambench.findings import Finding
@@ -54,6 +55,32 @@ class Steady(Protocol):
 
         `changed` is its data as it may be then: the values that differ in it may be any others of their type, and a
         text as well as a string that differs is not empty. The text that the event adds is one of them.
+        """
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Column:
+    """How a check takes many events at once that repeat one another: by one value of each.
+
+    `hole` is which of the values that differ it is. `fits` says whether nothing would be wrong with the events that
+    have these values, and takes none of them; `take` takes them.
+    """
+
+    hole: int
+    fits: Callable[[Sequence[Any]], bool]
+    take: Callable[[Sequence[Any]], None]
+
+
+@runtime_checkable
+class Columnar(Protocol):
+    """A check that wants to see every event, but no more than one value of those that repeat one another."""
+
+    def column(self, observed: Observed, changed: Any, holes: Sequence[Any], text: int) -> Column | None:
+        """Which value it is in events like the one that was taken last; None if that is not enough.
+
+        `changed` is as in `Steady`; `holes` are the values in it that differ, each of which stands nowhere else, and
+        `text` is the number of the one that is the text which the event adds.
         """
         ...
 

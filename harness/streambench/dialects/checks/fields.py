@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
-from streambench.dialects.checks.check import CheckFactory, CheckKind, Observed, Parameters, show
+from streambench.dialects.checks.check import CheckFactory, CheckKind, Column, Observed, Parameters, show
 from streambench.findings import Axis, Finding
 from streambench.paths import MISSING, Getter
 from streambench.rules import Rule, declare
@@ -92,6 +94,19 @@ class Nondecreasing(Field):
         value = self._path(observed.data)
         is_same = value == self._path(changed) == self._last and in_order(value, value)
         return is_same or super().repeats(observed, changed)
+
+    def column(self, observed: Observed, changed: Any, holes: Sequence[Any], text: int) -> Column | None:
+        """The field itself."""
+        value = self._path(changed)
+        if not isinstance(value, str | int | float) or value not in holes:
+            return None
+        return Column(holes.index(value), self._are_in_order, self._take)
+
+    def _are_in_order(self, values: Sequence[Any]) -> bool:
+        return self._last is not None and all(map(in_order, chain((self._last,), values), values))
+
+    def _take(self, values: Sequence[Any]) -> None:
+        self._last = values[-1]
 
     def _value(self, value: Any, observed: Observed) -> Finding | None:
         last, self._last = self._last, value

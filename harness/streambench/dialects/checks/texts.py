@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from streambench.dialects.checks.check import (
     MAX_KEYS,
     MAX_TEXT_CHARS,
     CheckFactory,
+    Column,
     Observed,
     Parameters,
     show,
@@ -94,6 +95,24 @@ class Concat:
             return None
         self._chars += len(whole) - len(text)
         return _difference(observed, text, whole)
+
+    def column(self, observed: Observed, changed: Any, holes: Sequence[Any], text: int) -> Column | None:
+        """The piece, if it is one of the same text as those before it."""
+        piece = holes[text] if self._part is None else self._part(changed)
+        key = value_key(self._by, observed.data)
+        pieces = self._texts.get(key if self._by else None)
+        is_piece = piece.__class__ is str and piece in holes and observed.name not in self._events
+        if not is_piece or pieces is None or value_key(self._by, changed) != key:
+            return None
+
+        def fits(values: Sequence[str]) -> bool:
+            return self._chars + sum(map(len, values)) <= MAX_TEXT_CHARS
+
+        def take(values: Sequence[str]) -> None:
+            pieces.extend(values)
+            self._chars += sum(map(len, values))
+
+        return Column(holes.index(piece), fits, take)
 
     def end(self, *, complete: bool) -> Finding | None:
         """Nothing: a text that is never repeated cannot be compared."""
