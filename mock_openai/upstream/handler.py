@@ -146,7 +146,8 @@ class Answer:
         if service.ledger.close(self.entry, ended):
             service.bytes_in_flight -= self._bytes
             self._bytes = 0
-            service.open_requests.discard(self)
+            service.closed(self)
+            self._player = None  # which knows this answer: nobody shall have to find out that both can go
 
     async def _begin(self) -> Verdict:
         """Have the request journalled and counted; its attempt decides what is replied."""

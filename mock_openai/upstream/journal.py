@@ -34,6 +34,8 @@ HIDDEN = frozenset({"api", "scheduled_ns", "written_ns", "offset", "texts", "req
 class Entry:
     """One request. `offset[i]` characters of `text` had been written after the write at `written_ns[i]`.
 
+    `scheduled_ns` and `offset` may be longer than `written_ns`, by writes that are yet to come or never came.
+
     `texts`: the readable text of each write of content, also of those that are yet to come, where a fault has made it
     another than the part of `text` up to `offset`. `api`: the pattern of `route` that metrics count under.
     """
@@ -77,7 +79,8 @@ class Entry:
     @property
     def whole_ns(self) -> int | None:
         """When the last of the planned text was out; None before that, and where it never is."""
-        return self.written_ns[-1] if self.written_ns and self.offset[-1] == len(self.text) else None
+        writes = len(self.written_ns)
+        return self.written_ns[-1] if writes and self.offset[writes - 1] == len(self.text) else None
 
     @property
     def wrote(self) -> dict[str, Any] | None:
@@ -105,10 +108,11 @@ class Entry:
         if chunks:
             shown["whole_ns"] = self.whole_ns
             shown["wrote"] = self.wrote
+            writes = len(self.written_ns)
             shown["chunks"] = {
-                "scheduled_ns": self.scheduled_ns.tolist(),
+                "scheduled_ns": self.scheduled_ns[:writes].tolist(),
                 "written_ns": self.written_ns.tolist(),
-                "offset": self.offset.tolist(),
+                "offset": self.offset[:writes].tolist(),
             }
         return shown
 

@@ -35,7 +35,7 @@ class Metrics:
         self._chunks += len(entry.written_ns)
         self._after_cancel += entry.written_after_cancel
         self._faults.update(str(fault["fault"]) for fault in entry.faults)
-        for scheduled, written in zip(entry.scheduled_ns, entry.written_ns, strict=True):
+        for scheduled, written in zip(entry.scheduled_ns, entry.written_ns, strict=False):
             late_ns = max(0, written - scheduled)
             self._late[bisect_left(_BUCKETS_NS, late_ns)] += 1
             self._late_sum_ns += late_ns

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mock_openai.upstream.garbage import collect_soon
 from mock_openai.upstream.ledger import Ledger
 from mock_openai.upstream.pacing import Pacer
 from mock_openai.upstream.plans import Plans
@@ -61,6 +62,12 @@ class Service:
             if self.bytes_in_flight <= self.max_bytes_in_flight:
                 return True
         return False
+
+    def closed(self, request: OpenRequest) -> None:
+        """A request is over."""
+        self.open_requests.discard(request)
+        if not self.open_requests:
+            collect_soon(self.open_requests)
 
     def shut_down(self) -> None:
         """End the open streams at once, and say so in the journal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -10,13 +9,13 @@ from collections.abc import Callable
 from aiohttp import web
 
 from mock_openai.upstream.app import SERVICE, UpstreamSettings, app_of_one
+from mock_openai.upstream.garbage import collect_seldom
 from mock_openai.upstream.listening import Listener, Stop
 
 SHUTDOWN_S = 0.5
 IDLE_S = 60.0  # a connection without a whole request is closed then
 ACCEPTED_AT_ONCE = 2
 """Connections that are accepted in a round of the loop: a thousand in a row would hold up everything that is due."""
-GC_THRESHOLDS = (1_000, 5, 1_000)
 SWITCH_S = 0.0002
 
 
@@ -30,12 +29,11 @@ async def running(app: web.Application) -> web.AppRunner:
 
 
 def keep_pauses_short() -> None:
-    """Collect garbage a little and often, and let the thread that composes long replies run for moments only.
+    """Collect garbage seldom, and let the thread that composes long replies run for moments only.
 
     A collection over the objects of a thousand streams, or that thread's turn, would make all of them late.
     """
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     sys.setswitchinterval(SWITCH_S)
 
 

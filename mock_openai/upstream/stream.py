@@ -106,24 +106,28 @@ def joined(frames: Iterable[Frame]) -> Iterator[Frame]:
     together have more than `PIECE_BYTES` are several writes, and so is a frame of several times that size.
     """
     frames = iter(frames)
-    last = next(frames, None)
-    if last is None:
+    first = next(frames, None)
+    if first is None:
         return
-    together, size = [last], len(last.data)
+    more: list[Frame] = []
+    size = len(first.data)
     for frame in frames:
         if (
-            frame.due_ns == last.due_ns
-            and (frame.number > 0) == (last.number > 0)
+            frame.due_ns == first.due_ns
+            and (frame.number > 0) == (first.number > 0)
             and size <= PIECE_BYTES
             and not frame.apart
         ):
-            together.append(frame)
+            more.append(frame)
             size += len(frame.data)
+            continue
+        if more or size > PIECE_BYTES:
+            yield from _writes_of([first, *more], size)
+            more = []
         else:
-            yield from _writes_of(together, size)
-            together, size = [frame], len(frame.data)
-        last = frame
-    yield from _writes_of(together, size)
+            yield first  # as most of them
+        first, size = frame, len(frame.data)
+    yield from _writes_of([first, *more], size)
 
 
 def _writes_of(frames: list[Frame], size: int) -> Sequence[Frame]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from inspect import GEN_SUSPENDED, getgeneratorstate
 from typing import Any
 
 from mock_openai.upstream.journal import Entry
-from mock_openai.upstream.stream import PIECE_BYTES, Ending, Frame, Note, Script
+from mock_openai.upstream.stream import PIECE_BYTES, Ending, Note, Script
 
 READY_WRITES = 16
 """Writes of a reply that are made in one go."""
@@ -18,6 +21,8 @@ RETRY_NS = 1_000_000
 LONGEST_RETRY_NS = 250_000_000
 UNREAD_NS = 30_000_000_000
 """A client that has read nothing for so long is taken for gone."""
+CONTENT, NOTED = 1, 2
+"""What a write is: of content, with its own line in the journal; with notes of faults that act with it."""
 
 
 class Player:
@@ -33,18 +38,18 @@ class Player:
         "_entry",
         "_fd",
         "_finished",
-        "_last_ns",
         "_left_ns",
-        "_ready",
+        "_notes",
         "_retry_ns",
         "_script",
         "_stalled_ns",
         "_start_ns",
+        "_steps",
         "_transport",
         "_unsent",
-        "_writes",
         "done",
         "first_ns",
+        "step",
     )
 
     def __init__(
@@ -59,90 +64,114 @@ class Player:
     ) -> None:
         self._transport = transport
         self._fd: int = transport.get_extra_info("socket").fileno()
-        self._writes = iter(script.writes)
-        script.writes = ()
-        self._ready: deque[Frame] = deque()
         self._script = script
         self._start_ns = start_ns
-        self._last_ns = start_ns
         self._chunked = chunked
         entry.texts = script.texts
         self._entry = entry
         self._closed = closed
+        self._notes: deque[tuple[Note, ...]] = deque()
         self._left_ns: int | None = None
         self._stalled_ns: int | None = None
         self._retry_ns = RETRY_NS
         self._unsent = 0
         self._finished = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.first_ns = self._advance()
+        self._steps = self._play()
+        self.first_ns = next(self._steps)
         """When to call `step` first."""
-
-    def _advance(self) -> int:
-        """Have the next write ready; returns when it, or the end of the reply, is due."""
-        ready = self._ready
-        if not ready:
-            # A few are made in one go, which takes a fraction of the time; few, because they take up memory.
-            size = 0
-            for write in self._writes:
-                ready.append(write)
-                size += len(write.data)
-                if len(ready) == READY_WRITES or size >= PIECE_BYTES:
-                    break
-        if ready:
-            self._last_ns = self._start_ns + ready[0].due_ns
-        elif self._script.ending_ns is not None:
-            return self._start_ns + self._script.ending_ns
-        return self._last_ns
+        self.step: Callable[[], int | None] = partial(next, self._steps, None)
+        """Write what is due; returns when to be called again, or None."""
 
     @property
     def left(self) -> bool:
         """The client has left, and the reply goes on without it."""
         return self._left_ns is not None
 
-    def step(self) -> int | None:
-        """Write what is due; returns when to be called again, or None."""
-        transport = self._transport
-        if transport.is_closing() or self._finished:
-            return self._step_closed()
-        if not self._ready:
-            self._finish()
-            return None
-        unsent = transport.get_write_buffer_size()
-        if unsent:
-            return self._wait_for_reader(unsent)
-        write = self._ready[0]
-        data = _chunk(write.data) if self._chunked else write.data
-        # Straight to the socket, past the buffer of the transport, which is empty: one system call, stamped where it
-        # happens. What does not fit into the socket's own buffer stays here, and not in a second one.
-        now_ns = time.monotonic_ns()
-        try:
-            sent = os.write(self._fd, data)
-        except BlockingIOError:
-            return self._wait_for_reader(0)
-        except OSError:
-            transport.abort()
-            return self._step_closed()
-        if sent < len(data):
-            transport.write(data[sent:])
-        self._stalled_ns = None
-        return self._stamped(write, now_ns)
+    def _play(self) -> Generator[int, None, None]:
+        """The whole reply; gives the moment of each next step.
 
-    def _stamped(self, write: Frame, now_ns: int) -> int | None:
-        """Journal a write that happened; returns when the next is due. If the end is due, the reply ends."""
-        if write.offset is not None:
-            entry = self._entry
-            entry.scheduled_ns.append(self._last_ns)
-            entry.written_ns.append(now_ns)
-            entry.offset.append(write.offset)
-        if write.notes:
-            self._journal_faults(write.notes, now_ns)
-        self._ready.popleft()
-        due_ns = self._advance()
-        if self._ready or due_ns > time.monotonic_ns():
-            return due_ns
-        self._finish()
-        return None
+        A generator, as what each write uses is at hand there: at fifty thousand writes a second, to fetch it from
+        memory takes longer than the work itself.
+        """
+        transport, fd, entry = self._transport, self._fd, self._entry
+        due_ns, now_ns, buffered = self._start_ns, 0, True
+        for moments, pieces, kinds in self._made():
+            for index in range(len(pieces)):
+                due_ns = moments[index]
+                yield due_ns
+                while not transport.is_closing():
+                    unsent = transport.get_write_buffer_size() if buffered else 0
+                    if not unsent:
+                        # Straight to the socket, past the buffer of the transport, which is empty: one system call,
+                        # stamped where it happens. Nothing is queued for a client that does not read.
+                        piece = pieces[index]
+                        now_ns = time.monotonic_ns()
+                        try:
+                            sent = os.write(fd, piece)
+                        except BlockingIOError:
+                            pass
+                        except OSError:
+                            transport.abort()
+                            continue
+                        else:
+                            buffered = sent < len(piece)
+                            if buffered:
+                                transport.write(piece[sent:])
+                            break
+                    retry_ns = self._wait_for_reader(unsent)
+                    if retry_ns is None:
+                        return
+                    yield retry_ns
+                else:
+                    if not self._goes_on(over=False):
+                        return
+                    now_ns = time.monotonic_ns()
+                    entry.written_after_cancel += kinds[index] & CONTENT
+                if self._stalled_ns is not None:
+                    self._stalled_ns = None
+                if kinds[index] & CONTENT:
+                    entry.written_ns.append(now_ns)
+                if kinds[index] & NOTED:
+                    self._journal_faults(self._notes.popleft(), now_ns)
+        if self._script.ending_ns is not None:
+            due_ns = self._start_ns + self._script.ending_ns
+        # With the last write, if that is when it ends.
+        if not now_ns or due_ns > time.monotonic_ns():
+            yield due_ns
+        if not transport.is_closing() or self._goes_on(over=True):
+            self._finish()
+
+    def _made(self) -> Iterator[tuple[array[int], list[bytes], bytes]]:
+        """The writes, some at a time: the moment of each, its bytes, and whether it is CONTENT or NOTED.
+
+        A few are made in one go, which takes a fraction of the time; few, because they take up memory. None of them is
+        an object that the garbage collector looks at: those of a thousand streams would be too many.
+        """
+        writes = iter(self._script.writes)
+        self._script.writes = ()
+        scheduled_ns, offset = self._entry.scheduled_ns, self._entry.offset
+        start_ns, chunked = self._start_ns, self._chunked
+        while True:
+            moments, pieces, kinds, size = array("q"), list[bytes](), bytearray(), 0
+            for write in writes:
+                data, kind, at_ns = write.data, 0, start_ns + write.due_ns
+                if write.offset is not None:
+                    kind = CONTENT
+                    scheduled_ns.append(at_ns)
+                    offset.append(write.offset)
+                if write.notes:
+                    kind |= NOTED
+                    self._notes.append(write.notes)
+                moments.append(at_ns)
+                pieces.append(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+                kinds.append(kind)
+                size += len(data)
+                if len(pieces) == READY_WRITES or size >= PIECE_BYTES:
+                    break
+            if not pieces:
+                return
+            yield moments, pieces, bytes(kinds)
 
     @property
     def stalled_ns(self) -> int | None:
@@ -172,22 +201,21 @@ class Player:
         if not self.done.done():
             self.done.set_result(None)
 
-    def _step_closed(self) -> int | None:
-        """A step of a reply whose connection is over: only one that ignores that goes on, heard by nobody."""
-        if self._finished:
-            return None
+    def _goes_on(self, *, over: bool) -> bool:
+        """Whether a reply whose connection is over is to go on: only if it ignores that, heard by nobody.
+
+        `over`: there is nothing left to write.
+        """
         now_ns = time.monotonic_ns()
         # Mostly this step knows it before the request's task is told.
         self.leave(now_ns)
         if self._left_ns is None:
-            return None
+            return False
         patience_ns = self._script.ignore_cancel_ns
-        if not self._ready or (patience_ns is not None and now_ns > self._left_ns + patience_ns):
+        if not over and patience_ns is not None and now_ns > self._left_ns + patience_ns:
             self._finish()
-            return None
-        write = self._ready[0]
-        self._entry.written_after_cancel += write.offset is not None
-        return self._stamped(write, now_ns)
+            return False
+        return True
 
     def _journal_faults(self, notes: tuple[Note, ...], now_ns: int) -> None:
         self._entry.faults += (journalled(note, now_ns) for note in notes)
@@ -211,17 +239,12 @@ class Player:
         if self._script.ignore_cancel_ns == 0 or self._finished:
             self._closed("cancelled")
             self._finished = True
-            # A step that is still to come, maybe in an hour, shall not keep them in memory.
-            self._writes = iter(())
-            self._ready.clear()
+            # A step that is still to come, maybe in an hour, shall not keep the reply in memory.
+            if getgeneratorstate(self._steps) == GEN_SUSPENDED:
+                self._steps.close()
             return
         # The player goes on to be called by the pacer, and counts what it generates for nobody.
         self._left_ns = now_ns
-
-
-def _chunk(data: bytes) -> bytes:
-    """One chunk of a chunked body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def journalled(note: Note, now_ns: int) -> dict[str, Any]:

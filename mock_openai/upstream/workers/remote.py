@@ -56,14 +56,14 @@ class _Told:
 
     def news(self) -> Progress | None:
         """What the parent does not know yet; None if it knows everything."""
-        entry, start = self.entry, self._writes
+        entry, start, end = self.entry, self._writes, len(self.entry.written_ns)
         now = {name: getattr(entry, name) for name in CHANGING}
         now["faults"] = list(now["faults"])
         fields = {name: value for name, value in now.items() if name not in self._fields or self._fields[name] != value}
-        if not fields and start == len(entry.written_ns):
+        if not fields and start == end:
             return None
-        self._fields, self._writes = now, len(entry.written_ns)
-        return Progress(fields, entry.scheduled_ns[start:], entry.written_ns[start:], entry.offset[start:])
+        self._fields, self._writes = now, end
+        return Progress(fields, entry.scheduled_ns[start:end], entry.written_ns[start:], entry.offset[start:end])
 
 
 class RemoteLedger:

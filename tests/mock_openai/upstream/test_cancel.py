@@ -35,6 +35,8 @@ def test_a_cancel_is_journalled_with_its_time(upstream: Any) -> None:
     assert entry["written_after_cancel"] == 0
     assert all(written <= entry["cancelled_ns"] for written in entry["chunks"]["written_ns"])
     assert 9 <= len(entry["chunks"]["written_ns"]) < 5000
+    lengths = {name: len(values) for name, values in entry["chunks"].items()}
+    assert len(set(lengths.values())) == 1, "what was not written any more is not journalled as scheduled"
 
 
 def test_an_upstream_that_ignores_the_cancel_counts_what_it_wastes(upstream: Any) -> None:
