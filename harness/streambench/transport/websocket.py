@@ -38,7 +38,8 @@ SLICE_BYTES = 1 << 10
 MAX_HELD_BYTES = 1 << 16  # of a message that is not whole yet; what was held is copied with each read
 
 _FIN, _MASKED, _WHOLE_TEXT = 0x80, 0x80, 0x81
-_LENGTH_BYTES = {126: 2, 127: 8}  # of the length itself, where it is long
+_SHORT, _LONG = 126, 127  # in place of a length that has two bytes, or eight, of its own
+_LENGTH_BYTES = {_SHORT: 2, _LONG: 8}
 _MASK_BYTES = 4
 _MESSAGES = (Opcode.CONT, Opcode.TEXT, Opcode.BINARY)
 _END_OF_HEAD = b"\r\n\r\n"
@@ -110,7 +111,10 @@ class WholeTexts:
         available = 0 if self._in_fragments else len(data)
         while at + 2 <= available and data[at] == _WHOLE_TEXT:
             size, body = data[at + 1], at + 2
-            if size > 125:
+            if size == _SHORT:
+                body += _LENGTH_BYTES[_SHORT]
+                size = int.from_bytes(data[at + 2 : body])
+            elif size > _SHORT:
                 body, size, _ = self._head(data, at)
             end = body + size
             if data[at + 1] & _MASKED or not 0 < size <= self._max_bytes or end > available:
