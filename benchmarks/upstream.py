@@ -7,10 +7,13 @@ and throws away.
 
     python benchmarks/upstream.py            the whole table, about a minute
     python benchmarks/upstream.py --quick    a smaller one, for a look
+    python benchmarks/upstream.py --at-once --streams 1000
     python benchmarks/upstream.py --workers 2 --streams 2000
 
-The last one measures several processes: `--streams` of them begin at once, read by the reader of `ground_truth.c`
-(compiled here). Nothing is pinned: workers, their parent and the reader share the cores of the machine.
+`--at-once` measures only streams that begin together, in three rounds, beside the server of `ground_truth.c` (compiled
+here): what a program in C is late that does nothing else. `--workers` measures several processes: `--streams` of them
+begin at once, read by the reader of `ground_truth.c`. Nothing is pinned then: workers, their parent and the reader
+share the cores of the machine.
 
 Speed: streams that are due at once, one write per chunk; chunks per second of wall time. Lateness: streams of
 50 chunks a second, 300 new ones a second and then all at once; actual minus scheduled moment of every write from the
@@ -348,14 +351,71 @@ def measure(*, quick: bool) -> None:
             server.stop()
 
 
+def compiled(folder: str) -> str:
+    """The program of `ground_truth.c`."""
+    program = str(Path(folder) / "ground_truth")
+    subprocess.run(["cc", "-O2", "-o", program, str(SELF.with_name("ground_truth.c"))], check=True)
+    return program
+
+
+def measure_at_once(streams: int, seconds: float) -> None:
+    """Lateness of streams of 50 chunks a second that all begin at once, beside that of a server in C."""
+    cores = sorted(os.sched_getaffinity(0))
+    pin(cores[-1])
+    print(f"{machine()}; load average before: {os.getloadavg()[0]:.2f}\n")
+    print("| server | streams | p50 ms | p99 ms | max ms | taken up within | CPU of the core |")
+    print("|---|---|---|---|---|---|---|")
+    chunks, p99 = round(seconds * 1000 / GAP_MS), list[float]()
+    with tempfile.TemporaryDirectory() as folder:
+        program = compiled(folder)
+        for _ in range(3):
+            for name in (SERVERS[0], "in C"):
+                server = started_in_c(program, chunks, cores[0]) if name == "in C" else Server.start(name, cores[0])
+                try:
+                    body = server.order(chunks, GAP_MS)
+                    elapsed, cpu_s, _ = read_streams(server, body, streams, 0.0)
+                    arrived, late = times_in_c(server) if name == "in C" else times(server)
+                finally:
+                    server.stop()
+                p99 += [quantile_ms(late, 0.99)] if name == SERVERS[0] else []
+                print(
+                    f"| {name} | {len(arrived)} | {quantile_ms(late, 0.5):.2f} | {quantile_ms(late, 0.99):.2f} "
+                    f"| {max(late) / 1e6:.2f} | {(max(arrived) - min(arrived)) / 1e9:.2f} s | {cpu_s / elapsed:.0%} |",
+                    flush=True,
+                )
+    print(f"\nmedian p99 of {SERVERS[0]}: {sorted(p99)[1]:.2f} ms; load average after: {os.getloadavg()[0]:.2f}")
+
+
+def started_in_c(program: str, chunks: int, core: int) -> Server:
+    """The server of `ground_truth.c`, which writes each stream's first chunk at once."""
+    command = [program, "serve", "0", f"{GAP_MS:g}", str(chunks)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: pin(core))
+    assert process.stdout is not None
+    return Server("in C", process, int(process.stdout.readline()))
+
+
+def times(server: Server) -> tuple[list[int], list[int]]:
+    """When each request arrived at the fake upstream, and how late each write was."""
+    entries = list(server.entries())
+    return [entry["arrived_ns"] for entry in entries], [value for entry in entries for value in lateness_ns(entry)]
+
+
+def times_in_c(server: Server) -> tuple[list[int], list[int]]:
+    """The same of the server in C: in its log, a line has the request's moment and that of each write."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/log", timeout=60) as answer:
+        lines = [[int(value) for value in line.split()] for line in answer]
+    gap_ns = round(GAP_MS * 1e6)
+    late = [at_ns - line[0] - index * gap_ns for line in lines for index, at_ns in enumerate(line[1:])]
+    return [line[0] for line in lines], late
+
+
 def measure_workers(workers: int, streams: int, seconds: float) -> None:
     """Streams of 50 chunks a second that all begin at once, over several processes."""
     print(f"{machine()}; load average before: {os.getloadavg()[0]:.2f}\n")
     print("| workers | streams | p50 ms | p99 ms | max ms | taken up within | CPUs: workers | parent | reader |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        reader = str(Path(folder) / "ground_truth")
-        subprocess.run(["cc", "-O2", "-o", reader, str(SELF.with_name("ground_truth.c"))], check=True)
+        reader = compiled(folder)
         server = Server.start(SERVERS[0], None, workers)
         try:
             for _ in range(3):
@@ -368,13 +428,11 @@ def measure_workers(workers: int, streams: int, seconds: float) -> None:
                 of_parent = cpu_s(server.process.pid) - of_parent
                 of_workers = server.cpu_s() - before - of_parent
                 of_reader = os.times().children_user + os.times().children_system - of_reader
-                entries = list(server.entries())
-                late = [value for entry in entries for value in lateness_ns(entry)]
-                arrived = [entry["arrived_ns"] for entry in entries]
+                arrived, late = times(server)
                 taken_up_s = (max(arrived) - min(arrived)) / 1e9
                 shares = " | ".join(f"{used / elapsed:.2f}" for used in (of_workers, of_parent, of_reader))
                 print(
-                    f"| {workers} | {len(entries)} | {quantile_ms(late, 0.5):.2f} | {quantile_ms(late, 0.99):.2f} "
+                    f"| {workers} | {len(arrived)} | {quantile_ms(late, 0.5):.2f} | {quantile_ms(late, 0.99):.2f} "
                     f"| {max(late) / 1e6:.2f} | {taken_up_s:.2f} s | {shares} |",
                     flush=True,
                 )
@@ -386,8 +444,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
     parser.add_argument("--workers", type=int, help="measure so many processes instead")
-    parser.add_argument("--streams", type=int, default=2000, help="that begin at once, with --workers")
-    parser.add_argument("--seconds", type=float, default=6.0, help="that each lasts, with --workers")
+    parser.add_argument("--at-once", action="store_true", help="measure only streams that begin together, thrice")
+    parser.add_argument("--streams", type=int, help="that begin at once, with --workers (2000) or --at-once (1000)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="that each lasts, with --workers or --at-once")
     parser.add_argument("--serve", choices=SERVERS[1:], help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -395,7 +454,9 @@ def main() -> None:
         if options.serve:
             asyncio.run(serve_child(options.serve))
         elif options.workers:
-            measure_workers(options.workers, options.streams, options.seconds)
+            measure_workers(options.workers, options.streams or 2000, options.seconds)
+        elif options.at_once:
+            measure_at_once(options.streams or 1000, options.seconds)
         else:
             measure(quick=options.quick)
 
