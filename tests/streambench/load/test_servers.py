@@ -30,6 +30,13 @@ async def test_servers_start_and_end_with_the_run() -> None:
         os.kill(pid, 0)
 
 
+async def test_an_upstream_of_several_workers_is_one_to_its_client() -> None:
+    async with BundledServers(Serve({"workers": 2})) as servers, httpx.AsyncClient(trust_env=False) as client:
+        assert list(servers.pids) == ["openai", "openai worker 1", "openai worker 2"]
+        health = (await client.get(f"{servers.urls['openai']}/_mock/health")).json()
+        assert [worker["pid"] for worker in health["workers"]] == list(servers.pids.values())[1:]
+
+
 async def test_nothing_is_started_that_nobody_asked_for() -> None:
     async with BundledServers(Serve()) as servers:
         assert servers.urls == {}
