@@ -422,7 +422,12 @@ class SocketDecoding(StreamDecoding):
         self._recorder.read(read.at_ns, read.size, kernel=read.kernel, early_ns=read.early_ns)
 
     def _run(self, arrivals: Sequence[Arrival], begin: int) -> int:
-        """Take in the messages from `begin` on that are deltas of one read; returns how many."""
+        """Take in the messages from `begin` on that are deltas of one read; returns how many.
+
+        A message that comes alone is not taken so: gathering costs more than one message saves.
+        """
+        if begin + 1 == len(arrivals) or arrivals[begin + 1].__class__ is not Data:
+            return 0
         run = self._repeats.run(arrivals, begin, self._reader.lead)
         if not run:
             return 0
