@@ -7,6 +7,7 @@ null.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
@@ -39,8 +40,9 @@ def parse_path(text: str) -> Path:
     return tuple(int(segment) if segment.isdecimal() else segment for segment in segments)
 
 
+@functools.lru_cache(maxsize=4096)
 def compile_path(text: str) -> Getter:
-    """A function that reads the path out of a decoded JSON value; built once, called for every event.
+    """A function that reads the path out of a decoded JSON value; built once, called for every event of every stream.
 
     With a `*` the result is the list of what was found, empty where nothing was.
     """

@@ -19,7 +19,7 @@ from streambench.record.decoding import ResponseDecoding, SocketDecoding
 from streambench.record.recorder import Recorder
 from streambench.record.tap import Setting
 from streambench.transport.aio.connect import open_channel
-from streambench.transport.arrivals import Arrival, Cancelled, Connected, Data, Ended, Failed, Head, Sent
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Data, Ended, Failed, Head, Reads, Sent
 from streambench.transport.failures import ConnectFailure
 from streambench.transport.http1 import Http1Connection
 from streambench.transport.requests import Request
@@ -116,6 +116,11 @@ class Exchange:
                     self.ending, self.ended_ns, self.close_code = arrival.ending, arrival.at_ns, arrival.close_code
                 case Cancelled():
                     self.ending, self.ended_ns = Ending.CLIENT, arrival.at_ns
+
+    def take_together(self, reads: Reads) -> None:
+        """What several reads brought."""
+        for pair in reads.pairs():
+            self.take(pair)
 
     def command(self, mask: Callable[[str], str]) -> str:
         """How to ask the same with a shell; for a socket, what to send on it, as a comment. Secrets masked."""

@@ -16,12 +16,12 @@ from streambench.dialects.checks.check import (
     MAX_KEYS,
     MAX_TEXT_CHARS,
     Check,
-    Columnar,
     Observed,
-    Steady,
     as_json,
     excerpt,
     has_few_values,
+    is_columnar,
+    is_steady,
     value_key,
 )
 from streambench.dialects.dialect import UNKNOWN, Dialect, EventRule, SchemaValidator, TextMode
@@ -328,12 +328,12 @@ class DialectStream:
                 check
                 for check in self._checks
                 if (check.names is None or rule.name in check.names)
-                and not (isinstance(check, Steady) and check.repeats(event, changed))
+                and not (is_steady(check) and check.repeats(event, changed))
             ]
             columns = [
                 column
                 for check in again
-                if isinstance(check, Columnar)
+                if is_columnar(check)
                 and (column := check.column(event, changed, document.fillings, document.text)) is not None
             ]
             self.delta = rule.name

@@ -74,7 +74,9 @@ class RequestTemplate:
 
     def render(self, variables: Mapping[str, str]) -> RenderedRequest:
         """The request with the variables in place. Raises ConfigurationError for a variable that has no value."""
-        path = _fill(self.path, {name: quote(value, safe="", errors="replace") for name, value in variables.items()})
+        path = self.path
+        if "{" in path or "}" in path:
+            path = _fill(path, {name: quote(value, safe="", errors="replace") for name, value in variables.items()})
         body = b""
         if self.json is not None:
             body = _dump(fill(self.json, variables)).encode("utf-8", "replace")
@@ -158,6 +160,9 @@ def fill(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def _fill(text: str, variables: Mapping[str, str]) -> str:
+    if "{" not in text and "}" not in text:
+        return text
+
     def replace(match: re.Match[str]) -> str:
         name = match[1]
         if not name:

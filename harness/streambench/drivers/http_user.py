@@ -15,11 +15,12 @@ from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
 from streambench.record.decoding import ResponseDecoding
 from streambench.record.recorder import Recorder
+from streambench.transport.aio.backlog import Usual
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
 from streambench.transport.aio.tls import TlsChannel
 from streambench.transport.aio.turns import in_turns
-from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Sent
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Reads, Sent
 from streambench.transport.failures import ConnectFailure, RequestFailed
 from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, Location, locate
@@ -33,6 +34,11 @@ class HttpConnection(Protocol):
     @property
     def alpn(self) -> tuple[str, ...]:
         """What to offer a server over TLS."""
+        ...
+
+    @property
+    def reads_together(self) -> bool:
+        """Whether `pieces` may return anything."""
         ...
 
     @property
@@ -51,6 +57,14 @@ class HttpConnection(Protocol):
 
     def receive(self, data: bytes, at_ns: int, *, kernel: bool, early_ns: int = 0) -> list[Arrival]:
         """What one read brought of the response."""
+        ...
+
+    def pieces(self, reads: Reads) -> Reads | None:
+        """What several reads bring, where each brings one piece of the body; nothing is taken yet. Else None."""
+        ...
+
+    def pass_over(self, pieces: Reads) -> None:
+        """Take in what `pieces` has returned."""
         ...
 
     def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
@@ -75,6 +89,7 @@ class HttpLink:
         self._stream: RunningStream | None = None
         self._answered: asyncio.Future[bool] | None = None  # by the exchange at hand
         self._reused = False
+        self._usual: Usual | None = None
         channel.layer = self
         self._flush()
 
@@ -172,9 +187,25 @@ class HttpLink:
             self._channel.close()
             self._settled(False)
         elif stream.is_long(arrivals):
+            self._gather(None)
             in_turns(self._channel, stream.turns(arrivals))
         else:
             stream.take(arrivals)
+            self._gather(stream.usual)
+
+    def _gather(self, usual: Usual | None) -> None:
+        if usual is not self._usual and self._connection.reads_together:
+            self._usual = usual
+            self._channel.gather(usual, self._received_together)
+
+    def _received_together(self, reads: Reads) -> bool:
+        """Take in what several reads brought, if each is one more piece like those before."""
+        stream = self._stream
+        pieces = self._connection.pieces(reads)
+        if stream is None or pieces is None or not stream.take_together(pieces):
+            return False
+        self._connection.pass_over(pieces)
+        return True
 
     def _settled(self, answered: bool) -> None:
         if self._answered is not None and not self._answered.done():

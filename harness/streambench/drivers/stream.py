@@ -11,7 +11,7 @@ from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.leaving import Leave
 from streambench.endings import Ending
 from streambench.record.decoding import Progress, StreamDecoding
-from streambench.transport.arrivals import Arrival, Cancelled, Ended
+from streambench.transport.arrivals import Arrival, Cancelled, Ended, Reads
 from streambench.transport.target import Timeouts
 from streambench.units import NS_PER_S
 
@@ -66,6 +66,17 @@ class RunningStream:
         self._came(self._decoding.take(arrivals), arrivals[-1].at_ns)
         if self._is_due_to_leave is not None and self._is_due_to_leave():
             self._leave()
+
+    @property
+    def usual(self) -> tuple[bytes, bytes] | None:
+        """How the data of a read begins and ends that may wait for the next ones; None where none may."""
+        if self._progress is not Progress.STREAMING or self._is_due_to_leave is not None:
+            return None
+        return self._decoding.usual
+
+    def take_together(self, reads: Reads) -> bool:
+        """Take in what several such reads brought, if they are what they look like; else nothing is taken."""
+        return self._progress is Progress.STREAMING and self._decoding.take_together(reads)
 
     def is_long(self, arrivals: Sequence[Arrival]) -> bool:
         """Whether these are rather to be taken in turns."""

@@ -27,6 +27,7 @@ from streambench.transport.arrivals import (
     Head,
     Noted,
     Read,
+    Reads,
     Resent,
     Sent,
 )
@@ -115,6 +116,15 @@ class StreamDecoding:
         if recorder.done:
             return self.progress
         return _STREAMING if recorder.chunks else _WAITING
+
+    @property
+    def usual(self) -> tuple[bytes, bytes] | None:
+        """How the data of a read begins and ends that may be taken in together with others; None if none may."""
+        return None
+
+    def take_together(self, reads: Reads) -> bool:
+        """Take in what several reads brought, where each is one more delta; else nothing is taken."""
+        return False
 
     def is_long(self, arrivals: Sequence[Arrival]) -> bool:
         """Whether taking these in may last longer than others should wait."""
@@ -234,12 +244,37 @@ class ResponseDecoding(StreamDecoding):
         except WireError as error:
             self._unreadable(error)
 
+    @property
+    def usual(self) -> tuple[bytes, bytes] | None:
+        """As the newest deltas."""
+        return None if self._decompressor is not None or self._recorder.done else self._repeats.usual
+
+    def take_together(self, reads: Reads) -> bool:
+        """Take them in where each is one more delta: nothing but the text and the stamps has to be looked at."""
+        recorder, repeats, count = self._recorder, self._repeats, len(reads.data)
+        if self.usual is None or not recorder.has_room(count):
+            return False
+        if not (self._lines.affords(count * repeats.lines) and self._events.affords(count)):
+            return False
+        texts = repeats.text_of_each(reads.data)
+        if texts is None:
+            return False
+        if self._tap is not None:
+            self._tap.take_together(reads)
+        self.alive_ns = reads.at_ns[-1]
+        self._early_ns = 0
+        repeats.pass_over(reads.data)
+        recorder.reads(reads)
+        recorder.delta_of_each(texts, reads.at_ns)
+        self._lines.spend_each(repeats.lines, reads.at_ns, reads.apart_ns)
+        self._events.spend_each(1, reads.at_ns, reads.apart_ns)
+        return True
+
     def is_long(self, arrivals: Sequence[Arrival]) -> bool:
-        """Whether it may hold more than a portion. The usual read brings `Read` and `Data`."""
-        if self._decompressor is not None or len(arrivals) > 2:
+        """Whether it may hold more than a portion."""
+        if self._decompressor is not None or any(map(_announces_compressed, arrivals)):
             return True
-        last = arrivals[-1]
-        return last.__class__ is Data and cost(last.data) > MOST
+        return sum(cost(arrival.data) for arrival in arrivals if isinstance(arrival, Data)) > MOST
 
     def turns(self, arrivals: Sequence[Arrival]) -> Iterator[Progress]:
         """A portion of the body a turn. What is left once the stream is over is dropped, as what comes later."""
@@ -365,6 +400,10 @@ class ResponseDecoding(StreamDecoding):
             return  # the status or the type says what is wrong; the body was only to be shown
         self._recorder.findings([*self._decoder.take_findings(), error.finding])
         self._recorder.fail(error.error_class, str(error))
+
+
+def _announces_compressed(arrival: Arrival) -> bool:
+    return isinstance(arrival, Head) and "content-encoding" in arrival.headers
 
 
 class SocketDecoding(StreamDecoding):

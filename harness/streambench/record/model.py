@@ -112,6 +112,15 @@ class EventColumns:
         self.chars.extend(map(len, texts))
         self.read.extend([read] * count)
 
+    def repeat_each(self, at_ns: Sequence[int], name: str, texts: Sequence[str], read: int) -> None:
+        """Add one event of each of several reads, of which `read` is the first; all have one name."""
+        count = len(texts)
+        index = self._index.setdefault(name, len(self._index))
+        self._name.extend([index] * count)
+        self.at_ns.extend(at_ns)
+        self.chars.extend(map(len, texts))
+        self.read.extend(range(read, read + count))
+
     def to_json(self, start_ns: int) -> dict[str, Any]:
         """The columns as lists, stamps relative to `start_ns`; the names once, in the order of the alphabet."""
         names = sorted(self._index)

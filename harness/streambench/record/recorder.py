@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from streambench.dialects import Dialect, DialectStream
 from streambench.dialects.milestone import Watch
@@ -19,6 +19,7 @@ from streambench.record.model import Further, Outcome, StreamRecord
 from streambench.record.repeats import MessageRepeats, Repeats
 from streambench.record.tap import Tap
 from streambench.rules import Rule, declare
+from streambench.transport.arrivals import Reads
 from streambench.units import NS_PER_MS
 from streambench.wire.framings import BodyDecoder
 from streambench.wire.message import WireMessage
@@ -193,6 +194,15 @@ class Recorder:
         if early_ns:
             record.own.early[self._read] = early_ns
 
+    def reads(self, reads: Reads) -> None:
+        """Several reads, each of which brought one of the server's writes."""
+        record, count = self.record, len(reads.at_ns)
+        record.reads += count
+        record.wire_bytes += reads.bytes
+        if not reads.kernel:
+            record.user_reads += count
+        self._read += count
+
     def coalesced(self) -> None:
         """The newest read brought several of the server's writes, so that its stamp is that of the last of them."""
         self.record.coalesced_reads += 1
@@ -277,6 +287,24 @@ class Recorder:
         self.chunks += len(texts)
         self._last_content, self._last_at_ns = last, at_ns
 
+    def has_room(self, count: int) -> bool:
+        """Whether so many events more are not too many."""
+        return len(self.record.events) + count < self.max_events
+
+    def delta_of_each(self, texts: Sequence[str], at_ns: Sequence[int]) -> None:
+        """The same, one event of each of the newest reads, for which there `has_room`."""
+        events = self.record.events
+        last, last_ns = self._last_content, self._last_at_ns
+        for number, (text, now_ns) in enumerate(zip(texts, at_ns, strict=True), len(events)):
+            if text == last and now_ns - last_ns < REPEAT_NS:
+                self._note_repeat(text, number)
+            last, last_ns = text, now_ns
+        if self._blank or self.keep_text:
+            self._contents(texts)
+        events.repeat_each(at_ns, self._stream.delta, texts, self._read + 1 - len(texts))
+        self.chunks += len(texts)
+        self._last_content, self._last_at_ns = last, last_ns
+
     def _fail_events(self) -> None:
         self.fail(ErrorClass.OVERSIZE, f"the stream had more than {self.max_events:,} events")
 
@@ -287,6 +315,16 @@ class Recorder:
         if self.keep_text and self._text_chars < MAX_TEXT_CHARS:
             self._text.append(text)
             self._text_chars += len(text)
+
+    def _contents(self, texts: Sequence[str]) -> None:
+        """The same for several."""
+        chars = sum(map(len, texts))
+        if self._blank or not self.keep_text or self._text_chars + chars >= MAX_TEXT_CHARS:
+            for text in texts:
+                self._content(text)
+            return
+        self._text += texts
+        self._text_chars += chars
 
     def _note_repeat(self, text: str, event_index: int) -> None:
         if len(text.strip()) >= REPEAT_CHARS:

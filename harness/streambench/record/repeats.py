@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from streambench.dialects import DialectStream
 from streambench.dialects.shapes import Shape, text_of
@@ -27,7 +27,18 @@ class Repeats:
     A message has so many `lines`.
     """
 
-    __slots__ = ("_before", "_between", "_decoder", "_end", "_last", "_max_bytes", "_shape", "_stream", "lines")
+    __slots__ = (
+        "_before",
+        "_between",
+        "_decoder",
+        "_end",
+        "_last",
+        "_max_bytes",
+        "_shape",
+        "_stream",
+        "_usual",
+        "lines",
+    )
 
     def __init__(self, decoder: BodyDecoder, stream: DialectStream, max_bytes: int) -> None:
         self._decoder = decoder
@@ -36,6 +47,7 @@ class Repeats:
         self._shape: Shape | None = None
         # What stands before the first text, between two of them, and behind the last one.
         self._before = self._between = self._last = self._end = b""  # `_end` is that of any message
+        self._usual = b"", b""
         self.lines = 0
 
     def parts(self, data: bytes) -> tuple[bytes, ...]:
@@ -102,6 +114,41 @@ class Repeats:
         self._stream.pass_over(len(texts), behind - size + begin - len(before))
         return texts
 
+    @property
+    def usual(self) -> tuple[bytes, bytes] | None:
+        """What the next message begins and ends with if it is one more delta; None where that is not known yet."""
+        shape = self._stream.shape
+        if shape is None or shape is not self._shape or not self._before or not self._decoder.between:
+            return None
+        return self._usual
+
+    def text_of_each(self, data: Sequence[bytes]) -> list[str] | None:
+        """The texts where each of `data` is one delta; nothing is taken yet. None where any is anything else."""
+        if self.usual is None or max(map(len, data)) > self._max_bytes:
+            return None
+        before, last = self._usual
+        whole = b"".join(data)
+        if not (whole.startswith(before) and whole.endswith(last)):
+            return None
+        inside = whole[len(before) : len(whole) - len(last)].split(self._between)
+        around = len(before) + len(last)
+        if [around + len(text) for text in inside] != [len(piece) for piece in data] or b"" in inside:
+            return None
+        try:
+            texts = [text.decode() for text in inside]
+        except UnicodeDecodeError:
+            return None
+        joined = "".join(texts)
+        if joined.isprintable() and "\\" not in joined and '"' not in joined:
+            return texts
+        read = [text_of(text) for text in texts]
+        return None if None in read else cast("list[str]", read)
+
+    def pass_over(self, data: Sequence[bytes]) -> None:
+        """Take in what `text_of_each` has read."""
+        behind = self._decoder.pass_over(len(data), sum(map(len, data)))
+        self._stream.pass_over(len(data), behind - len(data[-1]))
+
     def _surround(self, shape: Shape) -> None:
         self._shape = shape
         self._before = b""
@@ -113,6 +160,7 @@ class Repeats:
             self._end = end
             self._last = after.encode() + end
             self._between = self._last + self._before
+            self._usual = self._before, self._last
             self.lines = start.count(b"\n") + end.count(b"\n")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streambench.transport.arrivals import Arrival
+from streambench.transport.arrivals import Arrival, Reads
 from streambench.wire.limits import WireLimits
 
 
@@ -37,4 +37,8 @@ class Tap(Protocol):
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """What one read brought, or what the driver itself had to say."""
+        ...
+
+    def take_together(self, reads: Reads) -> None:
+        """What several reads brought, each one piece of a body."""
         ...

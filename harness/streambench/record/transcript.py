@@ -11,7 +11,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
+from itertools import accumulate, chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from streambench.transport.arrivals import (
     Head,
     Noted,
     Read,
+    Reads,
     Resent,
     Sent,
 )
@@ -96,6 +97,26 @@ class Transcript:
                     self._left = left
                     self._pack(read, data)
                     return
+        self._take_others(arrivals)
+
+    def take_together(self, reads: Reads) -> None:
+        """Keep what came."""
+        count, data = len(reads.data), b"".join(reads.data)
+        left = self._left - 2 * ARRIVAL_BYTES * count - len(data)
+        if left < 0:
+            for pair in reads.pairs():
+                self.take(pair)
+            return
+        self._left = left
+        self._data += data
+        lengths = list(map(len, reads.data))
+        offsets = accumulate(lengths, initial=reads.offset)
+        flags, early_ns = repeat(reads.kernel | 1 << 2), repeat(0)
+        self._reads.extend(
+            chain.from_iterable(zip(reads.at_ns, reads.sizes or lengths, flags, early_ns, offsets, lengths))  # noqa: B905
+        )
+
+    def _take_others(self, arrivals: Sequence[Arrival]) -> None:
         rows = len(self._reads) // _COLUMNS
         for arrival in arrivals:
             self._left -= _size(arrival)

@@ -6,8 +6,9 @@ that its record is made of: kept in a file (`record/transcript.py`), they give t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from streambench.endings import Ending
 from streambench.findings import Finding
@@ -82,6 +83,37 @@ class Data:
     at_ns: int
     data: bytes | str
     offset: int
+
+
+@dataclass(slots=True, eq=False)
+class Reads:
+    """Several reads in a row, none late, each of which brought one piece: `Read` and `Data` in columns.
+
+    `kernel` is that of all of them, `bytes` their size. `data` are the pieces; `offset` is where the first of them
+    begins, and the others follow it. `sizes` are those of the reads, None as long as they are those of `data`.
+    """
+
+    kernel: bool
+    at_ns: list[int] = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
+    bytes: int = 0
+    offset: int = 0
+    sizes: list[int] | None = None
+    _apart_ns: int | None = None
+
+    @property
+    def apart_ns(self) -> int:
+        """The shortest time between two of them, of which there are two; below 0 where stamps are not in order."""
+        if self._apart_ns is None:
+            self._apart_ns = min(map(operator.sub, self.at_ns[1:], self.at_ns))
+        return self._apart_ns
+
+    def pairs(self) -> Iterator[tuple[Read, Data]]:
+        """The same, read by read."""
+        offset = self.offset
+        for at_ns, size, data in zip(self.at_ns, self.sizes or map(len, self.data), self.data, strict=True):
+            yield Read(at_ns, size, self.kernel, 1), Data(at_ns, data, offset)
+            offset += len(data)
 
 
 @dataclass(slots=True, eq=False)

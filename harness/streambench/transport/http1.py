@@ -14,7 +14,7 @@ import httptools
 
 from streambench.endings import Ending, ErrorClass
 from streambench.findings import Finding
-from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read, Reads
 from streambench.transport.requests import Request, request_bytes
 from streambench.transport.target import Endpoint, Location
 from streambench.wire.budget import Meter, control_meter, frame_meter
@@ -42,6 +42,7 @@ class Http1Connection:
     """
 
     alpn = ("http/1.1",)
+    reads_together = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.usable = True
@@ -124,6 +125,21 @@ class Http1Connection:
             self.usable = self._keep_alive
             arrivals.append(Ended(at_ns, Ending.RESPONSE_END))
         return arrivals
+
+    def pieces(self, reads: Reads) -> Reads | None:
+        """What the reads bring, where each is a whole chunk, and nothing is taken yet; None where any is not."""
+        whole = reads.data
+        if self._complete or not self._between_chunks or not self._frames.affords(len(whole)):
+            return None
+        bodies = [data[data.find(b"\n", 0, MAX_HEAD_BYTES) + 1 : -2] for data in whole]
+        if whole != [b"%x\r\n%b\r\n" % (len(body), body) for body in bodies] or b"" in bodies:
+            return None
+        return Reads(reads.kernel, reads.at_ns, bodies, reads.bytes, self._body_bytes, list(map(len, whole)))
+
+    def pass_over(self, pieces: Reads) -> None:
+        """Take in what `pieces` has returned."""
+        self._body_bytes += sum(map(len, pieces.data))
+        self._frames.spend_each(1, pieces.at_ns, pieces.apart_ns)
 
     def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
         """The connection has ended."""

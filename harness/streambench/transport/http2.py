@@ -18,7 +18,7 @@ import h2.settings
 
 from streambench.endings import Ending, ErrorClass
 from streambench.findings import Finding
-from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read
+from streambench.transport.arrivals import Arrival, Data, Ended, Failed, Head, Read, Reads
 from streambench.transport.failures import RequestFailed
 from streambench.transport.http1 import MAX_HEADER_BYTES
 from streambench.transport.requests import Request, request_headers
@@ -111,6 +111,7 @@ class Http2Connection:
     """
 
     alpn = ("h2",)
+    reads_together = False  # frames are read one by one
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.usable = True
@@ -189,6 +190,14 @@ class Http2Connection:
         if self._unsent is not None:
             self._send_body()
         return arrivals
+
+    def pieces(self, _: Reads) -> Reads | None:
+        """None: frames are read one by one."""
+        return None
+
+    def pass_over(self, pieces: Reads) -> None:
+        """Never called."""
+        raise NotImplementedError
 
     def closed(self, at_ns: int, *, reset: bool) -> list[Arrival]:
         """The connection has ended."""

@@ -8,6 +8,8 @@ bytes wait for us, and their stamps say how fast we are: nothing is earned until
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from streambench.units import NS_PER_S
 from streambench.wire.limits import FloodError, OversizeError, WireLimits
 
@@ -43,6 +45,20 @@ class Meter:
     def affords(self, count: int) -> bool:
         """Whether so many units may come, however soon."""
         return self._left >= count
+
+    def spend_each(self, count: int, at_ns: Sequence[int], apart_ns: int) -> None:
+        """As `spend`, at each of these moments, which are so far apart; for what it `affords`."""
+        left, last_ns, full, per_ns = self._left, self._at_ns, self._full, self._per_ns
+        if apart_ns * per_ns >= count and left + (at_ns[0] - last_ns) * per_ns >= full:
+            # The bucket is full again each time.
+            self._left, self._at_ns = full - count, at_ns[-1]
+            return
+        for now_ns in at_ns:
+            if now_ns > last_ns:
+                left = min(full, left + (now_ns - last_ns) * per_ns)
+                last_ns = now_ns
+            left -= count
+        self._left, self._at_ns = left, last_ns
 
 
 def event_meter(limits: WireLimits) -> Meter:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from streambench.transport.aio import backlog as module
+from streambench.transport.aio import connection as connection_module
 from streambench.transport.aio.backlog import Backlog, backlog_of
 from streambench.transport.aio.connection import StampedConnection
 
@@ -251,6 +252,7 @@ async def test_a_server_waits_while_too_much_of_it_does(
     pair: tuple[StampedConnection, Layer, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LINE_BYTES", 3)
+    monkeypatch.setattr(connection_module, "FAIR_LINE_BYTES", 0)  # less is never too much
     connection, layer, peer = pair
     for number in range(1, 4):
         peer.sendall(b"ab")

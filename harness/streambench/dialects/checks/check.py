@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 from streambench.findings import Finding
 from streambench.located import Located
@@ -46,7 +46,6 @@ class Check(Protocol):
         ...
 
 
-@runtime_checkable
 class Steady(Protocol):
     """A check that need not see each of the events that repeat one another, as the deltas of a reply do."""
 
@@ -72,7 +71,6 @@ class Column:
     take: Callable[[Sequence[Any]], None]
 
 
-@runtime_checkable
 class Columnar(Protocol):
     """A check that wants to see every event, but no more than one value of those that repeat one another."""
 
@@ -83,6 +81,16 @@ class Columnar(Protocol):
         `text` is the number of the one that is the text which the event adds.
         """
         ...
+
+
+def is_steady(check: Check) -> TypeGuard[Steady]:
+    """Whether a check says which events it need not see; `isinstance` would take as long as judging an event."""
+    return hasattr(check, "repeats")
+
+
+def is_columnar(check: Check) -> TypeGuard[Columnar]:
+    """Whether a check can take many events at once, by one value of each."""
+    return hasattr(check, "column")
 
 
 CheckFactory = Callable[[], Check]

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from streambench.dialects.checks.check import MAX_KEYS, CheckFactory, Observed, Parameters, show, value_key
-from streambench.dialects.conditions import Condition, read_condition
+from streambench.dialects.conditions import Condition, Predicate, read_condition
 from streambench.findings import Axis, Finding
 from streambench.paths import Getter
 from streambench.rules import Rule, declare
@@ -89,17 +89,18 @@ class Promised:
 
     def __init__(
         self,
-        when: Condition,
+        condition: Condition,
+        when: Predicate,
         names: frozenset[str],
         label: str,
         other_names: frozenset[str],
-        otherwise: Condition,
+        otherwise: Predicate,
     ) -> None:
         self.names: frozenset[str] | None = None
-        self._condition = when
-        self._when = when.compile()
+        self._condition = condition
+        self._when = when
         self._keeping = names | other_names
-        self._otherwise = otherwise.compile()
+        self._otherwise = otherwise
         self._wanted = names
         self._label = label
         self._promise: tuple[int, int] | None = None
@@ -146,4 +147,5 @@ def promised(parameters: Parameters) -> CheckFactory:
     other_names = other.event("event") if other is not None else frozenset()
     condition = other.located("when") if other is not None else None
     keeps = read_condition(condition, "'when'") if condition is not None else Condition({})
-    return lambda: Promised(holds, names, label, other_names, keeps)
+    when_it_holds, when_it_keeps = holds.compile(), keeps.compile()
+    return lambda: Promised(holds, when_it_holds, names, label, other_names, when_it_keeps)

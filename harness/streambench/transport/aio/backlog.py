@@ -8,6 +8,11 @@ The lines take turns, so that a server that floods us waits for itself. What wai
 where that is soon done: from the second read on, all that a stream consists of is in the processor's cache. Of a
 connection whose reads take long to decode less is read at once, since nobody is read meanwhile; and where too much
 waits, nothing, so that its server waits as well.
+
+Most reads of a reply look like the one before. Whoever decodes them may say how such a read looks, and that nobody
+decides anything by it (`Line.gather`): then it waits until more have come, for as long as `GATHER_S` twice, and they
+are delivered together, at a fraction of the cost of each alone. The first read that looks different ends the waiting,
+and so does `settle`.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from streambench.clock import monotonic_ns
+from streambench.transport.arrivals import Reads
 from streambench.units import NS_PER_MS
 
 SLICE_NS = NS_PER_MS  # how long sockets may wait for the decoder
@@ -29,11 +35,23 @@ MIN_READ_BYTES = 1 << 9
 MAX_READ_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 17  # of one connection, read and not decoded; beyond that its server waits
 MAX_BYTES = 32 << 20  # of all connections; beyond that each of them may have `FAIR_LINE_BYTES`
-FAIR_LINE_BYTES = 1 << 12
+FAIR_LINE_BYTES = 1 << 13
+
+GATHER_S = 0.25  # for so long, and at most twice as long, a read may wait for the next ones
+MAX_GATHERED = 32
+HEAD_BYTES = 16  # what may stand before the usual beginning of a read, and differ from the one before
+TAIL_BYTES = 4  # and behind its usual end
 
 Deliver = Callable[[bytes, int, bool, int], None]
 Delivery = tuple[Deliver, bytes, int, bool, int]
+Usual = tuple[bytes, bytes]
+"""How a read looks that may wait for the next ones: how it begins behind a short head, and how it ends."""
+
+DeliverTogether = Callable[[Reads], bool]
+"""Takes several reads, or says that they are to be delivered one by one, and takes nothing."""
+
 NOTHING: tuple[()] = ()
+UNUSUAL: Usual = (b"", b"")
 
 
 class Backlog:
@@ -44,6 +62,9 @@ class Backlog:
         self._loop = loop
         self._turns: deque[Line] = deque()
         self._scheduled = False
+        self._gathering: list[tuple[Line, Reads]] = []  # that began since the last look, and
+        self._gathered: list[tuple[Line, Reads]] = []  # between the last two of them
+        self._looks = False
 
     def line(self) -> Line:
         """A new connection's part."""
@@ -55,6 +76,22 @@ class Backlog:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.work)
+
+    def gathers(self, line: Line, reads: Reads) -> None:
+        """Reads of a line wait for more from now on."""
+        self._gathering.append((line, reads))
+        if not self._looks:
+            self._looks = True
+            self._loop.call_later(GATHER_S, self._look)
+
+    def _look(self) -> None:
+        """What has waited for the next reads long enough is delivered."""
+        for line, reads in self._gathered:
+            line.release(reads)
+        self._gathered, self._gathering = self._gathering, []
+        self._looks = bool(self._gathered)
+        if self._looks:
+            self._loop.call_later(GATHER_S, self._look)
 
     def expect_work(self) -> bool:
         """Sockets are about to be read: whether whoever reads them is to call `work` behind that.
@@ -85,37 +122,96 @@ class Line:
     as others may wait.
     """
 
-    __slots__ = ("_backlog", "_takes_turns", "_waiting", "read_bytes", "waiting_bytes")
+    __slots__ = (
+        "_alone",
+        "_backlog",
+        "_begin",
+        "_end",
+        "_most",
+        "_newest",
+        "_takes_turns",
+        "_together",
+        "_waiting",
+        "read_bytes",
+        "waiting_bytes",
+    )
 
     def __init__(self, backlog: Backlog) -> None:
         self.waiting_bytes = 0
         self.read_bytes = FIRST_READ_BYTES
         self._backlog = backlog
-        self._waiting: deque[Delivery] | tuple[()] = NOTHING  # a queue of its own would take more room than all else
+        # A queue of its own would take more room than all else.
+        self._waiting: deque[Delivery | Reads] | tuple[()] = NOTHING
         self._takes_turns = False
+        self._begin = self._end = b""  # of a read that may be delivered with others
+        self._most = 0
+        self._newest: Reads | None = None  # what waits last, if another such read may join it
+        self._alone: Deliver | None = None
+        self._together: DeliverTogether | None = None
 
     @property
     def full(self) -> bool:
         """Whether so much waits that nothing more is to be read."""
         return self.waiting_bytes > (MAX_LINE_BYTES if self._backlog.bytes <= MAX_BYTES else FAIR_LINE_BYTES)
 
-    def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
-        """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
-        size, backlog = len(data), self._backlog
-        if isinstance(self._waiting, tuple):
-            self._waiting = deque()
-        self._waiting.append((deliver, data, at_ns, flag, early_ns))
+    def gather(self, usual: Usual | None, deliver: DeliverTogether | None) -> None:
+        """From now on, reads that look so (`usual`) may wait for the next ones; with None, no longer.
+
+        `deliver` gets them. Those for which it does not care go to the `deliver` that they were added with.
+        """
+        self._begin, self._end = usual or UNUSUAL
+        self._most = 2 * (len(self._begin) + len(self._end))  # a read of two such pieces has more
+        self._together = deliver
+
+    def add_read(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        """As `add`, for a read; it may wait for the next ones if it looks like them."""
+        begin, end, size = self._begin, self._end, len(data)
+        if (
+            not begin
+            or early_ns
+            or size >= self._most
+            or data.find(begin, 0, HEAD_BYTES + len(begin)) < 0
+            or data.find(end, size - TAIL_BYTES - len(end)) < 0
+        ):
+            self.add(deliver, data, at_ns, kernel, early_ns)
+            return
+        reads, backlog = self._newest, self._backlog
+        if reads is None or reads.kernel is not kernel:
+            reads = self._newest = Reads(kernel)
+            self._alone = deliver
+            self._append(reads)
+            backlog.gathers(self, reads)
+        reads.at_ns.append(at_ns)
+        reads.data.append(data)
+        reads.bytes += size
         self.waiting_bytes += size
         backlog.bytes += size
-        if not self._takes_turns:
-            self._takes_turns = True
-            backlog.enter(self)
+        if len(reads.data) == MAX_GATHERED or reads.bytes > FAIR_LINE_BYTES:
+            self._newest = None
+            self._take_turns()
+
+    def release(self, reads: Reads) -> None:
+        """These have waited long enough, if they still do."""
+        if self._newest is reads:
+            self._newest = None
+            self._take_turns()
+
+    def add(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
+        """Have `deliver(data, at_ns, flag, early_ns)` called soon, behind what was added before."""
+        size = len(data)
+        self._append((deliver, data, at_ns, flag, early_ns))
+        self._newest = None
+        self.waiting_bytes += size
+        self._backlog.bytes += size
+        self._take_turns()
 
     def add_first(self, deliver: Deliver, data: bytes, at_ns: int, flag: bool, early_ns: int = 0) -> None:
         """The same, before what was added before: for the rest of what is being delivered."""
-        self.add(deliver, data, at_ns, flag, early_ns)
-        assert not isinstance(self._waiting, tuple)
-        self._waiting.rotate(1)
+        size = len(data)
+        self._append((deliver, data, at_ns, flag, early_ns)).rotate(1)
+        self.waiting_bytes += size
+        self._backlog.bytes += size
+        self._take_turns()
 
     def settle(self) -> None:
         """Deliver all: for a decision that must not depend on how far decoding has come."""
@@ -126,7 +222,7 @@ class Line:
         """Deliver a read, and more as long as it takes little time; returns when that was done."""
         until_ns = now_ns + TURN_NS
         try:
-            while self._waiting:  # nothing does where it was settled
+            while self._has_turn:  # not where it was settled
                 size = self._deliver_next()
                 begun_ns, now_ns = now_ns, monotonic_ns()
                 if size > self.read_bytes // 2:
@@ -134,23 +230,57 @@ class Line:
                 if now_ns >= until_ns:
                     break
         finally:
-            if self._waiting:
+            if self._has_turn:
                 self._backlog.enter(self)
             else:
                 self._takes_turns = False
         return now_ns
 
+    @property
+    def _has_turn(self) -> bool:
+        """Whether anything waits that does not wait for the next read."""
+        waiting = self._waiting
+        return not isinstance(waiting, tuple) and waiting[0] is not self._newest
+
+    def _append(self, item: Delivery | Reads) -> deque[Delivery | Reads]:
+        waiting = self._waiting
+        if isinstance(waiting, tuple):
+            waiting = self._waiting = deque()
+        waiting.append(item)
+        return waiting
+
+    def _take_turns(self) -> None:
+        if not self._takes_turns:
+            self._takes_turns = True
+            self._backlog.enter(self)
+
     def _deliver_next(self) -> int:
+        """Deliver what waits first; returns the size of the read, 0 for several."""
         waiting = self._waiting
         assert not isinstance(waiting, tuple)
-        deliver, data, at_ns, flag, early_ns = waiting.popleft()
+        item = waiting.popleft()
         if not waiting:
             self._waiting = NOTHING
+        if isinstance(item, Reads):
+            self._deliver_together(item)
+            return 0
+        deliver, data, at_ns, flag, early_ns = item
         size = len(data)
         self.waiting_bytes -= size
         self._backlog.bytes -= size
         deliver(data, at_ns, flag, early_ns)
         return size
+
+    def _deliver_together(self, reads: Reads) -> None:
+        if reads is self._newest:
+            self._newest = None
+        self.waiting_bytes -= reads.bytes
+        self._backlog.bytes -= reads.bytes
+        if len(reads.data) > 1 and self._together is not None and self._together(reads):
+            return
+        assert self._alone is not None
+        for at_ns, data in zip(reversed(reads.at_ns), reversed(reads.data), strict=True):
+            self.add_first(self._alone, data, at_ns, reads.kernel)
 
     def _adapt(self, size: int, took_ns: int) -> None:
         if took_ns > LONG_NS:

@@ -13,9 +13,17 @@ import socket
 from typing import Any, Protocol
 
 from streambench.clock import monotonic_ns
-from streambench.transport.aio.backlog import MAX_READ_BYTES, Deliver, backlog_of
+from streambench.transport.aio.backlog import (
+    FAIR_LINE_BYTES,
+    MAX_READ_BYTES,
+    Deliver,
+    DeliverTogether,
+    Usual,
+    backlog_of,
+)
 from streambench.transport.aio.polls import PolledLoop, Polls
 from streambench.transport.aio.readers import Reading
+from streambench.transport.arrivals import Reads
 from streambench.transport.segments import SegmentCount
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
@@ -131,6 +139,13 @@ class Channel(Protocol):
         """Have the rest of what is being delivered delivered so, before anything that was read after it."""
         ...
 
+    def gather(self, usual: Usual | None, deliver: DeliverTogether) -> None:
+        """Reads that look so may wait for the next ones from now on, and go to `deliver` together; None: no longer.
+
+        A channel may deliver each by itself as ever.
+        """
+        ...
+
     def pause(self) -> None:
         """Read nothing more until `resume`."""
         ...
@@ -154,6 +169,10 @@ class Silent:
         """Told to nobody: the next user of the connection finds it closed."""
 
 
+def _one_by_one(_: Reads) -> bool:
+    return False
+
+
 class StampedConnection:
     """An open connection. `layer` may be replaced between two streams."""
 
@@ -173,6 +192,7 @@ class StampedConnection:
         self._held = False  # nothing is to be read until `resume`
         self._stopped = False  # nothing is read until less waits
         self._told = True  # the layer still hears of what comes
+        self._gathers: DeliverTogether = _one_by_one
         self._unsent = bytearray()
         self._flushed: asyncio.Future[None] | None = None
         self.open = True
@@ -273,6 +293,11 @@ class StampedConnection:
         """Have the rest of what is being delivered delivered so, before anything that was read after it."""
         self._line.add_first(deliver, data, at_ns, kernel, early_ns)
 
+    def gather(self, usual: Usual | None, deliver: DeliverTogether) -> None:
+        """Reads that look so may wait for the next ones from now on, and go to `deliver` together; None: no longer."""
+        self._gathers = deliver
+        self._line.gather(usual, self._deliver_together)
+
     def pause(self) -> None:
         """Read nothing more until `resume`: the peer meets a client that does not read."""
         self._held = True
@@ -310,7 +335,7 @@ class StampedConnection:
         wanted = line.read_bytes
         buffers = _BUFFERS[wanted]
         for _ in range(READS_A_TURN):
-            if line.waiting_bytes and line.full:
+            if line.waiting_bytes > FAIR_LINE_BYTES and line.full:
                 self._stopped = True
                 self._stop_reading()
                 return
@@ -332,7 +357,7 @@ class StampedConnection:
                 arrived_ns = _realtime.arrival_ns(ancillary, at_ns)
                 if arrived_ns is not None:
                     at_ns, kernel = arrived_ns, True
-            line.add(self._deliver, _VIEW[:size].tobytes(), at_ns, kernel, self._early_ns(size, at_ns, kernel))
+            line.add_read(self._deliver, _VIEW[:size].tobytes(), at_ns, kernel, self._early_ns(size, at_ns, kernel))
             self._drained = size < wanted
             if self._drained:
                 self._empty_ns = read_ns
@@ -350,10 +375,17 @@ class StampedConnection:
         several = self._segments.several(size)
         return early_ns if several or not kernel or not self._drained else 0
 
-    def _deliver(self, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+    def _deliver_together(self, reads: Reads) -> bool:
+        self._notice_room()
+        return not self._told or self._gathers(reads)
+
+    def _notice_room(self) -> None:
         if self._stopped and not self._line.full:
             self._stopped = False
             self._read_on()
+
+    def _deliver(self, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
+        self._notice_room()
         if self._told:
             self.layer.received(data, at_ns, kernel=kernel, early_ns=early_ns)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.transport.aio.backlog import Deliver
+from streambench.transport.aio.backlog import Deliver, DeliverTogether, Usual
 from streambench.transport.aio.connection import Channel, Layer
 
 
@@ -39,6 +39,9 @@ class PassingChannel:
     def first(self, deliver: Deliver, data: bytes, at_ns: int, kernel: bool, early_ns: int) -> None:
         """Have the rest of what is being delivered delivered so, before anything that was read after it."""
         self._below.first(deliver, data, at_ns, kernel, early_ns)
+
+    def gather(self, usual: Usual | None, deliver: DeliverTogether) -> None:
+        """Deliver each read by itself: what comes below looks different, or somebody wants to hear of it now."""
 
     def pause(self) -> None:
         """Read nothing more until `resume`."""
