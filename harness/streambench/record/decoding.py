@@ -37,9 +37,11 @@ from streambench.wire.decompress import Decompressor
 from streambench.wire.framings import FRAMINGS
 from streambench.wire.limits import FloodError, WireError, WireLimits
 from streambench.wire.message import WireMessage
-from streambench.wire.portions import MOST, cost, portions
+from streambench.wire.portions import BYTES_SHIFT, MOST, cost, portions
 
 MAX_ENCODING_CHARS = 100
+MAX_DELTA_BYTES = 1 << 16  # of deltas that repeat one another: these take no longer than a portion of anything else
+SHORT_BYTES = 1 << 12  # of a read whose lines are counted to find out whether it takes long
 
 
 class Progress(IntEnum):
@@ -274,7 +276,8 @@ class ResponseDecoding(StreamDecoding):
         """Whether it may hold more than a portion."""
         if self._decompressor is not None or any(map(_announces_compressed, arrivals)):
             return True
-        return sum(cost(arrival.data) for arrival in arrivals if isinstance(arrival, Data)) > MOST
+        data = [arrival.data for arrival in arrivals if isinstance(arrival, Data)]
+        return sum(map(len, data)) > SHORT_BYTES or sum(map(cost, data)) > MOST
 
     def turns(self, arrivals: Sequence[Arrival]) -> Iterator[Progress]:
         """A portion of the body a turn. What is left once the stream is over is dropped, as what comes later."""
@@ -322,9 +325,26 @@ class ResponseDecoding(StreamDecoding):
                 return
             if piece is None:
                 return
-            for portion, size in portions(piece):
-                self._taken(portion, data.at_ns)
-                yield size
+            for part in self._repeats.parts(piece):
+                if len(part) <= MAX_DELTA_BYTES and self._deltas(part, data.at_ns):
+                    yield len(part) >> BYTES_SHIFT
+                    continue
+                for portion, size in portions(part):
+                    self._taken(portion, data.at_ns)
+                    yield size
+
+    def _deltas(self, part: bytes, at_ns: int) -> bool:
+        """Take in what consists of deltas that repeat one another; False where it is anything else."""
+        if self._excerpt is not None or self._broken or self._recorder.unreadable:
+            return False
+        texts = self._repeats.texts(part)
+        if texts is None:
+            return False
+        try:
+            self._texts(texts, at_ns)
+        except WireError as error:
+            self._unreadable(error)
+        return True
 
     def _taken(self, piece: bytes | str, at_ns: int) -> None:
         if self._broken or self._recorder.unreadable:
@@ -355,10 +375,7 @@ class ResponseDecoding(StreamDecoding):
         since_ns = at_ns - self._early_ns
         texts = self._repeats.texts(piece)
         if texts is not None:
-            self._lines.spend(len(texts) * self._repeats.lines, since_ns)
-            recorder.deltas(texts, at_ns)
-            self._recorded(at_ns)
-            self._events.spend(len(texts), since_ns)
+            self._texts(texts, at_ns)
             return
         # Before they are read: lines without an event in them would cost as much as events.
         lines = piece.count(b"\n")
@@ -375,6 +392,14 @@ class ResponseDecoding(StreamDecoding):
             self._events.spend(len(messages), since_ns)
             if decoder.failure is not None:
                 raise decoder.failure
+
+    def _texts(self, texts: list[str], at_ns: int) -> None:
+        """The texts of as many deltas. Raises WireError."""
+        since_ns, count = at_ns - self._early_ns, len(texts)
+        self._lines.spend(count * self._repeats.lines, since_ns)
+        self._recorder.deltas(texts, at_ns)
+        self._recorded(at_ns)
+        self._events.spend(count, since_ns)
 
     def _end(self, ended: Ended) -> None:
         recorder = self._recorder

@@ -107,16 +107,16 @@ class EventColumns:
             self.append(at_ns, name, len(texts[0]), read)
             return
         index = self._index.setdefault(name, len(self._index))
-        self._name.extend([index] * count)
-        self.at_ns.extend([at_ns] * count)
+        self._name.extend(array("L", [index]) * count)
+        self.at_ns.extend(array("q", [at_ns]) * count)
         self.chars.extend(map(len, texts))
-        self.read.extend([read] * count)
+        self.read.extend(array("q", [read]) * count)
 
     def repeat_each(self, at_ns: Sequence[int], name: str, texts: Sequence[str], read: int) -> None:
         """Add one event of each of several reads, of which `read` is the first; all have one name."""
         count = len(texts)
         index = self._index.setdefault(name, len(self._index))
-        self._name.extend([index] * count)
+        self._name.extend(array("L", [index]) * count)
         self.at_ns.extend(at_ns)
         self.chars.extend(map(len, texts))
         self.read.extend(range(read, read + count))

@@ -281,8 +281,7 @@ class Recorder:
                 self._note_repeat(text, number)
             last = text
         if self._blank or self.keep_text:
-            for text in texts:
-                self._content(text)
+            self._contents(texts)
         events.repeat(at_ns, self._stream.delta, texts, max(self._read, 0))
         self.chunks += len(texts)
         self._last_content, self._last_at_ns = last, at_ns

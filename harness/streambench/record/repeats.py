@@ -7,7 +7,6 @@ read brings anything else, even at its end, both read all of it as ever.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -18,7 +17,6 @@ from streambench.transport.arrivals import Arrival, Data
 from streambench.wire.framings import BodyDecoder
 
 Lead = tuple[str, int]
-_TO_THE_QUOTE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 
 
 class Repeats:
@@ -28,6 +26,7 @@ class Repeats:
     """
 
     __slots__ = (
+        "_around",
         "_before",
         "_between",
         "_decoder",
@@ -48,6 +47,7 @@ class Repeats:
         # What stands before the first text, between two of them, and behind the last one.
         self._before = self._between = self._last = self._end = b""  # `_end` is that of any message
         self._usual = b"", b""
+        self._around = 0
         self.lines = 0
 
     def parts(self, data: bytes) -> tuple[bytes, ...]:
@@ -79,39 +79,12 @@ class Repeats:
             return None
         if shape is not self._shape:
             self._surround(shape)
-        before, size = self._before, len(data)
-        if not before or not data.startswith(before) or size > self._max_bytes:
+        inside = self._inside(data) if self._before and len(data) <= self._max_bytes else None
+        texts = None if inside is None else _texts_of(inside)
+        if inside is None or texts is None:
             return None
-        between, last = self._between, self._last
-        begin = len(before)
-        texts: list[str] = []
-        try:
-            while True:
-                quote = data.find(b'"', begin)
-                if quote <= begin:
-                    return None
-                inside = data[begin:quote].decode()
-                text: str | None = inside
-                if "\\" in inside:
-                    rest = _TO_THE_QUOTE.match(data, begin)
-                    assert rest is not None
-                    quote = rest.end()
-                    text = text_of(data[begin:quote].decode())
-                elif not inside.isprintable():
-                    return None
-                if text is None:
-                    return None
-                texts.append(text)
-                if data.startswith(between, quote):
-                    begin = quote + len(between)
-                elif data.startswith(last, quote) and quote + len(last) == size:
-                    break
-                else:
-                    return None
-        except UnicodeDecodeError:
-            return None
-        behind = self._decoder.pass_over(len(texts), size)
-        self._stream.pass_over(len(texts), behind - size + begin - len(before))
+        behind = self._decoder.pass_over(len(texts), len(data))
+        self._stream.pass_over(len(texts), behind - self._around - len(inside[-1]))
         return texts
 
     @property
@@ -126,28 +99,22 @@ class Repeats:
         """The texts where each of `data` is one delta; nothing is taken yet. None where any is anything else."""
         if self.usual is None or max(map(len, data)) > self._max_bytes:
             return None
-        before, last = self._usual
-        whole = b"".join(data)
-        if not (whole.startswith(before) and whole.endswith(last)):
+        inside = self._inside(b"".join(data))
+        if inside is None or [self._around + len(text) for text in inside] != [len(piece) for piece in data]:
             return None
-        inside = whole[len(before) : len(whole) - len(last)].split(self._between)
-        around = len(before) + len(last)
-        if [around + len(text) for text in inside] != [len(piece) for piece in data] or b"" in inside:
-            return None
-        try:
-            texts = [text.decode() for text in inside]
-        except UnicodeDecodeError:
-            return None
-        joined = "".join(texts)
-        if joined.isprintable() and "\\" not in joined and '"' not in joined:
-            return texts
-        read = [text_of(text) for text in texts]
-        return None if None in read else cast("list[str]", read)
+        return _texts_of(inside)
 
     def pass_over(self, data: Sequence[bytes]) -> None:
         """Take in what `text_of_each` has read."""
         behind = self._decoder.pass_over(len(data), sum(map(len, data)))
         self._stream.pass_over(len(data), behind - len(data[-1]))
+
+    def _inside(self, data: bytes) -> list[bytes] | None:
+        """What stands between the quotes of each delta, none of it empty, as far as the surroundings tell."""
+        if not (data.startswith(self._before) and data.endswith(self._last)):
+            return None
+        inside = data[len(self._before) : len(data) - len(self._last)].split(self._between)
+        return None if b"" in inside else inside
 
     def _surround(self, shape: Shape) -> None:
         self._shape = shape
@@ -161,7 +128,24 @@ class Repeats:
             self._last = after.encode() + end
             self._between = self._last + self._before
             self._usual = self._before, self._last
+            self._around = len(self._before) + len(self._last)
             self.lines = start.count(b"\n") + end.count(b"\n")
+
+
+def _texts_of(inside: list[bytes]) -> list[str] | None:
+    """What JSON reads of each between two quotes; None where any is no text.
+
+    What surrounds them has line ends, and no string of JSON has any: so none of them hides the end of another.
+    """
+    try:
+        texts = [piece.decode() for piece in inside]
+    except UnicodeDecodeError:
+        return None
+    joined = "".join(texts)
+    if joined.isprintable() and "\\" not in joined and '"' not in joined:
+        return texts
+    read = [text_of(text) for text in texts]
+    return None if None in read else cast("list[str]", read)
 
 
 class MessageRepeats:
