@@ -25,10 +25,12 @@ ANY_SUCCESS = range(200, 300)
 class PromptSteps:
     """The steps of one user's prompts, on a kept connection of their own. `cookies` are the user's, and grow."""
 
+    __slots__ = ("_asked", "_cookies", "_spec")
+
     def __init__(self, spec: TargetSpec, cookies: dict[str, str]) -> None:
         self._spec = spec
-        self._answers = _Bodies(spec.endpoint.limits)
-        self._connection = RequestConnection(spec.endpoint, cookies, self._answers)
+        self._cookies = cookies
+        self._asked: tuple[RequestConnection, _Bodies] | None = None  # most dialects have no steps
 
     async def take(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Make the requests, one after the other; returns what was captured. Raises RequestFailed."""
@@ -41,27 +43,32 @@ class PromptSteps:
     @property
     def resent(self) -> int:
         """How many of the requests had to be sent again, since the user came."""
-        return self._connection.resent
+        return 0 if self._asked is None else self._asked[0].resent
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.abort()
+        if self._asked is not None:
+            self._asked[0].abort()
 
     async def _ask(self, step: SetupStep, variables: Mapping[str, str]) -> dict[str, str]:
         rendered = step.render(variables)
         what = f"{rendered.method} {rendered.path}"
         request = Request(rendered.method, rendered.headers, rendered.body)
+        if self._asked is None:
+            answers = _Bodies(self._spec.endpoint.limits)
+            self._asked = RequestConnection(self._spec.endpoint, self._cookies, answers), answers
+        connection, answers = self._asked
         wait_ns = self._spec.endpoint.timeouts.first_chunk_ns
         try:
             async with asyncio.timeout(wait_ns / NS_PER_S):
-                await self._connection.ask(self._spec.step_location(rendered.path), request)
+                await connection.ask(self._spec.step_location(rendered.path), request)
         except TimeoutError:
             waited = format_duration(wait_ns)
             raise RequestFailed(ErrorClass.TIMEOUT_FIRST_CHUNK, f"{what} was not answered within {waited}") from None
         except RequestFailed as failure:
             raise RequestFailed(failure.error, f"{what}: {failure}") from failure
         try:
-            return step.capture_from(_decoded(self._answers.body)) if step.capture else {}
+            return step.capture_from(_decoded(answers.body)) if step.capture else {}
         except LookupError as error:
             raise RequestFailed(ErrorClass.PROTOCOL, f"{what}: {error}") from error
 
