@@ -264,7 +264,6 @@ class ResponseDecoding(StreamDecoding):
         if self._tap is not None:
             self._tap.take_together(reads)
         self.alive_ns = reads.at_ns[-1]
-        self._early_ns = 0
         repeats.pass_over(reads.data)
         recorder.reads(reads)
         recorder.delta_of_each(texts, reads.at_ns)
