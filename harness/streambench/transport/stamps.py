@@ -85,16 +85,6 @@ class RealtimeOffset:
 
     def arrival_ns(self, ancillary: list[tuple[int, int, bytes]], now_ns: int) -> int | None:
         """When what `recvmsg` brought arrived, by its ancillary data; None where that does not say."""
-        if len(ancillary) == 1 and now_ns - self._sampled_ns <= RESAMPLE_NS:
-            # The usual case without another call: it happens for every read.
-            ((level, kind, data),) = ancillary
-            if kind == SCM_TIMESTAMPNS and level == _SOL_SOCKET and len(data) >= _TIMESPEC_BYTES:
-                seconds: int
-                nanoseconds: int
-                seconds, nanoseconds = _timespec(data)
-                at_ns = seconds * NS_PER_S + nanoseconds - self._offset_ns
-                if at_ns <= now_ns:
-                    return at_ns
         realtime_ns = kernel_stamp_ns(ancillary)
         return None if realtime_ns is None else self.to_monotonic(realtime_ns, now_ns)
 
