@@ -128,13 +128,12 @@ class Http1Connection:
 
     def pieces(self, reads: Reads) -> Reads | None:
         """What the reads bring, where each is a whole chunk, and nothing is taken yet; None where any is not."""
-        whole = reads.data
-        if self._complete or not self._between_chunks or not self._frames.affords(len(whole)):
+        if self._complete or not self._between_chunks or not self._frames.affords(len(reads.data)):
             return None
-        bodies = [data[data.find(b"\n", 0, MAX_HEAD_BYTES) + 1 : -2] for data in whole]
-        if whole != [b"%x\r\n%b\r\n" % (len(body), body) for body in bodies] or b"" in bodies:
+        bodies = [body for data in reads.data if (body := whole_chunk(data)) is not None]
+        if len(bodies) < len(reads.data):
             return None
-        return Reads(reads.kernel, reads.at_ns, bodies, reads.bytes, self._body_bytes, list(map(len, whole)))
+        return Reads(reads.kernel, reads.at_ns, bodies, reads.bytes, self._body_bytes, list(map(len, reads.data)))
 
     def pass_over(self, pieces: Reads) -> None:
         """Take in what `pieces` has returned."""
