@@ -15,12 +15,11 @@ from streambench.drivers.target import TargetSpec
 from streambench.endings import Ending, ErrorClass
 from streambench.record.decoding import ResponseDecoding
 from streambench.record.recorder import Recorder
-from streambench.transport.aio.backlog import Usual
 from streambench.transport.aio.connect import open_channel
 from streambench.transport.aio.connection import Channel
 from streambench.transport.aio.tls import TlsChannel
 from streambench.transport.aio.turns import in_turns
-from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Reads, Sent
+from streambench.transport.arrivals import Arrival, Cancelled, Connected, Ended, Failed, Reads, Sent, Usual
 from streambench.transport.failures import ConnectFailure, RequestFailed
 from streambench.transport.requests import Request
 from streambench.transport.target import Endpoint, Location, locate

@@ -11,7 +11,7 @@ from streambench.drivers.deadlines import Deadlines
 from streambench.drivers.leaving import Leave
 from streambench.endings import Ending
 from streambench.record.decoding import Progress, StreamDecoding
-from streambench.transport.arrivals import Arrival, Cancelled, Ended, Reads
+from streambench.transport.arrivals import Arrival, Cancelled, Ended, Reads, Usual
 from streambench.transport.target import Timeouts
 from streambench.units import NS_PER_S
 
@@ -68,7 +68,7 @@ class RunningStream:
             self._leave()
 
     @property
-    def usual(self) -> tuple[bytes, bytes] | None:
+    def usual(self) -> Usual | None:
         """How the data of a read begins and ends that may wait for the next ones; None where none may."""
         if self._progress is not Progress.STREAMING or self._is_due_to_leave is not None:
             return None

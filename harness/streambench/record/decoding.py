@@ -30,6 +30,7 @@ from streambench.transport.arrivals import (
     Reads,
     Resent,
     Sent,
+    Usual,
 )
 from streambench.transport.failures import MAX_EXCERPT_BYTES, answer_excerpt
 from streambench.wire.budget import Budget, event_meter, line_meter
@@ -120,7 +121,7 @@ class StreamDecoding:
         return _STREAMING if recorder.chunks else _WAITING
 
     @property
-    def usual(self) -> tuple[bytes, bytes] | None:
+    def usual(self) -> Usual | None:
         """How the data of a read begins and ends that may be taken in together with others; None if none may."""
         return None
 
@@ -247,7 +248,7 @@ class ResponseDecoding(StreamDecoding):
             self._unreadable(error)
 
     @property
-    def usual(self) -> tuple[bytes, bytes] | None:
+    def usual(self) -> Usual | None:
         """As the newest deltas."""
         return None if self._decompressor is not None or self._recorder.done else self._repeats.usual
 

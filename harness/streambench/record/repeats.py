@@ -13,7 +13,7 @@ from typing import Any, cast
 from streambench.dialects import DialectStream
 from streambench.dialects.shapes import Shape, text_of
 from streambench.findings import Finding
-from streambench.transport.arrivals import Arrival, Data
+from streambench.transport.arrivals import Arrival, Data, Usual
 from streambench.wire.framings import BodyDecoder
 
 Lead = tuple[str, int]
@@ -46,7 +46,7 @@ class Repeats:
         self._shape: Shape | None = None
         # What stands before the first text, between two of them, and behind the last one.
         self._before = self._between = self._last = self._end = b""  # `_end` is that of any message
-        self._usual = b"", b""
+        self._usual: Usual = (b"", b"")
         self._around = 0
         self.lines = 0
 
@@ -88,7 +88,7 @@ class Repeats:
         return texts
 
     @property
-    def usual(self) -> tuple[bytes, bytes] | None:
+    def usual(self) -> Usual | None:
         """What the next message begins and ends with if it is one more delta; None where that is not known yet."""
         shape = self._stream.shape
         if shape is None or shape is not self._shape or not self._before or not self._decoder.between:

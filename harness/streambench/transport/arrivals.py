@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from streambench.endings import Ending
 from streambench.findings import Finding
 
+Usual = tuple[bytes, bytes]
+"""How what a read brings begins and ends, if it is one more piece like those before."""
+
 
 @dataclass(slots=True, eq=False)
 class Connected:

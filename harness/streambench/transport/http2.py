@@ -29,7 +29,6 @@ from streambench.wire.limits import FloodError, WireLimits
 WINDOW_BYTES = (1 << 31) - 1  # the reader is never the one who holds a stream up
 # Bytes that h2 has not seen; h2 itself opens its windows when half of them is used, so that a fourth is left.
 REOPEN_BYTES = WINDOW_BYTES // 4
-# What HTTP/2 has no place for (RFC 9113, section 8.2.2), and what is said by a pseudo-header.
 HEAD_BYTES = 9
 LENGTH_BYTES = 3  # of the head
 DATA_FRAME = 0
@@ -38,6 +37,7 @@ END_HEADERS = 0x4
 WINDOW_UPDATE = b"\0\0\x04\x08\0"
 _ADDRESS = re.compile(r"(?: from|:) <memory at [^>]*>")  # hpack's words for what it could not read
 _STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
+# What HTTP/2 has no place for (RFC 9113, section 8.2.2), and what is said by a pseudo-header.
 NOT_SENT = {"host", "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection"}
 
 

@@ -10,8 +10,8 @@ connection whose reads take long to decode less is read at once, since nobody is
 waits, nothing, so that its server waits as well.
 
 Most reads of a reply look like the one before. Whoever decodes them may say how such a read looks, and that nobody
-decides anything by it (`Line.gather`): then it waits until more have come, for as long as `GATHER_S` twice, and they
-are delivered together, at a fraction of the cost of each alone. The first read that looks different ends the waiting,
+decides anything by it (`Line.gather`): then it waits until more have come, for at most twice `GATHER_S`, and all are
+delivered together, at a fraction of the cost of each alone. The first read that looks different ends the waiting,
 and so does `settle`.
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from streambench.clock import monotonic_ns
-from streambench.transport.arrivals import Reads
+from streambench.transport.arrivals import Reads, Usual
 from streambench.units import NS_PER_MS
 
 SLICE_NS = NS_PER_MS  # how long sockets may wait for the decoder
@@ -39,14 +39,11 @@ FAIR_LINE_BYTES = 1 << 13
 
 GATHER_S = 0.25  # for so long, and at most twice as long, a read may wait for the next ones
 MAX_GATHERED = 32
-HEAD_BYTES = 16  # what may stand before the usual beginning of a read, and differ from the one before
-TAIL_BYTES = 4  # and behind its usual end
+HEAD_BYTES = 16  # of framing may stand before the usual beginning,
+TAIL_BYTES = 4  # and so many behind the usual end
 
 Deliver = Callable[[bytes, int, bool, int], None]
 Delivery = tuple[Deliver, bytes, int, bool, int]
-Usual = tuple[bytes, bytes]
-"""How a read looks that may wait for the next ones: how it begins behind a short head, and how it ends."""
-
 DeliverTogether = Callable[[Reads], bool]
 """Takes several reads, or says that they are to be delivered one by one, and takes nothing."""
 
@@ -155,9 +152,9 @@ class Line:
         return self.waiting_bytes > (MAX_LINE_BYTES if self._backlog.bytes <= MAX_BYTES else FAIR_LINE_BYTES)
 
     def gather(self, usual: Usual | None, deliver: DeliverTogether | None) -> None:
-        """From now on, reads that look so (`usual`) may wait for the next ones; with None, no longer.
+        """From now on, reads that look `usual` may wait for the next ones; with None, no longer.
 
-        `deliver` gets them. Those for which it does not care go to the `deliver` that they were added with.
+        `deliver` gets them. Those that it declines go one by one to what they were added with.
         """
         self._begin, self._end = usual or UNUSUAL
         self._most = 2 * (len(self._begin) + len(self._end))  # a read of two such pieces has more

@@ -18,12 +18,11 @@ from streambench.transport.aio.backlog import (
     MAX_READ_BYTES,
     Deliver,
     DeliverTogether,
-    Usual,
     backlog_of,
 )
 from streambench.transport.aio.polls import PolledLoop, Polls
 from streambench.transport.aio.readers import Reading
-from streambench.transport.arrivals import Reads
+from streambench.transport.arrivals import Reads, Usual
 from streambench.transport.segments import SegmentCount
 from streambench.transport.stamps import (
     ANCILLARY_BYTES,
@@ -169,10 +168,6 @@ class Silent:
         """Told to nobody: the next user of the connection finds it closed."""
 
 
-def _one_by_one(_: Reads) -> bool:
-    return False
-
-
 class StampedConnection:
     """An open connection. `layer` may be replaced between two streams."""
 
@@ -192,7 +187,7 @@ class StampedConnection:
         self._held = False  # nothing is to be read until `resume`
         self._stopped = False  # nothing is read until less waits
         self._told = True  # the layer still hears of what comes
-        self._gathers: DeliverTogether = _one_by_one
+        self._gathers: DeliverTogether | None = None
         self._unsent = bytearray()
         self._flushed: asyncio.Future[None] | None = None
         self.open = True
@@ -377,7 +372,7 @@ class StampedConnection:
 
     def _deliver_together(self, reads: Reads) -> bool:
         self._notice_room()
-        return not self._told or self._gathers(reads)
+        return not self._told or (self._gathers is not None and self._gathers(reads))
 
     def _notice_room(self) -> None:
         if self._stopped and not self._line.full:

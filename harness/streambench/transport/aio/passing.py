@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from streambench.transport.aio.backlog import Deliver, DeliverTogether, Usual
+from streambench.transport.aio.backlog import Deliver, DeliverTogether
 from streambench.transport.aio.connection import Channel, Layer
+from streambench.transport.arrivals import Usual
 
 
 class PassingChannel:
