@@ -173,7 +173,10 @@ class Line:
             self.add(deliver, data, at_ns, kernel, early_ns)
             return
         reads, backlog = self._newest, self._backlog
-        if reads is None or reads.kernel is not kernel:
+        if reads is not None and reads.kernel is not kernel:
+            self._newest = reads = None
+            self._take_turns()  # those before wait for nothing any more
+        if reads is None:
             reads = self._newest = Reads(kernel)
             self._alone = deliver
             self._append(reads)
